@@ -1,0 +1,42 @@
+"""Attacks: fgsm, pgd (l1, l2, linf), cw, adaptive, autoattack. One contract for all.
+
+Take a model (images [B, C, H, W] in [0, 1] -> logits [B, M]), images x and labels y [B]; return images in
+[0, 1], within the ball, detached, with x's shape, dtype and device. The model is left as found, and so is x.
+
+balls.py      projections, ascent directions, random starts: pure functions of tensors
+gradient.py   frozen, the losses, fgsm, pgd, cw, adaptive
+auto.py       the AutoAttack adapter
+"""
+
+from advdpnp.attacks.auto import autoattack
+from advdpnp.attacks.balls import NORMS, linf_bounds, project_l1, project_l2
+from advdpnp.attacks.gradient import (
+    LOSSES,
+    adaptive,
+    adaptive_objective,
+    cross_entropy,
+    cw,
+    cw_loss,
+    fgsm,
+    frozen,
+    margin_loss,
+    pgd,
+)
+
+__all__ = [
+    "LOSSES",
+    "NORMS",
+    "adaptive",
+    "adaptive_objective",
+    "autoattack",
+    "cross_entropy",
+    "cw",
+    "cw_loss",
+    "fgsm",
+    "frozen",
+    "linf_bounds",
+    "margin_loss",
+    "pgd",
+    "project_l1",
+    "project_l2",
+]

@@ -1,0 +1,300 @@
+"""Gradient attacks: fgsm, pgd (l1, l2, linf), cw and the adaptive attack on Eq. (7).
+
+A step costs one forward and one backward to the image; no weight gradient is computed and nothing waits for
+the device. The losses are per sample and in float32 (float64 stays), also under torch.autocast.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from advdpnp.attacks import balls
+from advdpnp.errors import nearest
+
+Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]  # (model, x_adv, y) -> [B], to be maximised
+
+
+@contextmanager
+def frozen(model: nn.Module, eval_mode: bool = True) -> Iterator[nn.Module]:
+    """The model in eval mode and without weight gradients; every flag is restored, also after an exception.
+
+    eval_mode=False leaves the modes alone: batch normalisation in train mode then uses batch statistics and
+    updates its running ones.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        if eval_mode:
+            model.eval()
+        for parameter, _ in trainable:
+            parameter.requires_grad_(False)
+        yield model
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in trainable:
+            parameter.requires_grad_(flag)
+
+
+# --- losses: logits [B, M], labels [B] -> [B], larger is worse for the model --------------------------------
+
+def at_least_float32(values: Tensor) -> Tensor:
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """-log p_y, per sample."""
+    return F.cross_entropy(at_least_float32(logits), y, reduction="none")
+
+
+def margin_loss(logits: Tensor, y: Tensor) -> Tensor:
+    """max_{k != y} z_k - z_y, per sample: positive exactly when the label is wrong."""
+    logits = at_least_float32(logits)
+    rivals = logits.scatter(1, y[:, None], -torch.inf)
+    return rivals.amax(dim=1) - logits.gather(1, y[:, None]).squeeze(1)
+
+
+def cw_loss(logits: Tensor, y: Tensor, confidence: float) -> Tensor:
+    """-max(z_y - max_{k != y} z_k + confidence, 0), per sample: FSR's "C&W" loss."""
+    return -(confidence - margin_loss(logits, y)).clamp_min(0)
+
+
+LOSSES = {"ce": cross_entropy, "margin": margin_loss}
+
+
+def _as_objective(loss: str | Objective) -> Objective:
+    if callable(loss):
+        return loss
+    if loss not in LOSSES:
+        raise ValueError(f"unknown loss {loss!r}: {nearest(loss, LOSSES)}")
+    return lambda model, x_adv, y: LOSSES[loss](model(x_adv), y)
+
+
+# --- arguments ----------------------------------------------------------------------------------------------
+
+def checked_inputs(x: Tensor, y: Tensor, epsilon: float, norm: str) -> tuple[Tensor, Tensor]:
+    """x detached and y as int64, or a ValueError. Waits for the device once (the range of x)."""
+    if norm not in balls.NORMS:
+        raise ValueError(f"unknown norm {norm!r}: {nearest(norm, balls.NORMS)}")
+    if not (epsilon >= 0 and math.isfinite(epsilon)):
+        raise ValueError(f"epsilon must be a finite number >= 0, got {epsilon}")
+    if not x.is_floating_point():
+        raise ValueError(f"images must be floating point in [0, 1], got {x.dtype}")
+    if y.shape != x.shape[:1] or y.is_floating_point():
+        raise ValueError(f"labels must be {x.shape[0]} integers, one an image, got {y.dtype} {list(y.shape)}")
+    if x.numel():
+        low, high = x.detach().aminmax()  # NaN propagates, and fails the comparison
+        if not (low >= 0) & (high <= 1):
+            raise ValueError(f"images must lie in [0, 1], got [{low.item():.4g}, {high.item():.4g}]")
+    return x.detach(), y.long()
+
+
+def _check_schedule(epsilon, step_size, steps, restarts, random_start, l1_step) -> None:
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    if restarts < 1:
+        raise ValueError(f"restarts must be at least 1, got {restarts}")
+    if epsilon > 0 and not (step_size > 0 and math.isfinite(step_size)):
+        raise ValueError(f"step_size must be a finite number > 0, got {step_size}")
+    if random_start not in (True, False, "normal"):
+        choice = nearest(random_start, ("True", "False", "normal"))
+        raise ValueError(f"unknown random_start {random_start!r}: {choice}")
+    if restarts > 1 and not random_start:
+        raise ValueError(f"{restarts} restarts from the same point repeat one attack: set random_start=True")
+    if l1_step not in balls.L1_STEPS:
+        raise ValueError(f"unknown l1_step {l1_step!r}: {nearest(l1_step, balls.L1_STEPS)}")
+
+
+# --- attacks ------------------------------------------------------------------------------------------------
+
+def fgsm(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float,
+    loss: str | Objective = "ce",
+    eval_mode: bool = True,
+) -> Tensor:
+    """x + eps sign(grad_x L): Goodfellow et al. (2015), no random start. One step of linf PGD."""
+    return pgd(
+        model, x, y, epsilon=epsilon, step_size=epsilon, steps=1, norm="linf", random_start=False, loss=loss,
+        eval_mode=eval_mode,
+    )
+
+
+def pgd(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    norm: str,
+    restarts: int = 1,
+    random_start: bool | str = True,
+    loss: str | Objective = "ce",
+    generator: torch.Generator | None = None,
+    eval_mode: bool = True,
+    l1_step: str = "top1",
+) -> Tensor:
+    """x <- P(x + step d(grad_x L)): Madry et al. (2018), P: ball, then box; d: sign, g / ||g||_2, top-1.
+
+    x [B, C, H, W] in [0, 1], y [B] -> [B, C, H, W]. epsilon and step_size are in units of the pixel range, in
+    the norm at hand ('linf', 'l2', 'l1'). random_start: True (uniform in the ball), False, or "normal"
+    (0.001 N(0, 1)). loss: 'ce', 'margin', or a function (model, x_adv, y) -> [B] to be maximised. l1_step:
+    'top1' or 'dense' (g / ||g||_1). eval_mode=False leaves the model's mode alone (see frozen).
+
+    With one restart the last iterate is returned. With more, per sample: the first restart that fools the
+    model, else the one with the highest loss; fooled samples are not attacked again. A function as loss
+    always sees the whole batch in its order, since it may hold tensors that belong to it.
+
+    Raises ValueError for a bad argument, images outside [0, 1], or a loss that is not one value a sample.
+    Differs from TRADES' code, which clips the "normal" start only after the first step.
+    """
+    x, y = checked_inputs(x, y, epsilon, norm)
+    _check_schedule(epsilon, step_size, steps, restarts, random_start, l1_step)
+    objective = _as_objective(loss)
+    if epsilon == 0 or x.shape[0] == 0:
+        return x.clone()
+
+    def attack(x: Tensor, y: Tensor) -> Tensor:
+        project = balls.projection(x, epsilon, norm)
+        noise = balls.start_noise(x, epsilon, norm, random_start, generator) if random_start else None
+        start = x if noise is None else project(x + noise)
+        return _ascend(model, start, y, objective, project, balls.direction(norm, l1_step), step_size, steps)
+
+    with frozen(model, eval_mode):
+        x_adv = attack(x, y)
+        if restarts == 1:
+            return x_adv
+        fooled, best_loss = _judge(model, x_adv, y, objective)
+        for _ in range(restarts - 1):
+            if fooled.all():
+                break
+            todo = torch.arange(len(x), device=x.device)
+            if eval_mode and not callable(loss):
+                todo = todo[~fooled]
+            candidate = attack(x[todo], y[todo])
+            hit, candidate_loss = _judge(model, candidate, y[todo], objective)
+            better = ~fooled[todo] & (hit | (candidate_loss > best_loss[todo]))
+            x_adv[todo[better]] = candidate[better]
+            best_loss[todo[better]] = candidate_loss[better]
+            fooled[todo] |= hit
+        return x_adv
+
+
+def _ascend(model, start, y, objective, project, direction, step_size, steps) -> Tensor:
+    """The loop of PGD, free of host syncs. The result shares no memory with `start`."""
+    x_adv = start
+    for _ in range(steps):
+        x_adv = x_adv.detach().requires_grad_()
+        with torch.enable_grad():
+            losses = objective(model, x_adv, y)
+            total = losses.sum()
+        if losses.shape != y.shape:
+            shapes = f"{list(y.shape)}, got {list(losses.shape)}"
+            raise ValueError(f"the loss must return one value a sample, {shapes}")
+        (gradient,) = torch.autograd.grad(total, x_adv)
+        x_adv = project(x_adv.detach() + step_size * direction(gradient))
+    return x_adv
+
+
+@torch.no_grad()
+def _judge(model, x_adv, y, objective) -> tuple[Tensor, Tensor]:
+    """(label wrong [B] bool, loss [B])"""
+    return model(x_adv).argmax(dim=1) != y, objective(model, x_adv, y)
+
+
+def cw(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    confidence: float,
+    restarts: int = 1,
+    random_start: bool | str = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """linf PGD on -sum max(z_y - max_{k != y} z_k + confidence, 0): FSR's "C&W", no random start.
+
+    Shapes, units and errors as in pgd. At confidence 50 the clamp is rarely active: PGD on the plain margin.
+    Differs from Carlini and Wagner (2017), who minimise the l2 distance.
+    """
+    def objective(model: nn.Module, x_adv: Tensor, y: Tensor) -> Tensor:
+        return cw_loss(model(x_adv), y, confidence)
+
+    return pgd(
+        model, x, y, epsilon=epsilon, step_size=step_size, steps=steps, norm="linf", restarts=restarts,
+        random_start=random_start, loss=objective, generator=generator,
+    )
+
+
+def adaptive(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    radius: float,
+    lambda_dpp: float,
+    lambda_dnp: float,
+    lambda_dfa: float,
+    norm: str = "linf",
+    restarts: int = 1,
+    random_start: bool | str = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """PGD that maximises Eq. (7) over x~ (Table 8, adaptive). Needs model.features and model.centers.
+
+    Shapes, units and errors as in pgd. Two terms of Eq. (7) are constant in x~ and have no gradient: L_DPP of
+    the clean images and L_DNP, so lambda_dnp is accepted without effect. The factor 1 / 2N has none either.
+    """
+    del lambda_dnp
+    x, y = checked_inputs(x, y, epsilon, norm)
+    loss = adaptive_objective(model, x, radius=radius, lambda_dpp=lambda_dpp, lambda_dfa=lambda_dfa)
+    return pgd(
+        model, x, y, epsilon=epsilon, step_size=step_size, steps=steps, norm=norm, restarts=restarts,
+        random_start=random_start, loss=loss, generator=generator,
+    )
+
+
+def adaptive_objective(
+    model: nn.Module, x: Tensor, *, radius: float, lambda_dpp: float, lambda_dfa: float
+) -> Objective:
+    """L_DPP(x~, y) + lambda_DFA L_DFA(x, x~) per sample: the part of Eq. (7) that x~ moves. p(x) is fixed."""
+    if not (hasattr(model, "features") and hasattr(model, "centers")):
+        raise ValueError("the adaptive attack needs a model with features(x) and centers")
+    if not radius > 0:
+        raise ValueError(f"radius must be > 0, got {radius}")
+    prototypes = at_least_float32(model.centers.detach())
+
+    def forward(images: Tensor) -> tuple[Tensor, Tensor]:
+        features = at_least_float32(model.features(images))
+        with torch.autocast(images.device.type, enabled=False):
+            # (1)  p_j(x) = softmax_j(c_j^T f(x) / radius)
+            return features, F.log_softmax(features @ prototypes.T / radius, dim=1)
+
+    with frozen(model), torch.no_grad():
+        _, clean_log_p = forward(x)
+
+    def objective(model: nn.Module, x_adv: Tensor, y: Tensor) -> Tensor:
+        features, log_p = forward(x_adv)
+        # (3)  L_DPP = -log p_y(x~) + lambda_DPP / 2 ||f(x~) - c_y||^2
+        distance = (features - prototypes[y]).square().sum(dim=1)
+        dpp = F.nll_loss(log_p, y, reduction="none") + lambda_dpp / 2 * distance
+        # (6)  L_DFA = sum_j p_j(x) log(p_j(x) / p_j(x~))
+        dfa = F.kl_div(log_p, clean_log_p, reduction="none", log_target=True).sum(dim=1)
+        return dpp + lambda_dfa * dfa
+
+    return objective

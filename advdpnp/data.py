@@ -1,0 +1,510 @@
+"""CIFAR-10, CIFAR-100, SVHN, MNIST and scikit-learn's digits as uint8 tensors, checked before they are believed.
+
+`load("cifar10", "train")` finds the files below the data root (`ADVDPNP_DATA`, else `data/` of this checkout) in either
+of two layouts: the official archives as torchvision unpacks them, or the Hugging Face hub's parquet shards. The first
+decode (10 s at most) is kept as plain arrays in `ADVDPNP_CACHE`, else `data/cache/`; later loads take a fraction of a
+second. Nothing here touches the network: `advdpnp.fetch` does.
+
+The two layouts hold the same images in different orders (the hub lists CIFAR-10's training batches as 4, 2, 3, 5, 1 and
+private copies may be shuffled), so "the first 5,000 images" are comparable only between equal `Dataset.sha256`.
+"""
+
+import gzip
+import hashlib
+import io
+import logging
+import math
+import os
+import pickle
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from advdpnp.config import DATASETS, DatasetFacts
+from advdpnp.errors import UserError, nearest
+
+log = logging.getLogger(__name__)
+REPO = Path(__file__).resolve().parents[1]
+SPLITS = ("train", "test")
+CACHE_FORMAT = 1  # part of every cache key: raise it when decoding changes
+
+# Official files of each split, relative to the data root, as torchvision lays them out.
+LAYOUT = {
+    "cifar10": {
+        "train": tuple(f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)),
+        "test": ("cifar-10-batches-py/test_batch",),
+    },
+    "cifar100": {"train": ("cifar-100-python/train",), "test": ("cifar-100-python/test",)},
+    "svhn": {"train": ("train_32x32.mat",), "test": ("test_32x32.mat",)},
+    "mnist": {
+        "train": ("MNIST/raw/train-images-idx3-ubyte", "MNIST/raw/train-labels-idx1-ubyte"),
+        "test": ("MNIST/raw/t10k-images-idx3-ubyte", "MNIST/raw/t10k-labels-idx1-ubyte"),
+    },
+}
+# The same md5 as in torchvision 0.28. MNIST's are published for the compressed files only.
+MD5 = {
+    "cifar-10-batches-py/data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "cifar-10-batches-py/data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "cifar-10-batches-py/data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "cifar-10-batches-py/data_batch_4": "634d18415352ddfa80567beed471001a",
+    "cifar-10-batches-py/data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "cifar-10-batches-py/test_batch": "40351d587109b95175f43aff81a1287e",
+    "cifar-100-python/train": "16019d7e3df5f24257cddd939b257f8d",
+    "cifar-100-python/test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+    "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+    "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+    "MNIST/raw/train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "MNIST/raw/train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+    "MNIST/raw/t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+    "MNIST/raw/t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+}
+# The configuration folder of each hub repository; SVHN has a second one (full_numbers) that is another task.
+HUB_CONFIG = {"cifar10": "plain_text", "cifar100": "cifar100", "svhn": "cropped_digits", "mnist": "mnist"}
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR100_CLASSES = tuple(
+    """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+    caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant
+    flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree
+    motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate
+    poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider
+    squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
+    wardrobe whale willow_tree wolf woman worm""".split()  # noqa: SIM905 - two hundred quotes would hide the names
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One split in memory: images and labels in a fixed order, and the hash that identifies both."""
+
+    name: str
+    split: str
+    images: torch.Tensor  # uint8 [N, C, H, W]
+    labels: torch.Tensor  # int64 [N]
+    sha256: str  # of the images' bytes followed by the labels'
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, n: int | None, offset: int = 0) -> "Dataset":
+        """The n samples from `offset` on (None: all that follow). Raises UserError if there are not that many."""
+        stop = len(self) if n is None else offset + n
+        if offset < 0 or stop > len(self) or stop < offset:
+            raise UserError(f"{self.name}/{self.split} holds {len(self):,} images: no {n} from number {offset} on")
+        if (offset, stop) == (0, len(self)):
+            return self
+        images, labels = self.images[offset:stop], self.labels[offset:stop]
+        return Dataset(self.name, self.split, images, labels, _sha256(images, labels))
+
+
+def class_names(name: str) -> tuple[str, ...]:
+    """The classes in label order, e.g. ("airplane", ..., "truck"). Raises UserError for an unknown data set."""
+    _facts(name)
+    return {"cifar10": CIFAR10_CLASSES, "cifar100": CIFAR100_CLASSES}.get(name, tuple("0123456789"))
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """Where the data sets lie: `root`, else the environment's ADVDPNP_DATA, else data/ of this checkout."""
+    return Path(root or os.environ.get("ADVDPNP_DATA") or REPO / "data").expanduser()
+
+
+def cache_root() -> Path:
+    """Where decoded arrays are kept: the environment's ADVDPNP_CACHE, else data/cache/ of this checkout."""
+    return Path(os.environ.get("ADVDPNP_CACHE") or REPO / "data" / "cache").expanduser()
+
+
+def load(name: str, split: str, root: str | Path | None = None) -> Dataset:
+    """Load one split of a data set: uint8 images [N, C, H, W], int64 labels [N].
+
+    Raises UserError, in one sentence with the cure, for an unknown name, missing or incomplete files, a wrong checksum,
+    a lossy or misshapen image and a label out of range.
+    """
+    facts = _facts(name)
+    if split not in SPLITS:
+        raise UserError(f"there is no split '{split}': {nearest(split, SPLITS)}")
+    if name == "digits":
+        images, labels = _read_digits(split)
+        return Dataset(name, split, torch.from_numpy(images), torch.from_numpy(labels), _sha256(images, labels))
+    root = data_root(root)
+    files, read = _official_files(name, split, root), _READERS[name]
+    if not files:
+        files, read = _parquet_files(name, split, root), _read_parquet
+    if not files:
+        raise UserError(_missing(name, split, root))
+
+    cache = cache_root() / f"{name}-{split}-{_identity(files)[:16]}.npz"
+    cached = _read_cache(cache)
+    if cached:
+        images, labels, sha256 = cached
+    else:
+        log.info("decoding %s/%s from %s", name, split, files[0].parent)
+        images, labels = read(files, name, split, root)
+        sha256 = _sha256(images, labels)
+    _check(images, labels, facts, split, files)
+    if not cached:
+        _write_cache(cache, images, labels, sha256)
+    return Dataset(name, split, torch.from_numpy(images), torch.from_numpy(labels), sha256)
+
+
+def to_float(images: torch.Tensor) -> torch.Tensor:
+    """uint8 images to float32 in [0, 1], the space the attacks live in. Raises TypeError for anything but uint8."""
+    if images.dtype != torch.uint8:
+        raise TypeError(f"images are {images.dtype}, not torch.uint8: they were scaled before")
+    return images.to(torch.float32) / 255
+
+
+def augment(
+    images: torch.Tensor,
+    *,
+    generator: torch.Generator,
+    padding: int = 4,
+    pad_mode: str = "zeros",
+    flip: bool = True,
+) -> torch.Tensor:
+    """Random crop after padding, then a horizontal flip with probability 1/2: each image its own.
+
+    images [B, C, H, W] of any type, on the generator's device; returns the same shape and type. `zeros` is TRADES' and
+    MART's padding, `reflect` that of Bag of Tricks for Adversarial Training. Raises UserError for another pad_mode or a
+    reflection wider than the image. Source: the standard CIFAR augmentation of Section 4.1.
+    """
+    height, width = images.shape[-2:]
+    if padding:
+        offsets = torch.randint(0, 2 * padding + 1, (2, len(images)), generator=generator, device=generator.device)
+        windows = _pad(images, padding, pad_mode).unfold(2, height, 1).unfold(3, width, 1)  # a view: no copy yet
+        images = windows[torch.arange(len(images), device=images.device), :, offsets[0], offsets[1]]
+    if flip:
+        mirrored = torch.rand(len(images), generator=generator, device=generator.device) < 0.5
+        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    return images
+
+
+def _pad(images: torch.Tensor, padding: int, pad_mode: str) -> torch.Tensor:
+    """Pad height and width. Reflection goes by index because CUDA's reflection_pad2d knows no uint8."""
+    if pad_mode == "zeros":
+        return F.pad(images, (padding,) * 4)
+    if pad_mode != "reflect":
+        raise UserError(f"there is no pad_mode '{pad_mode}': {nearest(pad_mode, ('zeros', 'reflect'))}")
+    for dim in (2, 3):
+        size = images.shape[dim]
+        if padding >= size:
+            raise UserError(f"cannot reflect {padding} pixels of an image {size} wide: choose pad_mode zeros")
+        index = torch.arange(-padding, size + padding, device=images.device).abs()
+        images = images.index_select(dim, torch.where(index < size, index, 2 * (size - 1) - index))
+    return images
+
+
+# --- what is asked for, and where it lies -----------------------------------------------------------------------------
+
+
+def _facts(name: str) -> DatasetFacts:
+    if name not in DATASETS:
+        raise UserError(f"there is no data set '{name}': {nearest(name, DATASETS)}")
+    return DATASETS[name]
+
+
+def _expected(facts: DatasetFacts, split: str) -> int:
+    return facts.train_images if split == "train" else facts.test_images
+
+
+def _official_files(name: str, split: str, root: Path) -> list[Path]:
+    """The split's official files, or [] unless all are there."""
+    files = [_present(root / path) for path in LAYOUT[name][split]]
+    return files if all(files) else []
+
+
+def _present(path: Path) -> Path | None:
+    """The file itself, else its compressed form (MNIST as it is downloaded), else None."""
+    return next((file for file in (path, path.with_name(path.name + ".gz")) if file.is_file()), None)
+
+
+def _parquet_files(name: str, split: str, root: Path) -> list[Path]:
+    """The split's hub shards in order, or []. Raises UserError when the names say that a shard is missing."""
+    folder = root / name
+    below = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    for place in (folder, folder / HUB_CONFIG[name], *below):
+        shards = sorted(place.glob(f"{split}-*-of-*.parquet"))
+        if not shards:
+            continue
+        found = [re.fullmatch(rf"{split}-(\d+)-of-(\d+)(-\w+)?\.parquet", path.name) for path in shards]
+        numbers = [(int(match[1]), int(match[2])) if match else None for match in found]
+        if numbers != [(i, len(shards)) for i in range(len(shards))]:
+            names = ", ".join(path.name for path in shards)
+            raise UserError(f"the shards of {name}/{split} in {place} are not complete ({names}): copy all of one set")
+        return shards
+    return []
+
+
+def _missing(name: str, split: str, root: Path) -> str:
+    absent = [path for path in LAYOUT[name][split] if not _present(root / path)]
+    return (
+        f"{name}/{split} is not in {root}: neither the official files ({', '.join(absent)} missing) nor the hub's "
+        f"{name}/{split}-*-of-*.parquet are there; run `python -m advdpnp fetch {name}`, copy either layout there, or "
+        "set ADVDPNP_DATA to the folder that holds it"
+    )
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+
+def _sha256(images, labels) -> str:
+    digest = hashlib.sha256()
+    for array in (images, labels):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _verified(path: Path, name: str, root: Path) -> bytes:
+    """The file's bytes, once their md5 is the published one (files without a published md5 pass)."""
+    raw = path.read_bytes()
+    expected = MD5.get(path.relative_to(root).as_posix())
+    actual = hashlib.md5(raw, usedforsecurity=False).hexdigest()
+    if expected not in (None, actual):
+        raise UserError(
+            f"{path} was not opened because its md5 is {actual} and should be {expected}: delete it and run "
+            f"`python -m advdpnp fetch {name}`"
+        )
+    return raw
+
+
+def _check(images: np.ndarray, labels: np.ndarray, facts: DatasetFacts, split: str, files: list[Path]) -> None:
+    """Refuse anything but the split's full number of images of the known shape, with labels in range."""
+    where, expected = files[0].parent, _expected(facts, split)
+    shape = (facts.channels, facts.size, facts.size)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != shape or labels.shape != images.shape[:1]:
+        raise UserError(f"{where}: {split} images are {images.dtype} {images.shape}, not uint8 [N, {shape}]")
+    if len(images) != expected:
+        raise UserError(f"{where}: {split} holds {len(images):,} images, not {expected:,}: copy the full set")
+    _check_labels(labels, facts.classes, f"{where} {split}")
+
+
+def _check_labels(labels: np.ndarray, classes: int, where: str, first: int = 0) -> None:
+    last = first + classes - 1
+    wrong = np.flatnonzero((labels < first) | (labels > last))
+    if len(wrong):
+        raise UserError(
+            f"{where}: row {wrong[0]} has label {labels[wrong[0]]}, outside {first}..{last}: copy the set again"
+        )
+
+
+# --- official layouts -------------------------------------------------------------------------------------------------
+
+_PICKLED = {(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")} | {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Builds dicts, lists and numpy arrays and nothing else: a pickle may otherwise run any program."""
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in _PICKLED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return super().find_class(module, name)
+
+
+def _unpickle(raw: bytes, path: Path) -> dict:
+    try:
+        with warnings.catch_warnings():  # numpy 2.4.0 to 2.4.4 warn of old pickles' dtype(align=0)
+            warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
+            return _ArrayUnpickler(io.BytesIO(raw), encoding="latin1").load()
+    except Exception as error:
+        raise UserError(f"{path} is not a CIFAR batch ({error}): delete it and fetch it again") from error
+
+
+def _read_cifar(files: list[Path], name: str, split: str, root: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Pickled batches: rows of 3,072 bytes, the red, green and blue planes in turn. CIFAR-100 gives its fine labels."""
+    key = "labels" if name == "cifar10" else "fine_labels"
+    batches = [_unpickle(_verified(path, name, root), path) for path in files]
+    try:
+        rows = np.concatenate([np.asarray(batch["data"], dtype=np.uint8) for batch in batches])
+        labels = np.concatenate([np.asarray(batch[key], dtype=np.int64) for batch in batches])
+        return rows.reshape(-1, 3, 32, 32), labels
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{files[0].parent} does not hold CIFAR batches ({error!r}): fetch {name} again") from error
+
+
+def _read_svhn(files: list[Path], name: str, split: str, root: Path) -> tuple[np.ndarray, np.ndarray]:
+    """MATLAB file: X [32, 32, 3, N], y [N, 1] in 1..10, where 10 is the digit zero."""
+    from scipy.io import loadmat
+
+    raw = _verified(files[0], name, root)
+    try:
+        mat = loadmat(io.BytesIO(raw), variable_names=("X", "y"))
+        labels = mat["y"].reshape(-1).astype(np.int64)
+        images = np.ascontiguousarray(mat["X"].transpose(3, 2, 0, 1))
+    except Exception as error:
+        raise UserError(f"{files[0]} is not SVHN's MATLAB file ({error!r}): fetch {name} again") from error
+    _check_labels(labels, 10, str(files[0]), first=1)
+    return images, labels % 10
+
+
+def _read_mnist(files: list[Path], name: str, split: str, root: Path) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = (_read_idx(_verified(path, name, root), path, dims) for path, dims in zip(files, (3, 1)))
+    return images[:, None], labels.astype(np.int64)
+
+
+def _read_idx(raw: bytes, path: Path, dims: int) -> np.ndarray:
+    """The idx format, strictly: 0, 0, 8 (uint8), number of dimensions, big-endian sizes, and exactly those bytes."""
+    start = 4 * (1 + dims)
+    try:
+        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        if raw[:4] != bytes((0, 0, 8, dims)):
+            raise ValueError(f"it begins with {raw[:4].hex()}, not {bytes((0, 0, 8, dims)).hex()}")
+        shape = tuple(int(size) for size in np.frombuffer(raw[4:start], dtype=">u4"))
+        if len(shape) != dims or len(raw) - start != math.prod(shape):
+            raise ValueError(f"its {len(raw):,} bytes are not those of {shape}")
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and run `python -m advdpnp fetch mnist`") from error
+    return np.frombuffer(raw, dtype=np.uint8, offset=start).reshape(shape).copy()  # writable, as torch wants it
+
+
+def _read_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """scikit-learn's 1,797 digits of 8 x 8 pixels, 0..16 rescaled to 0..255: 1,437 to train and 360 to test.
+
+    The split is ours, there being no official one: numpy's default_rng(0) permutes the images, and of each class every
+    fifth (counted through the classes in turn) goes to the test set; both splits keep the permuted order.
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    order = np.random.default_rng(0).permutation(len(digits.target))
+    by_class = order[np.argsort(digits.target[order], kind="stable")]
+    chosen = order[np.isin(order, by_class[::5], invert=split == "train")]
+    images = np.rint(digits.images[chosen] * (255 / 16)).astype(np.uint8)
+    return images[:, None], digits.target[chosen].astype(np.int64)
+
+
+_READERS = {"cifar10": _read_cifar, "cifar100": _read_cifar, "svhn": _read_svhn, "mnist": _read_mnist}
+
+
+# --- the hub's parquet ------------------------------------------------------------------------------------------------
+
+
+def _read_parquet(files: list[Path], name: str, split: str, root: Path) -> tuple[np.ndarray, np.ndarray]:
+    """All shards in order. The rows are counted from the files' footers before an image is decoded."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    facts, expected = DATASETS[name], _expected(DATASETS[name], split)
+    try:
+        shards = [pq.ParquetFile(path) for path in files]
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"a {split} shard in {files[0].parent} is damaged ({error}): copy it again") from error
+    total = sum(shard.metadata.num_rows for shard in shards)
+    if total != expected:
+        raise UserError(
+            f"{files[0].parent}: the {split} shards hold {total:,} images, not {expected:,}: copy the full set"
+        )
+    images = np.empty((total, facts.channels, facts.size, facts.size), dtype=np.uint8)
+    labels = np.empty(total, dtype=np.int64)
+    at = 0
+    for path, shard in zip(files, shards):
+        first = at
+        for row, (encoded, label) in enumerate(_rows(shard, path)):
+            where = f"{path}, row {row}"
+            images[at] = decode_image(encoded, facts.channels, facts.size, where)
+            if not isinstance(label, int):
+                raise UserError(f"{where} has no label")
+            labels[at] = label
+            at += 1
+        _check_labels(labels[first:at], facts.classes, str(path))
+    return images, labels
+
+
+def _rows(shard, path: Path) -> Iterator[tuple[bytes | None, int | None]]:
+    """(encoded image, label) of every row. The hub names the columns img or image, label or fine_label."""
+    import pyarrow as pa
+
+    names = shard.schema_arrow.names
+    image = next((column for column in ("img", "image") if column in names), None)
+    label = next((column for column in ("label", "fine_label") if column in names), None)
+    if not image or not label:
+        raise UserError(f"{path} has columns {', '.join(names)}: img or image, and label or fine_label, are needed")
+    try:
+        for batch in shard.iter_batches(batch_size=1024, columns=[image, label]):
+            yield from zip(batch.column(image).field("bytes").to_pylist(), batch.column(label).to_pylist())
+    except (pa.ArrowException, OSError, KeyError, AttributeError) as error:
+        raise UserError(f"{path} does not hold images as the hub stores them ({error}): copy it again") from error
+
+
+def decode_image(encoded: bytes | None, channels: int, size: int, where: str) -> np.ndarray:
+    """Decode one PNG or lossless WebP to uint8 [C, H, W]. Raises UserError, beginning with `where`, for all others.
+
+    A lossy copy is refused: robust accuracy is about changes as small as JPEG's own.
+    """
+    from PIL import Image
+
+    mode = {1: "L", 3: "RGB"}[channels]
+    try:
+        image = Image.open(io.BytesIO(encoded), formats=("PNG", "WEBP"))
+        if (image.size, image.mode) != ((size, size), mode):  # known from the header: nothing is decompressed yet
+            raise ValueError(f"it is {image.size[0]} x {image.size[1]} {image.mode}, not {size} x {size} {mode}")
+        if image.format == "WEBP" and not _is_lossless_webp(encoded):
+            raise ValueError("it is a lossy WebP")
+        pixels = np.asarray(image)
+    except Exception as error:  # Pillow's decoders raise whatever damaged bytes lead them to
+        reason = "it is no such image" if type(error).__name__ == "UnidentifiedImageError" else error
+        raise UserError(f"{where} is not a PNG or lossless WebP as needed ({reason}): copy the set again") from error
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _is_lossless_webp(encoded: bytes) -> bool:
+    """Walk the RIFF chunks to the pixels: VP8L holds them exactly, "VP8 " does not."""
+    at = 12
+    while at + 8 <= len(encoded):
+        kind, size = encoded[at : at + 4], int.from_bytes(encoded[at + 4 : at + 8], "little")
+        if kind in (b"VP8L", b"VP8 "):
+            return kind == b"VP8L"
+        at += 8 + size + size % 2
+    return False
+
+
+# --- cache ------------------------------------------------------------------------------------------------------------
+
+
+def _identity(files: list[Path]) -> str:
+    """sha256 over names and contents: where a copy lies and when it was made do not matter."""
+    digest = hashlib.sha256(f"advdpnp cache {CACHE_FORMAT}".encode())
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
+    return digest.hexdigest()
+
+
+def _read_cache(path: Path) -> tuple[np.ndarray, np.ndarray, str] | None:
+    """(images, labels, sha256) as written, or None when there is no file or not a byte-exact one."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels, sha256 = arrays["images"], arrays["labels"], str(arrays["sha256"])
+        if _sha256(images, labels) != sha256:
+            raise ValueError("its sha256 is another")
+        return images, labels, sha256
+    except Exception as error:  # damaged bytes can fail anywhere in zip or npy; the remedy is the same
+        log.warning("the cached %s is damaged (%s) and is made again", path, error)
+        return None
+
+
+def _write_cache(path: Path, images: np.ndarray, labels: np.ndarray, sha256: str) -> None:
+    """Write beside and rename: another process sees the whole file or none. No room to write is not an error."""
+    temporary = path.with_name(f"{path.stem}-{uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                np.savez(file, images=images, labels=labels, sha256=np.array(sha256))
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("decoded images are not kept, because %s cannot be written (%s)", path.parent, error)

@@ -1,0 +1,88 @@
+"""What the one training loop asks of a defense; the answers given here are plain adversarial training's."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from advdpnp.attacks import frozen, pgd
+from advdpnp.config import RunConfig
+from advdpnp.models import Classifier, classifier
+
+InnerLoss = str | Callable[[nn.Module, Tensor, Tensor], Tensor]  # a name of attacks.LOSSES, or (model, x, y) -> [B]
+
+
+class Defense(nn.Module):
+    """A model and what its method adds for training. A subclass overrides only where it differs.
+
+    Everything a method must remember between steps (class tables, centres) is a parameter or buffer, so that
+    `state_dict()` is the whole state and training resumes from it. `requires` names a method whose trained model of the
+    same data set and seed is needed first; the loop passes it as `helper`.
+    """
+
+    requires: str | None = None
+    start: bool | str = True  # of PGD: True uniform in the ball, "normal" 0.001 N(0, 1), False none
+
+    def __init__(self, run: RunConfig, helper: nn.Module | None = None):
+        super().__init__()
+        self.run, self.hyper = run, run.hyper
+        self.model = self.build(run)
+        if helper is not None:
+            self.helper = helper.requires_grad_(False)
+
+    @staticmethod
+    def build(run: RunConfig) -> Classifier:
+        """The untrained network."""
+        return classifier(run)
+
+    def inner_loss(self, x: Tensor, y: Tensor) -> InnerLoss:
+        """What crafting maximises for the clean batch x [B, C, H, W], y [B]; called with the model frozen."""
+        return "ce"
+
+    def craft(self, x: Tensor, y: Tensor, *, budget: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+        """x~ [B, C, H, W]: linf PGD at `budget` times the configured epsilon and step, without weight gradients."""
+        settings = self.run.craft
+        start = {"method": self.start, "uniform": True, "normal": "normal", "none": False}[settings.random_start]
+        eval_mode = settings.bn_mode == "eval"
+        with frozen(self.model, eval_mode):
+            return pgd(
+                self.model,
+                x,
+                y,
+                epsilon=budget * settings.epsilon,
+                step_size=budget * settings.step_size,
+                steps=settings.steps,
+                norm="linf",
+                random_start=start,
+                loss=self.inner_loss(x, y),
+                generator=generator,
+                eval_mode=eval_mode,
+            )
+
+    def loss(self, x: Tensor, x_adv: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar to minimise, and its terms by name (scalars) for the log."""
+        raise NotImplementedError
+
+    def parameter_groups(self) -> list[dict]:
+        """Groups for SGD; the loop fills in lr, momentum and weight decay where a group has none of its own."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def start_epoch(self, epoch: int) -> None:
+        """Before the first batch of 0-based `epoch`."""
+
+    def before_step(self) -> None:
+        """After the gradients are there, before the optimiser acts."""
+
+    def after_step(self) -> None:
+        """After the optimiser acted."""
+
+    def end_epoch(self, epoch: int) -> None:
+        """After the last batch of `epoch`."""
+
+    def finish(self) -> None:
+        """After the last epoch, before the model is saved."""
+
+
+def accuracy(logits: Tensor, y: Tensor) -> Tensor:
+    """Share of the batch classified right, in percent, for the log."""
+    return 100 * (logits.detach().argmax(1) == y).float().mean()

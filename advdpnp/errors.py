@@ -1,0 +1,15 @@
+"""The one exception a user is meant to read: a sentence that names the cause and the cure."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Bad input. The command line prints its one sentence and exits with status 2; no traceback unless --debug."""
+
+
+def nearest(name: object, choices: Iterable[str]) -> str:
+    """"did you mean 'pgd20'?" when something is close, else the list of choices."""
+    choices = [str(choice) for choice in choices]
+    close = get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(choices)}"

@@ -1,0 +1,81 @@
+"""Eqs. (8)-(12): how well features and class centers are separated.
+
+Shapes: features [N, d]; labels [N]; centers [M, d]. Classes are those that occur in `labels`; a metric that needs a
+class which does not occur raises ValueError.
+"""
+
+import torch
+from torch import Tensor
+
+
+def _class_means(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Means [M, d] and counts [M] of the classes that occur, and each sample's index into them [N]."""
+    if features.ndim != 2 or labels.shape != features.shape[:1] or len(features) == 0:
+        raise ValueError(f"features [N, d] and labels [N] are wanted, not {[*features.shape]} and {[*labels.shape]}")
+    classes, index, counts = labels.unique(return_inverse=True, return_counts=True)
+    if len(classes) < 2:
+        raise ValueError("separation needs samples of at least two classes")
+    sums = torch.zeros(len(classes), features.shape[1], dtype=features.dtype, device=features.device)
+    return sums.index_add_(0, index, features) / counts[:, None], counts, index
+
+
+def fisher_discriminant_ratio(features: Tensor, labels: Tensor, *, normalise: bool = True) -> float:
+    """Eq. (8): within-class over between-class scatter; lower is better.
+
+    Differs from the paper: the sum of M ratios is divided by M^2, the only scale that agrees with Table 4's values
+    (ledger 9); `normalise=False` is the equation as printed.
+    """
+    features = features.double()
+    means, counts, index = _class_means(features, labels)
+    within = torch.zeros(len(means), dtype=features.dtype, device=features.device)
+    # tr S_j^w = sum_i ||f_i - mu_j||^2
+    within.index_add_(0, index, (features - means[index]).square().sum(1))
+    # tr S_j^b = N_j ||mu_j - mu||^2
+    between = counts * (means - features.mean(0)).square().sum(1)
+    ratio = (within / between).sum()
+    return float(ratio / len(means) ** 2 if normalise else ratio)
+
+
+def angular_fisher_score(features: Tensor, labels: Tensor) -> float:
+    """Eq. (9): angular within-class over between-class scatter; lower is better."""
+    features = features.double()
+    means, counts, index = _class_means(features, labels)
+    cosine = torch.nn.functional.cosine_similarity
+    # sum_i (1 - cos<f_i, mu_y>) / sum_j N_j (1 - cos<mu_j, mu>)
+    within = (1 - cosine(features, means[index])).sum()
+    between = (counts * (1 - cosine(means, features.mean(0, keepdim=True)))).sum()
+    return float(within / between)
+
+
+def separation_to_compactness(features: Tensor, labels: Tensor, centers: Tensor) -> float:
+    """Eq. (10): distance of each center to its nearest rival over its class's mean distance to it; higher is better."""
+    features, centers = features.double(), centers.detach().double()
+    distances = torch.cdist(centers, centers).fill_diagonal_(torch.inf)
+    spread = torch.zeros(len(centers), dtype=features.dtype, device=features.device)
+    counts = torch.bincount(labels, minlength=len(centers))
+    if len(counts) != len(centers) or (counts == 0).any():
+        raise ValueError(f"samples of each of the {len(centers)} classes, and of no other, are wanted")
+    # 1/N_j sum_i ||f_i - c_j||
+    spread.index_add_(0, labels, (features - centers[labels]).norm(dim=1))
+    return float((distances.amin(1) / (spread / counts)).mean())
+
+
+def _rival_angles(centers: Tensor) -> Tensor:
+    """Angle [M] in degrees between each center and its nearest rival; centers are normalised first (ledger 10)."""
+    if len(centers) < 2:
+        raise ValueError("an angle needs at least two centers")
+    unit = torch.nn.functional.normalize(centers.detach().double(), dim=1)
+    # arccos is steep near 1, so the angle is taken from the chord: 2 arcsin(||u_j - u_k|| / 2)
+    chord = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")
+    angles = torch.rad2deg(2 * torch.asin((chord / 2).clamp(max=1)))
+    return angles.fill_diagonal_(torch.inf).amin(1)
+
+
+def mean_separation(centers: Tensor) -> float:
+    """Eq. (11), MeanSep: mean angle between each center and its nearest rival, in degrees; higher is better."""
+    return float(_rival_angles(centers).mean())
+
+
+def min_separation(centers: Tensor) -> float:
+    """Eq. (12), MinSep: smallest angle between any two centers, in degrees; higher is better."""
+    return float(_rival_angles(centers).min())

@@ -1,0 +1,42 @@
+"""Progress with the time left: one line that refreshes on a terminal, a plain line now and then in a log file."""
+
+import sys
+import time
+
+
+def duration(seconds: float) -> str:
+    """75 -> '1m15s', 7300 -> '2h01m'."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02d}s"
+    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+
+
+class Progress:
+    """Counts units of equal work. `done` units were finished by an earlier process and say nothing about speed."""
+
+    def __init__(self, label: str, total: float, *, done: float = 0, log_every: float = 20.0, stream=None):
+        self.label, self.total, self.done, self.before = label, total, done, done
+        self.stream = sys.stderr if stream is None else stream
+        self.terminal = self.stream.isatty()
+        self.every = 0.2 if self.terminal else log_every
+        self.begin = self.shown = time.monotonic()
+
+    def update(self, units: float = 1, note: str = "") -> None:
+        self.done += units
+        now = time.monotonic()
+        if now - self.shown >= self.every:
+            self.shown = now
+            left = (now - self.begin) / (self.done - self.before) * (self.total - self.done)
+            self._print(f"{self.label} {self.done / self.total:4.0%}, {duration(left)} left{note and ', ' + note}")
+
+    def finish(self, note: str = "") -> None:
+        self._print(f"{self.label} done in {duration(time.monotonic() - self.begin)}{note and ', ' + note}", last=True)
+
+    def _print(self, text: str, last: bool = False) -> None:
+        if self.terminal:
+            print(f"\r{text}\x1b[K", end="\n" if last else "", file=self.stream, flush=True)
+        else:
+            print(text, file=self.stream, flush=True)

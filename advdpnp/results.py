@@ -1,0 +1,154 @@
+"""Where things lie on disk, how they are written (whole or not at all), and where each number comes from."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from advdpnp.config import ROOT, RunConfig
+from advdpnp.errors import UserError
+
+
+def results_root() -> Path:
+    """`results/` of the repository, or ADVDPNP_RESULTS."""
+    return Path(os.environ.get("ADVDPNP_RESULTS", ROOT / "results"))
+
+
+def tier_dir(tier: str) -> Path:
+    return results_root() / tier
+
+
+def run_dir(run: RunConfig) -> Path:
+    """results/<tier>/runs/<run_id>: config.json, log.csv, model.pt, train.json (and last.pt to resume from)."""
+    return tier_dir(run.tier) / "runs" / run.id
+
+
+def eval_path(run: RunConfig, attack: str) -> Path:
+    """results/<tier>/evals/<run_id>/<attack>.json; the .npz beside it holds a flag for each image."""
+    return tier_dir(run.tier) / "evals" / run.id / f"{attack}.json"
+
+
+# ------------------------------------------------------------------------------------------------- atomic writes
+
+
+def write_atomic(path: Path, write: Callable[[Any], None]) -> Path:
+    """Let `write` fill a temporary file, then put it in place of `path`: readers see the old or the new, never half.
+
+    Raises UserError when the disk is full or the folder can't be written; what was at `path` before is still there.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
+            temporary = Path(handle.name)
+            write(handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{path}: could not be written ({reason}); mend that and start again.") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    return write_atomic(path, lambda handle: handle.write(text.encode()))
+
+
+def write_json(path: Path, value: Any) -> Path:
+    return write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> Path:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_text(path, buffer.getvalue())
+
+
+def read_json(path: Path) -> Any:
+    """The file's value. Raises UserError when it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: is missing.") from None
+    except ValueError:
+        raise UserError(f"{path}: is not valid JSON (damaged?); delete it and run again.") from None
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+# ----------------------------------------------------------------------------------------------------- provenance
+
+
+@lru_cache
+def code_revision() -> str:
+    """The commit of the checkout, with '+' when files differ from it; 'unknown' outside of git."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout
+
+    try:
+        dirty = "+" if git("status", "--porcelain", "--untracked-files=no").strip() else ""
+        return git("rev-parse", "--short=12", "HEAD").strip() + dirty
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+@lru_cache
+def code_hash() -> str:
+    """sha256 (16 digits) of the package's sources, so that results can tell which code made them without git."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "advdpnp").rglob("*.py")):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def device_name(device: Any) -> str:
+    """'NVIDIA H100 80GB HBM3', or the processor's name and its thread count."""
+    import torch
+
+    if getattr(device, "type", device) == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        pass
+    return f"{name}, {torch.get_num_threads()} threads"
+
+
+def provenance(device: Any) -> dict[str, str]:
+    """Package versions, device and code revision, for every JSON that holds a number."""
+    versions = {}
+    for package in ("torch", "numpy", "pyautoattack"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "absent"
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "device": device_name(device),
+        "code_revision": code_revision(),
+        "code_hash": code_hash(),
+    }

@@ -1,0 +1,311 @@
+"""Strict loading of the tiers in config/: a mistake ends in one sentence with file, key and nearest valid choice.
+
+A tier says which of the paper's blocks (dataset/backbone) it trains, on what, for how long, and how hard the attacks
+are. Settings are layered: the paper's protocol (config.py), then the tier's `defaults`, its `blocks.<block>` and its
+`variants.<name>`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from advdpnp.config import (
+    ATTACKS,
+    BACKBONES,
+    DATASETS,
+    METHODS,
+    ROOT,
+    SLUGS,
+    AttackConfig,
+    CraftConfig,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    slug,
+)
+from advdpnp.errors import UserError, nearest
+
+CONFIG_DIR = ROOT / "config"
+PAPER_BLOCKS = ("cifar10/resnet18", "cifar100/resnet18", "svhn/resnet18", "cifar10/wrn34_10", "mnist/lenetspp")
+
+
+def parse_number(value: Any) -> float:
+    """A number as YAML gives it, or as people write budgets: 0.1, 1e-3, '8/255'. Raises ValueError."""
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted")
+    if isinstance(value, str):
+        try:
+            return float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError):
+            return float(value)
+    if isinstance(value, int | float):
+        return float(value)
+    raise ValueError("a number is wanted")
+
+
+def _check(value: Any, spec, where: str) -> Any:
+    """`value` as the field `spec` wants it, or UserError naming the key `where`."""
+    kind = type(spec.default)
+    low, high, choices = (spec.metadata.get(key) for key in ("low", "high", "choices"))
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise UserError(f"{where}: true or false is wanted, not {value!r}.")
+    elif kind is str:
+        value = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+        if value not in choices:
+            raise UserError(f"{where}: {value!r} is not known; {nearest(value, choices)}")
+    elif kind is tuple:
+        if not isinstance(value, list | tuple) or any(isinstance(v, bool) or not isinstance(v, int) for v in value):
+            raise UserError(f"{where}: a list of whole numbers is wanted, not {value!r}.")
+        if list(value) != sorted(set(value)) or (value and value[0] < low):
+            raise UserError(f"{where}: epochs from {low} up, each larger than the last, are wanted, not {value!r}.")
+        value = tuple(value)
+    else:
+        if kind is int and (isinstance(value, bool) or not isinstance(value, int)):
+            raise UserError(f"{where}: a whole number is wanted, not {value!r}.")
+        try:
+            number = value if kind is int else parse_number(value)
+        except ValueError:
+            raise UserError(f"{where}: a number such as 0.1 or 8/255 is wanted, not {value!r}.") from None
+        if not (low is None or number >= low) or not (high is None or number <= high):
+            bounds = f"from {low:g}" + (f" to {high:g}" if high is not None else " up")
+            raise UserError(f"{where}: {value} is out of range; a number {bounds} is wanted.")
+        value = number
+    return value
+
+
+def build(base: Any, changes: Any, where: str) -> Any:
+    """The dataclass `base` with `changes` (a mapping) applied strictly. Raises UserError."""
+    if changes is None:
+        changes = {}
+    if not isinstance(changes, Mapping):
+        raise UserError(f"{where}: a mapping of settings is wanted, not {changes!r}.")
+    specs = {spec.name: spec for spec in fields(base)}
+    for key in changes:
+        if key not in specs:
+            raise UserError(
+                f"{where}: unknown key '{key}'; {nearest(key, specs) if specs else 'it takes no settings.'}"
+            )
+    return replace(base, **{k: _check(v, specs[k], f"{where}.{k}") for k, v in changes.items()})
+
+
+_SECTIONS = {
+    "data": DataConfig(), "model": ModelConfig(), "optim": OptimConfig(), "craft": CraftConfig(),
+    "evaluation": EvaluationConfig(), **{slug(name): cls() for name, cls in METHODS.items()},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Block:
+    """One dataset/backbone of the paper, and what this tier trains for it."""
+
+    paper: str
+    dataset: str
+    backbone: str
+    sections: Mapping[str, Any]
+    attacks: Mapping[str, AttackConfig]
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A file of config/, checked: which blocks, methods and seeds; how long; how hard the attacks."""
+
+    name: str
+    path: Path
+    label: str  # printed on every picture and table
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    more_seeds: Mapping[str, tuple[int, ...]]
+    blocks: Mapping[str, Block]
+    variants: Mapping[str, Mapping[str, Any]]
+
+    def seeds_of(self, method: str) -> tuple[int, ...]:
+        return self.seeds + self.more_seeds.get(method, ())
+
+    def run(self, block: str, method: str, seed: int = 0, variant: str = "") -> RunConfig:
+        """The resolved configuration of one training. Raises UserError for a contradiction."""
+        spec = self.blocks[block]
+        sections = dict(spec.sections)
+        if variant:
+            if variant not in self.variants:
+                raise UserError(f"{self.path}: no variant '{variant}'; {nearest(variant, self.variants)}")
+            for key, changes in self.variants[variant].items():
+                sections[key] = build(sections[key], changes, f"{self.path}: variants.{variant}.{key}")
+        run = RunConfig(
+            tier=self.name, block=block, dataset=spec.dataset, backbone=spec.backbone, method=method, seed=seed,
+            variant=variant, hyper=sections[slug(method)], attacks=spec.attacks,
+            **{key: sections[key] for key in ("data", "model", "optim", "craft", "evaluation")},
+        )  # fmt: skip
+        return check_run(run, self.path)
+
+
+def check_run(run: RunConfig, path: Path | str) -> RunConfig:
+    """`run` itself, or UserError where its settings contradict each other or the data set."""
+    facts, where = run.facts, f"{path}: blocks.{run.block}"
+    available = facts.train_images
+    used = (run.data.train_images or available - run.data.validation_images) + run.data.validation_images
+    if used > available:
+        raise UserError(
+            f"{where}.data: {used} training and validation images are wanted; {run.dataset} has {available}."
+        )
+    for key in ("test_images", "corruption_images"):
+        if getattr(run.evaluation, key) > facts.test_images:
+            raise UserError(f"{where}.evaluation.{key}: {run.dataset} has only {facts.test_images} test images.")
+    if any(m >= run.optim.epochs for m in run.optim.milestones):
+        raise UserError(
+            f"{where}.optim: lr falls at epochs {list(run.optim.milestones)}, but training ends after "
+            f"{run.optim.epochs}; set milestones below it (or [] for none)."
+        )
+    if run.craft.epsilon > 0 and run.craft.step_size == 0:
+        raise UserError(f"{where}.craft.step_size: 0 would never leave the clean image; use for example 2/255.")
+    return run
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: a mapping is wanted, not {value!r}.")
+    return value
+
+
+def _seeds(value: Any, where: str) -> tuple[int, ...]:
+    ok = (
+        isinstance(value, list)
+        and value
+        and all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in value)
+    )
+    if not ok or len(set(value)) != len(value):
+        raise UserError(f"{where}: a list of different whole numbers from 0 up is wanted, not {value!r}.")
+    return tuple(value)
+
+
+def _sections(base: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    for key in changes:
+        if key not in base:
+            raise UserError(f"{where}: unknown key '{key}'; {nearest(key, base)}")
+    return {key: build(value, changes.get(key), f"{where}.{key}") for key, value in base.items()}
+
+
+def _attacks(base: Mapping[str, AttackConfig], changes: Any, where: str) -> dict[str, AttackConfig]:
+    changes = _mapping(changes, where)
+    for name in changes:
+        if name not in base:
+            raise UserError(f"{where}: unknown attack '{name}'; {nearest(name, base)}")
+    return {name: build(attack, changes.get(name), f"{where}.{name}") for name, attack in base.items()}
+
+
+def _block(name: str, changes: Any, base: Mapping[str, Any], attacks: Mapping, where: str) -> Block:
+    changes = dict(_mapping(changes, where))
+    dataset, backbone = name.split("/")
+    dataset, backbone = changes.pop("dataset", dataset), changes.pop("backbone", backbone)
+    for key, value, known in (("dataset", dataset, DATASETS), ("backbone", backbone, BACKBONES)):
+        if value not in known:
+            raise UserError(f"{where}.{key}: '{value}' is not known; {nearest(value, known)}")
+    own_attacks = _attacks(attacks, changes.pop("attacks", None), f"{where}.attacks")
+    return Block(name, dataset, backbone, _sections(base, changes, where), own_attacks)
+
+
+_TIER_KEYS = ("label", "methods", "seeds", "more_seeds", "defaults", "attacks", "blocks", "variants")
+
+
+def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
+    """A Tier from the plain data of its file. Raises UserError naming file, key and the nearest valid choice."""
+    raw = _mapping(raw, str(path))
+    for key in raw:
+        if key not in _TIER_KEYS:
+            raise UserError(f"{path}: unknown key '{key}'; {nearest(key, _TIER_KEYS)}")
+    label = raw.get("label")
+    if not isinstance(label, str) or not label.strip():
+        raise UserError(f"{path}: label: one line that says what this protocol is, is wanted.")
+    methods = raw.get("methods", list(METHODS))
+    if not isinstance(methods, list) or not methods:
+        raise UserError(f"{path}: methods: a list of methods is wanted, not {methods!r}.")
+    for method in [*methods, *_mapping(raw.get("more_seeds"), f"{path}: more_seeds")]:
+        if method not in METHODS:
+            raise UserError(f"{path}: unknown method '{method}'; {nearest(method, METHODS)}")
+    seeds = _seeds(raw.get("seeds", [0]), f"{path}: seeds")
+    more = {m: _seeds(s, f"{path}: more_seeds.{m}") for m, s in (raw.get("more_seeds") or {}).items()}
+    defaults = _sections(_SECTIONS, _mapping(raw.get("defaults"), f"{path}: defaults"), f"{path}: defaults")
+    attacks = _attacks(ATTACKS, raw.get("attacks"), f"{path}: attacks")
+    blocks: dict[str, Block] = {}
+    for block, changes in _mapping(raw.get("blocks"), f"{path}: blocks").items():
+        if block not in PAPER_BLOCKS:
+            raise UserError(f"{path}: blocks: unknown block '{block}'; {nearest(block, PAPER_BLOCKS)}")
+        blocks[block] = _block(block, changes, defaults, attacks, f"{path}: blocks.{block}")
+    if not blocks:
+        raise UserError(f"{path}: blocks: at least one of {', '.join(PAPER_BLOCKS)} is wanted.")
+    taken: dict[tuple[str, str], str] = {}
+    for block in blocks.values():
+        other = taken.setdefault((block.dataset, block.backbone), block.paper)
+        if other != block.paper:
+            raise UserError(
+                f"{path}: blocks: {other} and {block.paper} would share the runs of {block.dataset}-{block.backbone}."
+            )
+    variants = _mapping(raw.get("variants"), f"{path}: variants")
+    for variant, changes in variants.items():
+        if not re.fullmatch(r"[a-z0-9_]+", str(variant)):
+            raise UserError(f"{path}: variants: '{variant}' may hold only a-z, 0-9 and _.")
+        _sections(defaults, _mapping(changes, f"{path}: variants.{variant}"), f"{path}: variants.{variant}")
+    tier = Tier(name, Path(path), label.strip(), tuple(methods), seeds, more, blocks, variants)
+    for block in tier.blocks:
+        for method in METHODS:
+            tier.run(block, method)
+    return tier
+
+
+@lru_cache
+def load_tier(name: str) -> Tier:
+    """The tier `name` of config/, or of a path to a .yaml or .json file. Raises UserError."""
+    path = Path(name) if name.endswith((".yaml", ".yml", ".json")) else CONFIG_DIR / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in CONFIG_DIR.glob("*.yaml"))
+        raise UserError(f"{path}: no such tier; {nearest(path.stem, known)}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            raw = json.loads(text)
+        else:
+            import yaml
+
+            raw = yaml.safe_load(text)
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not a text file.") from None
+    except ImportError:
+        raise UserError(f"{path}: reading YAML needs `pip install pyyaml`; a .json tier needs nothing.") from None
+    except Exception as error:
+        raise UserError(f"{path}: is not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}") from None
+    shown = path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path
+    return parse_tier(path.stem, raw, shown)
+
+
+_RUN_ID = re.compile(r"([a-z0-9]+)-([a-z0-9_]+)-([a-z0-9_]+)(?:\.([a-z0-9_]+))?-s(\d+)")
+
+
+def resolve(tier: Tier | str, run_id: str) -> RunConfig:
+    """'cifar10-resnet18-adv_dpnp-s0' in a tier -> its RunConfig. Raises UserError with the nearest valid choice."""
+    tier = load_tier(tier) if isinstance(tier, str) else tier
+    match = _RUN_ID.fullmatch(run_id)
+    if not match:
+        first = next(iter(tier.blocks.values()))
+        raise UserError(
+            f"'{run_id}' is not a run id; write <dataset>-<backbone>-<defense>-s<seed>, for example "
+            f"{first.dataset}-{first.backbone}-adv_dpnp-s0."
+        )
+    dataset, backbone, method, variant, seed = match.groups()
+    if method not in SLUGS:
+        raise UserError(f"run id '{run_id}': unknown defense '{method}'; {nearest(method, SLUGS)}")
+    blocks = {f"{b.dataset}-{b.backbone}": b.paper for b in tier.blocks.values()}
+    if f"{dataset}-{backbone}" not in blocks:
+        raise UserError(
+            f"run id '{run_id}': tier {tier.name} has no '{dataset}-{backbone}'; "
+            f"{nearest(f'{dataset}-{backbone}', blocks)}"
+        )
+    return tier.run(blocks[f"{dataset}-{backbone}"], SLUGS[method], int(seed), variant or "")

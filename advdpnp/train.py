@@ -1,0 +1,286 @@
+"""One training loop for all twelve methods: SGD, piecewise learning rate, mixed precision, log, resume (Section 4.1).
+
+Every random number of an epoch comes from (seed, epoch), so training that is killed and started again ends in the same
+weights, bit for bit on the same machine, as training that never stopped.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from advdpnp.config import METHODS, RunConfig, digest
+from advdpnp.data import Dataset, augment, load, to_float
+from advdpnp.defenses import DEFENSES
+from advdpnp.defenses.base import Defense
+from advdpnp.errors import UserError
+from advdpnp.geometry import mean_separation, min_separation
+from advdpnp.progress import Progress
+from advdpnp.results import provenance, read_json, run_dir, sha256_file, write_atomic, write_csv, write_json
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """'auto' -> the GPU if there is one. Raises UserError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"--device {name}: {reason}; use auto, cpu or cuda.") from None
+    return torch.device(name)
+
+
+def pick_precision(wanted: str, device: torch.device) -> str:
+    """'auto' -> 'bf16' where the hardware multiplies bfloat16 (GPUs from Ampere on, AVX512-BF16, AMX), else 'fp32'."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return "bf16" if any(getattr(torch.cpu, check, lambda: False)() for check in checks) else "fp32"
+
+
+@contextmanager
+def seeded(device: torch.device, *key: int) -> Iterator[torch.Generator]:
+    """Draws inside come from `key` alone: the yielded generator's and torch's global ones; those are restored after."""
+    seed = int(digest(list(key)), 16) >> 1
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield torch.Generator(device).manual_seed(seed)
+
+
+def lr_factor(run: RunConfig, epoch: int, step: int, steps: int) -> float:
+    """What multiplies the learning rate at a step of 0-based `epoch`: gamma a milestone, linear warm-up before."""
+    optim = run.optim
+    factor = optim.gamma ** sum(epoch >= milestone for milestone in optim.milestones)
+    progress = epoch + (step + 1) / steps
+    return factor * min(1.0, progress / optim.warmup_epochs) if optim.warmup_epochs else factor
+
+
+def build_optimizer(defense: Defense, run: RunConfig) -> torch.optim.SGD:
+    """SGD over the defense's groups; a group keeps settings of its own (PCL's centres)."""
+    optim = run.optim
+    defaults = {"lr": optim.lr, "momentum": optim.momentum, "weight_decay": optim.weight_decay}
+    groups = [defaults | group for group in defense.parameter_groups()]
+    for group in groups:
+        group["initial_lr"] = group["lr"]
+    return torch.optim.SGD(groups, lr=optim.lr)
+
+
+def training_data(run: RunConfig) -> Dataset:
+    """The run's training images: the first n, never those held out at the end. The test set is not opened here."""
+    data = load(run.dataset, "train")
+    return data.subset(run.data.train_images or len(data) - run.data.validation_images)
+
+
+def train_epoch(
+    defense: Defense,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    epoch: int,
+    progress: Progress,
+    precision: str,
+) -> dict[str, float]:
+    """One pass: images uint8 [N, C, H, W] and labels [N] on the device. Returns the means of the terms.
+
+    Raises UserError when a loss is not finite, naming the step and the terms.
+    """
+    run, device, n = defense.run, images.device, len(labels)
+    size, warm = run.optim.batch_size, run.craft.epsilon_warmup_epochs
+    steps = -(-n // size)
+    crop_and_flip = run.facts.augment if run.data.augment == "auto" else run.data.augment == "on"
+    budget = min(1.0, (epoch + 1) / warm) if warm else 1.0
+    sums: dict[str, Tensor] = {}
+    bad_step = torch.full((), steps, device=device)
+    with seeded(device, run.seed, epoch) as generator:
+        order = torch.randperm(n, generator=generator, device=device)
+        for step in range(steps):
+            batch = order[step * size : (step + 1) * size]
+            x, y = images[batch], labels[batch]
+            if crop_and_flip:
+                x = augment(x, generator=generator, padding=run.data.padding, pad_mode=run.data.pad_mode)
+            x = to_float(x).contiguous(memory_format=torch.channels_last)
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * lr_factor(run, epoch, step, steps)
+
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                x_adv = defense.craft(x, y, budget=budget, generator=generator)
+                loss, terms = defense.loss(x, x_adv, y)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            defense.before_step()
+            if run.optim.clip_norm:
+                nn.utils.clip_grad_norm_(defense.parameters(), run.optim.clip_norm)
+            optimizer.step()
+            defense.after_step()
+
+            # Sums stay on the device: reading them here would make the GPU wait in every step.
+            for name, value in {"loss": loss, **terms}.items():
+                sums[name] = sums.get(name, 0) + value.detach() * len(y)
+            bad_step = torch.where(loss.detach().isfinite(), bad_step, bad_step.clamp(max=step))
+            progress.update(1 / steps)
+    means = {name: float(value) / n for name, value in sums.items()}
+    if int(bad_step) < steps:
+        shown = ", ".join(f"{name}={value:.4g}" for name, value in means.items())
+        raise UserError(
+            f"{run.id}: the loss is not finite from epoch {epoch}, step {int(bad_step)} on ({shown}); the state before "
+            f"this epoch is kept in last.pt; a lower optim.lr or optim.clip_norm in the tier may help."
+        )
+    return means
+
+
+def center_metrics(model: nn.Module) -> dict[str, float]:
+    """Norms of the class centers and their angles in degrees, Eqs. (11)-(12): watched over the epochs."""
+    norms = model.centers.detach().norm(dim=1)
+    return {
+        "center_norm_min": float(norms.min()),
+        "center_norm_mean": float(norms.mean()),
+        "center_norm_max": float(norms.max()),
+        "mean_sep": mean_separation(model.centers),
+        "min_sep": min_separation(model.centers),
+    }
+
+
+def build_defense(run: RunConfig) -> Defense:
+    """The run's defense with weights from its seed, and the trained helper that it requires, if any."""
+    cls, helper = DEFENSES[run.method], None
+    if cls.requires:
+        helper_run = helper_of(run)
+        if not (run_dir(helper_run) / "train.json").exists():
+            raise UserError(f"{run.id} needs the trained {helper_run.id}; train that first.")
+        helper = load_model(helper_run)
+    with seeded(torch.device("cpu"), run.seed, -1):
+        return cls(run) if helper is None else cls(run, helper)
+
+
+def helper_of(run: RunConfig) -> RunConfig | None:
+    """The run whose model this one needs first (HAT: the ST run of the same data set and seed), or None."""
+    name = DEFENSES[run.method].requires
+    return replace(run, method=name, hyper=METHODS[name](), variant="") if name else None
+
+
+def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:
+    out = []
+    for key in old.keys() | new.keys():
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            out += _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            out.append(f"{prefix}{key}: {a} -> {b}")
+    return sorted(out)
+
+
+def check_same_settings(run: RunConfig, directory: Path) -> None:
+    """Refuse to mix two configurations in one folder. Raises UserError with the difference."""
+    path = directory / "config.json"
+    if path.exists() and (old := read_json(path)) != run.training_settings():
+        changes = "; ".join(_differences(old, run.training_settings()))
+        raise UserError(
+            f"{directory}: was trained under other settings ({changes}); restore them, delete the folder, or --restart."
+        )
+
+
+def load_state(path: Path) -> dict:
+    """A checkpoint of ours, without unpickling code. Raises UserError when it is damaged or not one."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: is missing; train the run first.") from None
+    except Exception:  # torch raises half a dozen types for damaged or foreign files
+        raise UserError(f"{path}: is not a checkpoint of this project (damaged?); delete it and train again.") from None
+
+
+def load_model(run: RunConfig, directory: Path | None = None, device: torch.device | str = "cpu") -> nn.Module:
+    """The trained model of a run in eval mode, its file checked against train.json. Raises UserError."""
+    directory = run_dir(run) if directory is None else directory
+    check_same_settings(run, directory)
+    done, path = read_json(directory / "train.json"), directory / "model.pt"
+    if not path.exists() or sha256_file(path) != done["model_sha256"]:
+        raise UserError(f"{path}: is missing or not the file that train.json describes; train again with --restart.")
+    model = DEFENSES[run.method].build(run)
+    model.load_state_dict(load_state(path))
+    return model.to(device, memory_format=torch.channels_last).eval()
+
+
+def fit(
+    run: RunConfig,
+    directory: Path | None = None,
+    *,
+    device: str | torch.device = "auto",
+    max_minutes: float | None = None,
+    restart: bool = False,
+) -> dict | None:
+    """Train a run, or go on where an earlier call stopped; returns what train.json holds.
+
+    Returns None if `max_minutes` are up before the end: the next call goes on from there. Raises UserError when the
+    folder holds a run under other settings, or a loss is not finite.
+    """
+    directory = run_dir(run) if directory is None else directory
+    device = pick_device(str(device))
+    precision = pick_precision(run.optim.precision, device)
+    last, begin = directory / "last.pt", time.monotonic()
+    if restart:
+        for name in ("last.pt", "config.json", "train.json", "model.pt"):
+            (directory / name).unlink(missing_ok=True)
+    check_same_settings(run, directory)
+    write_json(directory / "config.json", run.training_settings())
+
+    data = training_data(run)
+    images, labels = data.images.to(device), data.labels.to(device)
+    defense = build_defense(run).to(device, memory_format=torch.channels_last).train()
+    optimizer = build_optimizer(defense, run)
+    log, seconds = [], 0.0
+    if last.exists():
+        state = load_state(last)
+        defense.load_state_dict(state["defense"])
+        optimizer.load_state_dict(state["optimizer"])
+        log, seconds = json.loads(state["log"]), state["seconds"]
+    progress = Progress(run.id, run.optim.epochs, done=len(log))
+    for epoch in range(len(log), run.optim.epochs):
+        started = time.monotonic()
+        if log and max_minutes and started - begin + log[-1]["seconds"] > 60 * max_minutes:
+            progress.finish(f"time is up after {epoch} of {run.optim.epochs} epochs; call again to go on")
+            return None
+        defense.start_epoch(epoch)
+        means = train_epoch(defense, optimizer, images, labels, epoch, progress, precision)
+        defense.end_epoch(epoch)
+        took = time.monotonic() - started
+        seconds += took
+        lr = optimizer.param_groups[0]["lr"]
+        row = {"epoch": epoch, "lr": lr, "seconds": round(took, 3)} | means | center_metrics(defense.model)
+        log.append(row)
+        state = {
+            "defense": defense.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "log": json.dumps(log),
+            "seconds": seconds,
+        }
+        write_atomic(last, lambda handle, state=state: torch.save(state, handle))
+        write_csv(directory / "log.csv", log, log[0])
+    defense.finish()
+    model = {name: value.detach().cpu().contiguous() for name, value in defense.model.state_dict().items()}
+    write_atomic(directory / "model.pt", lambda handle: torch.save(model, handle))
+    progress.finish(", ".join(f"{k} {log[-1][k]:.4g}" for k in ("loss", "train_clean", "train_adv") if k in log[-1]))
+    done = {
+        "run": run.id,
+        "tier": run.tier,
+        "model_sha256": sha256_file(directory / "model.pt"),
+        "settings_digest": digest(run.training_settings()),
+        "parameters": sum(p.numel() for p in defense.model.parameters()),
+        "train_images": len(data),
+        "data_sha256": data.sha256,
+        "precision": precision,
+        "seconds": round(seconds, 1),
+        "images_per_second": round(len(data) * run.optim.epochs / seconds, 1),
+        "final": log[-1],
+        "provenance": provenance(device),
+    }
+    write_json(directory / "train.json", done)
+    return done

@@ -1,0 +1,392 @@
+"""The paper's numbers, what a measurement is worth beside them, its claims, and its agreement with itself."""
+
+import csv
+import math
+import subprocess
+import sys
+
+import pytest
+
+from advdpnp import paper
+from advdpnp.claims import CLAIMS, check_claims, claims_markdown
+from advdpnp.config import METHODS
+from advdpnp.errors import UserError
+from advdpnp.paper import (
+    BANDS,
+    OURS,
+    column_kind,
+    consistency,
+    paper_values,
+    reported,
+    reported_table,
+    seed_interval,
+    values_from,
+    verdict,
+    wilson,
+)
+
+
+def outcomes(values):
+    return {claim.id: outcome.holds for claim, outcome in check_claims(values)}
+
+
+def changed(cells):
+    """The paper's numbers with some cells replaced; None removes one."""
+    return lambda *cell: cells.get(cell, paper_values(*cell))
+
+
+# --- The reported numbers
+
+
+@pytest.mark.parametrize(
+    ("table", "dataset", "backbone", "method", "column", "value"),
+    [  # read by eye in the paper
+        (1, "cifar10", "resnet18", "ST", "avg", 47.20),
+        (1, "cifar100", "resnet18", "MART", "pgd_l1", 34.38),
+        (2, "svhn", "resnet18", "DIO", "clean", 93.52),
+        (2, "cifar10", "wrn34_10", "IKL", "ensemble", 53.87),
+        (2, "cifar100", "resnet18", "OC", "cw", 26.43),
+        (3, "cifar10", "resnet18", "AT_HE", "pgd_eps4", 66.94),
+        (3, "cifar10", "resnet18", "Adv-DPNP", "aa_eps6", 58.85),
+        (4, "cifar10", "resnet18", "Adv-DPNP", "mean_sep", 95.32),
+        (4, "cifar100", "resnet18", "TRADES", "afs_adv", 2.779),
+        (5, "cifar10", "resnet18", "HAT", "avg_accuracy", 75.92),
+        (6, "cifar10", "resnet18", "Adv-DPNP", "accuracy_20", 53.33),
+        (6, "cifar100", "resnet18", "Adv-DPNP", "loss_500", 2.9643),
+        (7, "cifar10", "resnet18", "Adv-DPNP", "starts_10", 52.86),
+        (8, "cifar100", "resnet18", "Adv-DPNP", "adv-dpnp", 30.74),
+    ],
+)
+def test_reported_is_what_the_paper_prints(table, dataset, backbone, method, column, value):
+    assert reported(table, dataset=dataset, backbone=backbone, method=method, column=column) == value
+
+
+@pytest.mark.parametrize("table", paper.TABLES)
+def test_every_cell_of_the_files_is_reachable(table):
+    keys = {"dataset", "backbone", "method", "eps_255", "iterations", "random_starts", "attack_loss"}
+    with (paper.PAPER_DIR / f"table{table}.csv").open(encoding="utf-8") as file:
+        printed = [float(v) for row in csv.DictReader(file) for name, v in row.items() if name not in keys]
+    cells = reported_table(table)
+    assert [cell.value for cell in cells] == printed
+    assert len({cell[:5] for cell in cells}) == len(cells), "two cells share one name"
+    for cell in cells:
+        assert cell.method in METHODS
+        assert paper_values(*cell[:5]) == cell.value
+
+
+def test_a_cell_the_paper_does_not_have_is_none():
+    assert reported(2, dataset="svhn", backbone="resnet18", method="HAT", column="clean") is None
+    assert paper_values("figure3", "cifar10", "resnet18", OURS, "severity_1") is None
+    with pytest.raises(UserError, match="no table 9"):
+        reported_table(9)
+
+
+def test_a_missing_file_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(paper, "PAPER_DIR", tmp_path)
+    reported_table.cache_clear()
+    with pytest.raises(UserError, match="git checkout data/paper"):
+        reported_table(1)
+    reported_table.cache_clear()
+
+
+def test_values_from_long_rows():
+    row = {"dataset": "cifar10", "backbone": "resnet18", "method": "AT", "column": "clean"}
+    rows = [
+        {**row, "table": "1", "ours": "83.5"},
+        {**row, "table": "figure3", "ours": 70.0},
+        {**row, "table": "table2", "ours": ""},
+        {**row, "table": 5, "ours": math.nan},
+    ]
+    values = values_from(rows)
+    assert values(1, "cifar10", "resnet18", "AT", "clean") == 83.5
+    assert values("figure3", "cifar10", "resnet18", "AT", "clean") == 70.0
+    assert values(2, "cifar10", "resnet18", "AT", "clean") is None
+    assert values(5, "cifar10", "resnet18", "AT", "clean") is None
+
+
+def test_importing_loads_nothing_heavy():
+    code = "import sys, advdpnp.claims; print([m for m in ('torch', 'pandas', 'scipy', 'numpy') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=paper.ROOT)
+    assert out.stdout.strip() == "[]"
+
+
+# --- Intervals
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [  # Newcombe, Statistics in Medicine 17 (1998), Table I, method 3
+        (81, 263, 25.53, 36.62),
+        (15, 148, 6.24, 16.05),
+        (0, 20, 0.0, 16.11),
+        (1, 29, 0.61, 17.18),
+        (29, 29, 88.30, 100.0),
+    ],
+)
+def test_wilson_against_published_values(successes, n, low, high):
+    assert wilson(successes, n) == pytest.approx((low, high), abs=0.006)
+
+
+@pytest.mark.parametrize(("successes", "n", "level"), [(1, 0, 0.95), (-1, 5, 0.95), (6, 5, 0.95), (1, 5, 1.0)])
+def test_wilson_refuses_what_is_no_proportion(successes, n, level):
+    with pytest.raises(ValueError, match="no proportion"):
+        wilson(successes, n, level)
+
+
+def test_seed_interval_is_students():
+    mean, std, n, low, high = seed_interval([50.0, 51.0, 52.0])
+    assert (mean, std, n) == (51.0, 1.0, 3)
+    half = 4.302652729911275 / math.sqrt(3)  # the 97.5 % point of t with 2 degrees of freedom
+    assert (low, high) == pytest.approx((51 - half, 51 + half))
+    assert seed_interval([50.0]) == (50.0, None, 1, None, None)
+    with pytest.raises(ValueError, match="no interval"):
+        seed_interval([])
+
+
+# --- Verdicts
+
+
+@pytest.mark.parametrize(
+    ("ours", "printed", "options", "expected"),
+    [
+        (None, 53.68, {}, "not run"),
+        (math.nan, 53.68, {}, "not run"),
+        (53.68, 53.68, {}, "match"),
+        (52.68, 53.68, {}, "match"),
+        (54.69, 53.68, {}, "near"),
+        (51.68, 53.68, {}, "near"),
+        (51.67, 53.68, {}, "differs"),
+        (53.68, None, {}, "not reported"),
+        (53.68, 53.68, {"tier": "short"}, "smaller protocol"),
+        (53.68, None, {"tier": "demo"}, "smaller protocol"),
+        (None, 53.68, {"tier": "demo"}, "not run"),
+        (53.68, 53.68, {"n": 1000}, "smaller protocol"),
+        (53.68, 53.68, {"n": 10_000}, "match"),
+        (93.33, 95.32, {"kind": "angle"}, "match"),
+        (91.00, 95.32, {"kind": "angle"}, "near"),
+        (90.00, 95.32, {"kind": "angle"}, "differs"),
+        (0.064, 0.059, {"kind": "fdr"}, "match"),
+        (0.070, 0.059, {"kind": "fdr"}, "near"),
+        (0.080, 0.059, {"kind": "fdr"}, "differs"),
+        (1.26, 1.238, {"kind": "loss"}, "match"),
+        (1.31, 1.238, {"kind": "loss"}, "differs"),
+    ],
+)
+def test_verdict(ours, printed, options, expected):
+    assert verdict(ours, printed, **{"tier": "paper", **options}) == expected
+    assert expected in paper.VERDICTS
+
+
+def test_every_column_has_a_band():
+    kinds = {cell.column: column_kind(cell.column) for table in paper.TABLES for cell in reported_table(table)}
+    assert set(kinds.values()) == set(BANDS)
+    assert {kinds[c] for c in ("clean", "accuracy_20", "avg_accuracy", "starts_1", "ce", "adv-dpnp")} == {"accuracy"}
+    assert (kinds["fdr_adv"], kinds["mean_sep"], kinds["loss_20"]) == ("fdr", "angle", "loss")
+    with pytest.raises(UserError, match="did you mean 'angle'"):
+        verdict(1.0, 1.0, tier="paper", kind="angles")
+
+
+# --- Claims
+
+REFUTED = {  # by the paper's own numbers
+    "abstract-clean": "svhn clean 93.06 against DIO 93.52 (-0.46)",
+    "t4-robust-afs": "cifar100 afs_adv ST 1.479 against TRADES 2.779 (-1.3)",
+    "t4-change-scr": "cifar10 scr change 0.066 against IKL 0.009 (+0.057)",
+}
+NOT_IN_TABLES = {"f2-variation", "f2-margins", "f3-severity", "f4-falls", "f4-zero", "f4-fgsm-weaker"}
+
+
+def test_claims_on_the_papers_own_numbers():
+    found = check_claims(paper_values)
+    assert len({claim.id for claim in CLAIMS}) == len(CLAIMS) == len(found)
+    assert {claim.id for claim, outcome in found if outcome.holds is False} == set(REFUTED)
+    assert {claim.id for claim, outcome in found if outcome.holds is None} == NOT_IN_TABLES
+    for claim, outcome in found:
+        assert REFUTED.get(claim.id, "") in outcome.detail
+        assert all(table in (*paper.TABLES, *paper.FIGURES) for table in claim.tables)
+
+
+def flips(claim, cell, value):
+    before, after = outcomes(paper_values), outcomes(changed({cell: value}))
+    assert before[claim] is True
+    return after[claim]
+
+
+@pytest.mark.parametrize(
+    ("claim", "cell", "value"),
+    [
+        ("t1-st-clean", (1, "cifar10", "resnet18", "ST", "clean"), 84.0),
+        ("t1-st-collapses", (1, "cifar100", "resnet18", "ST", "aa"), 3.0),
+        ("t1-clean-cifar10", (1, "cifar10", "resnet18", "AT", "clean"), 84.63),  # a tie is no improvement
+        ("t1-unforeseen", (1, "cifar100", "resnet18", "MART", "pgd_l2"), 41.0),
+        ("t1-l1-cifar10", (1, "cifar10", "resnet18", "MART", "pgd_l1"), 56.0),
+        ("t1-aa-cifar10", (1, "cifar10", "resnet18", OURS, "aa"), 48.99),
+        ("t1-aa-cifar100", (1, "cifar100", "resnet18", OURS, "aa"), 24.5),
+        ("t2-avg", (2, "cifar10", "wrn34_10", "FSR", "avg"), 70.2),
+        ("t2-avg-svhn", (2, "svhn", "resnet18", "DIO", "avg"), 71.0),
+        ("t2-runners-up", (2, "cifar10", "resnet18", "HAT", "avg"), 65.0),
+        ("t2-aa", (2, "cifar10", "wrn34_10", "DIO", "aa"), 52.9),
+        ("t2-attacks", (2, "cifar100", "resnet18", "DIO", "pgd20"), 31.0),
+        ("t2-ensemble", (2, "svhn", "resnet18", "IKL", "ensemble"), 50.6),
+        ("t3-pgd", (3, "cifar10", "resnet18", "AT", "pgd_eps4"), 70.72),
+        ("t3-aa", (3, "cifar10", "resnet18", "DIO", "aa_eps6"), 58.9),
+        ("t4-adversarial-higher", (4, "cifar100", "resnet18", "FSR", "fdr_adv"), 0.02),
+        ("t4-st-clean", (4, "cifar10", "resnet18", OURS, "fdr_clean"), 0.02),
+        ("t4-st-inconsistent", (4, "cifar100", "resnet18", "ST", "afs_adv"), 0.5),
+        ("t4-robust-fdr", (4, "cifar10", "resnet18", "MART", "fdr_adv"), 0.7),
+        ("t4-robust-scr", (4, "cifar100", "resnet18", "FSR", "scr_adv"), 0.05),
+        ("t4-fdr", (4, "cifar100", "resnet18", OURS, "fdr_adv"), 0.04),
+        ("t4-afs", (4, "cifar10", "resnet18", "AT", "afs_clean"), 0.25),
+        ("t4-scr", (4, "cifar100", "resnet18", "AT_HE", "scr_clean"), 1.6),
+        ("t4-angles", (4, "cifar10", "resnet18", "ST", "min_sep"), 95.0),
+        ("t4-angles-substantial", (4, "cifar10", "resnet18", "AT_HE", "mean_sep"), 86.0),
+        ("t4-change-scatter", (4, "cifar100", "resnet18", "MART", "fdr_adv"), 0.033),
+        ("t5-average", (5, "cifar10", "resnet18", "AT", "avg_accuracy"), 77.0),
+        ("t5-second", (5, "cifar10", "resnet18", "HAT", "avg_accuracy"), 76.5),
+        ("t6-accuracy-marginal", (6, "cifar10", "resnet18", OURS, "accuracy_500"), 52.0),
+        ("t6-loss-marginal", (6, "cifar100", "resnet18", OURS, "loss_500"), 3.1),
+        ("t6-converges", (6, "cifar10", "resnet18", OURS, "loss_100"), 1.25),
+        ("t7-accuracy-marginal", (7, "cifar10", "resnet18", OURS, "starts_20"), 51.0),
+        ("t7-monotone", (7, "cifar100", "resnet18", OURS, "starts_5"), 30.9),
+        ("t8-adaptive", (8, "cifar100", "resnet18", OURS, "adv-dpnp"), 29.0),
+    ],
+)
+def test_one_cell_refutes_a_claim_and_a_missing_one_leaves_it_open(claim, cell, value):
+    assert flips(claim, cell, value) is False
+    assert flips(claim, cell, None) is None
+
+
+def test_a_rival_that_is_already_ahead_refutes_even_with_cells_missing():
+    cells = {
+        (1, "cifar10", "resnet18", "AT", "clean"): 90.0,
+        (1, "cifar10", "resnet18", "MART", "clean"): None,
+    }
+    assert outcomes(changed(cells))["t1-clean-cifar10"] is False
+
+
+def test_a_margin_claim_holds_for_any_lead_and_shows_both_margins():
+    cells = {(1, "cifar10", "resnet18", OURS, "clean"): 83.90}
+    _, outcome = next(x for x in check_claims(changed(cells)) if x[0].id == "t1-clean-cifar10")
+    assert outcome.holds is True
+    assert "+0.12" in outcome.detail
+    assert "text: +0.85" in outcome.detail
+
+
+def test_with_no_numbers_at_all_nothing_is_decided():
+    assert set(outcomes(lambda *cell: None).values()) == {None}
+
+
+def figure4(fgsm, pgd):
+    cells = {}
+    for dataset in ("cifar10", "cifar100"):
+        for attack, curve in (("fgsm", fgsm), ("pgd", pgd)):
+            for e, accuracy in curve.items():
+                cells["figure4", dataset, "resnet18", OURS, f"{attack}_eps{e}"] = accuracy
+    found = outcomes(changed(cells))
+    return found["f4-falls"], found["f4-zero"], found["f4-fgsm-weaker"]
+
+
+def test_figure_4_claims():
+    fgsm, pgd = {4: 70.0, 8: 58.0, 64: 15.0}, {4: 69.0, 8: 53.0, 64: 0.0, 128: 0.0}
+    assert figure4(fgsm, pgd) == (True, True, True)
+    assert figure4({**fgsm, 128: 16.0}, pgd) == (False, True, True)
+    assert figure4(fgsm, {4: 69.0, 8: 53.0, 64: 2.0}) == (True, False, True)
+    assert figure4(fgsm, {**pgd, 8: 58.5}) == (True, True, False)
+    assert figure4({4: 70.0}, {4: 69.0}) == (None, False, True)
+
+
+def test_figure_2_and_3_claims():
+    rivals = paper.methods_of("figure3", "cifar10", "resnet18")
+    cells = {
+        ("figure3", "cifar10", "resnet18", m, f"severity_{s}"): 85 - 3 * s - (m != OURS)
+        for m in rivals
+        for s in range(1, 6)
+    }
+    for side in ("angular_clean", "angular_adv", "radial_clean", "radial_adv", "min_sep"):
+        better = side == "min_sep"
+        cells |= {("figure2", "mnist", "lenetspp", m, side): 1.0 + ((m == OURS) == better) for m in ("AT", OURS)}
+    found = outcomes(changed(cells))
+    assert found["f3-severity"] is found["f2-variation"] is found["f2-margins"] is True
+    cells["figure3", "cifar10", "resnet18", "HAT", "severity_3"] = 76.5
+    cells["figure2", "mnist", "lenetspp", "AT", "radial_adv"] = 0.5
+    found = outcomes(changed(cells))
+    assert found["f3-severity"] is found["f2-variation"] is False
+
+
+def test_markdown_has_one_row_a_claim():
+    alone = claims_markdown().splitlines()
+    assert len(alone) == len(CLAIMS) + 2
+    assert all(line.count(" | ") == 3 for line in alone if line.startswith("| "))
+    assert alone[2].endswith("| not run |")
+    both = claims_markdown(changed({(8, "cifar10", "resnet18", OURS, "adv-dpnp"): 10.0})).splitlines()
+    assert "**holds**" in both[-1]
+    assert "**does not hold**: cifar10 ce to adv-dpnp: 53.68 to 10" in both[-1]
+
+
+# --- The paper against itself
+
+
+def test_the_findings_are_exactly_the_known_ones():
+    bad = {(f.where, f.what): f.detail for f in consistency() if not f.ok}
+    assert bad == {
+        ("Tables 2, 6", "PGD-20 of Adv-DPNP on cifar10 is the same"): "53.68 and 53.33 (-0.35)",
+        ("Tables 2, 6", "PGD-100 of Adv-DPNP on cifar10 is the same"): "52.61 and 52.53 (-0.08)",
+        ("Tables 2, 6", "PGD-100 of Adv-DPNP on cifar100 is the same"): "30.15 and 30.37 (+0.22)",
+        ("Tables 6, 7", "40 iterations, one start, cifar10: close up to the step size"):
+            "Table 7 53.25, Table 6 52.64 (+0.61; repeats differ by up to 0.35); the steps are 0.5/255 and 1/255",
+        ("Tables 6, 7", "40 iterations, cifar10: 20 starts (Table 7) are no weaker than one run (Table 6)"):
+            "Table 7 52.79, Table 6 52.64 (+0.15)",
+        ("text", "step size of l1 PGD of Table 1 is 2.5 epsilon / iterations"): "stated 50, rule 50/255",
+        ("text, Table 7", "the loss said to change marginally with random starts is reported"):
+            "columns: starts_1, starts_5, starts_10, starts_20",
+        ("Tables 1, 2", "first or second in AA on cifar100 among the rows of both tables"):
+            "place 4 of 12: AT_HE 25.73, MART 25.61, IKL 25.43, Adv-DPNP 25.39",
+    }  # fmt: skip
+
+
+def with_cell(monkeypatch, table, method, column, value):
+    """What consistency() newly objects to when one cell (CIFAR-10, ResNet-18) of a table is replaced."""
+    real = reported_table
+    where = (table, "cifar10", "resnet18", method, column)
+
+    def altered(wanted):
+        return tuple(cell._replace(value=value) if cell[:5] == where else cell for cell in real(wanted))
+
+    known = {(f.where, f.what) for f in consistency() if not f.ok}
+    monkeypatch.setattr(paper, "reported_table", altered)
+    paper._index.cache_clear()
+    try:
+        return {f.what for f in consistency() if not f.ok and (f.where, f.what) not in known}
+    finally:
+        paper._index.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("table", "method", "column", "value", "what"),
+    [
+        (1, "AT", "avg", 65.98, "Avg is the mean of clean and AA, up to rounding"),
+        (1, "TRADES", "pgd_linf", 48.9, "AA <= linf PGD-20 <= clean"),
+        (1, "AT", "pgd_l2", 84.0, "l1 and l2 PGD <= clean"),
+        (2, "HAT", "pgd100", 52.5, "PGD-100 <= PGD-20 <= FGSM <= clean"),
+        (2, "OC", "ensemble", 50.1, "Ensemble <= FGSM, PGD-20, PGD-100, C&W"),
+        (2, "IKL", "ensemble", 48.0, "AA <= Ensemble"),
+        (3, "AT", "aa_eps4", 71.0, "AA <= PGD at each budget"),
+        (3, "AT", "aa_eps4", 58.0, "PGD and AA fall with the budget"),
+        (3, "FSR", "pgd_eps6", 52.0, "accuracy at 8/255 (Tables 1, 2) <= at 6/255 (Table 3)"),
+        (4, "AT", "min_sep", 74.0, "MinSep <= MeanSep"),
+        (4, "Adv-DPNP", "min_sep", 96.5, "MinSep <= the regular simplex's angle"),
+        (4, "Adv-DPNP", "mean_sep", 95.4, "mean_sep on cifar10"),
+        (5, "AT", "avg_accuracy", 76.26, "margin in avg_accuracy on cifar10/resnet18, up to rounding"),
+        (8, "Adv-DPNP", "ce", 53.67, "PGD-20 of Adv-DPNP on cifar10 is the same"),
+    ],
+)
+def test_a_wrong_cell_is_found(monkeypatch, table, method, column, value, what):
+    assert what in with_cell(monkeypatch, table, method, column, value)
+
+
+def test_the_simplex_bound():
+    assert paper.simplex_angle(2) == pytest.approx(180)
+    assert paper.simplex_angle(3) == pytest.approx(120)
+    assert paper.simplex_angle(10) == pytest.approx(96.379, abs=1e-3)
+    assert paper.simplex_angle(100) == pytest.approx(90.579, abs=1e-3)
+    assert paper.repeatability() == pytest.approx(0.35)
