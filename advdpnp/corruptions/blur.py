@@ -7,13 +7,17 @@ from .shared import Generators, draw, motion, smooth, summed_zooms, to_bytes, un
 
 
 def disk_kernel(radius: float, alias: float) -> np.ndarray:
-    """Binary disk x^2 + y^2 <= radius^2, normalised, softened by a 3 x 3 Gaussian of sigma `alias`."""
+    """Binary disk x^2 + y^2 <= radius^2, normalised, softened by a 3 x 3 Gaussian of sigma `alias`.
+
+    In single precision, as OpenCV computes it: whether its sum is just above or below 1 decides, through the
+    truncation to bytes, whether flat areas lose a level.
+    """
     reach = int(radius) + 1                                   # the softening adds one pixel all around
     offset = np.arange(-reach, reach + 1)
-    disk = (offset[:, None] ** 2 + offset**2 <= radius**2).astype(float)
+    disk = (offset[:, None] ** 2 + offset**2 <= radius**2).astype(np.float32)
     tap = np.exp(-np.arange(-1, 2) ** 2 / (2 * alias**2))
-    tap /= tap.sum()
-    return correlate(disk / disk.sum(), np.outer(tap, tap), mode="constant").astype(np.float32)
+    tap = (tap / tap.sum()).astype(np.float32)
+    return correlate(correlate(disk / disk.sum(), tap[None], mode="constant"), tap[:, None], mode="constant")
 
 
 def defocus_blur(images: np.ndarray, rngs: Generators, radius: float, alias: float) -> np.ndarray:

@@ -19,7 +19,7 @@ import scipy
 
 from advdpnp.errors import UserError
 
-from .catalogue import BENCHMARK, CORRUPTIONS, EXTRA, SEVERITIES, check_choice, check_images, corrupt
+from .catalogue import BENCHMARK, EXTRA, SEVERITIES, check_choice, check_images, corrupt
 
 FOLDER = "CIFAR-10-C"
 TEST_IMAGES = 10_000
@@ -164,13 +164,13 @@ def _opened_manifest(directory: Path, settings: dict) -> dict:
     try:
         manifest = json.loads(path.read_text())
     except FileNotFoundError:
+        if any(directory.glob("[!.]*.npy")):
+            raise UserError(
+                f"{directory} holds .npy files that were not generated here: choose another directory"
+            ) from None
         manifest = {"files": {}}
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not valid JSON ({error}): remove {directory} and generate again") from error
-    strangers = {file.stem for file in directory.glob("[!.]*.npy")} - {"labels", *CORRUPTIONS, *manifest["files"]}
-    unlisted = {file.stem for file in directory.glob("[!.]*.npy")} - set(manifest["files"]) - strangers
-    if "source" not in manifest and (unlisted or strangers):
-        raise UserError(f"{directory} holds .npy files that were not generated here: choose another directory")
     if {key: manifest.get(key) for key in settings} != settings:
         for name in manifest["files"]:
             with suppress(FileNotFoundError):

@@ -1,7 +1,5 @@
 """Weather: one random map an image, shared by its channels. uint8 [N, H, W, 3] in and out; `rngs`: one an image."""
 
-from functools import partial
-
 import numpy as np
 
 from .shared import Generators, draw, hsv_to_rgb, motion, rgb_to_hsv, summed_zooms, to_bytes, unit
@@ -78,7 +76,7 @@ def diamond_square(rngs: Generators, size: int, decay: float) -> np.ndarray:
     step, w = size, 100.0
 
     def perturbed(total: np.ndarray) -> np.ndarray:
-        return total / 4 + w * draw(rngs, partial(_uniform, size=total.shape[1:], reach=w))
+        return total / 4 + w * draw(rngs, lambda rng: rng.uniform(-w, w, total.shape[1:]))
 
     while step >= 2:
         half = step // 2
@@ -93,10 +91,6 @@ def diamond_square(rngs: Generators, size: int, decay: float) -> np.ndarray:
         step, w = half, w / decay
     heights -= heights.min((1, 2), keepdims=True)
     return heights / heights.max((1, 2), keepdims=True)
-
-
-def _uniform(rng: np.random.Generator, size: tuple[int, ...], reach: float) -> np.ndarray:
-    return rng.uniform(-reach, reach, size)
 
 
 def fog(images: np.ndarray, rngs: Generators, density: float, decay: float) -> np.ndarray:
