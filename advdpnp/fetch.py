@@ -87,7 +87,8 @@ def fetch(name: str, root: str | Path | None = None) -> None:
     root = data.data_root(root)
     problem = _problem(name, root)
     if problem is None:
-        print(f"{name}: " + (f"already in {root}, checked" if ARCHIVES[name] else "part of scikit-learn, nothing to fetch"))
+        found = f"already in {root}, checked" if ARCHIVES[name] else "part of scikit-learn, nothing to fetch"
+        print(f"{name}: {found}")
         return
     for archive in ARCHIVES[name]:
         _download(name, archive, root)
@@ -118,7 +119,7 @@ def _download(name: str, archive: Archive, root: Path) -> None:
         return
     folder = next(folder for folder in target.parents if folder.exists())
     if not os.access(folder, os.W_OK):
-        raise UserError(f"{name} cannot be fetched into {folder}, which is read-only: set ADVDPNP_DATA to another folder")
+        raise UserError(f"{folder} is read-only, so {name} cannot be fetched into it: set ADVDPNP_DATA to another")
     import_torchvision()
     from torchvision.datasets import utils
 
@@ -182,7 +183,7 @@ def extract_tar(archive: Path, folder: Path) -> None:
             for member in tar.getmembers():
                 name = PurePosixPath(member.name)
                 if not (member.isfile() or member.isdir()) or name.is_absolute() or ".." in name.parts:
-                    raise UserError(f"{archive} was not unpacked: its member '{member.name}' could reach out of {folder}")
+                    raise UserError(f"{archive} was not unpacked: its member '{member.name}' may reach out of {folder}")
             tar.extractall(folder, filter="data")
     except (tarfile.TarError, OSError, EOFError) as error:
         raise UserError(f"{archive} could not be unpacked into {folder} ({error})") from error
