@@ -1,0 +1,280 @@
+"""(run, attack) -> accuracy, a flag for each image, and where they come from: computed once, loaded after that.
+
+`results/<tier>/evals/<run_id>/<attack>.json` is small and says everything; the `.npz` beside it holds `correct`, one
+flag a test image. Attacks run in float32 whatever the network was trained in. A long attack is kept batch by batch, so
+a killed evaluation goes on where it was. Besides the names of `config.ATTACKS` there are `geometry` (Table 4),
+`features` (Figure 2) and `corruptions` (Table 5, Figure 3).
+"""
+
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from advdpnp import attacks, corruptions, geometry
+from advdpnp.config import ATTACKS, AttackConfig, RunConfig, digest
+from advdpnp.data import Dataset, data_root, load, to_float
+from advdpnp.errors import UserError, nearest
+from advdpnp.progress import Progress
+from advdpnp.results import eval_path, provenance, read_json, run_dir, write_atomic, write_json
+from advdpnp.train import load_model, pick_device
+
+SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
+SAVE_EVERY = 20.0  # seconds between two savings of an unfinished attack
+
+
+def evaluate(
+    run: RunConfig, *names: str, directory: Path | None = None, device: str = "auto", force: bool = False
+) -> dict[str, dict]:
+    """The results of a trained run under the named attacks; what is on disk and still true is not computed again.
+
+    Returns {name: content of its JSON}. Raises UserError for an unknown name, or when the run is not trained.
+    """
+    known = (*ATTACKS, *SPECIAL)
+    for name in names:
+        if name not in known:
+            raise UserError(f"unknown attack '{name}'; {nearest(name, known)}")
+    directory = run_dir(run) if directory is None else directory
+    trained = read_json(directory / "train.json") if (directory / "train.json").exists() else None
+    if trained is None:
+        command = f"python -m advdpnp train --tier {run.tier} {run.id}"
+        raise UserError(f"{run.id} is not trained in tier {run.tier}; {command}")
+    data = load(run.dataset, "test")
+    results, model = {}, None
+    for name in names:
+        key = _key(run, name, data, trained["model_sha256"])
+        found = None if force else _load(eval_path(run, name), key)
+        if found is None:
+            if model is None:
+                place = pick_device(device)
+                model = load_model(run, directory, place)
+            begin = time.monotonic()
+            values, arrays = SPECIAL.get(name, _attack_result)(run, name, model, data, key)
+            found = {
+                "run": run.id,
+                "tier": run.tier,
+                "attack": name,
+                **values,
+                "model_sha256": trained["model_sha256"],
+                "key": key,
+                "seconds": round(time.monotonic() - begin, 2),
+                "provenance": provenance(place),
+            }
+            path = eval_path(run, name)
+            write_atomic(path.with_suffix(".npz"), lambda handle, a=arrays: np.savez_compressed(handle, **a))
+            write_json(path, found)
+            _part(path).unlink(missing_ok=True)
+        results[name] = found
+    return results
+
+
+def flags(run: RunConfig, name: str) -> np.ndarray:
+    """Which test images the run classifies right under an attack already evaluated: bool [N]."""
+    with np.load(eval_path(run, name).with_suffix(".npz"), allow_pickle=False) as arrays:
+        return arrays["correct"]
+
+
+def resolved_attack(run: RunConfig, name: str) -> AttackConfig:
+    """The attack with the tier's scale applied to its budget and step."""
+    attack, scale = run.attacks[name], run.evaluation.budget_scale
+    return replace(attack, epsilon=scale * attack.epsilon, step_size=scale * attack.step_size)
+
+
+def images_of(run: RunConfig, name: str, data: Dataset) -> int:
+    """How many test images, from the first on, an evaluation uses."""
+    most = run.evaluation.test_images or len(data)
+    own = run.evaluation.corruption_images if name == "corruptions" else run.attacks[name].images if name in ATTACKS else 0
+    return min(own or most, most)
+
+
+def craft(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
+    """Adversarial images [B, C, H, W] for one batch. Raises RuntimeError should they leave ball or box."""
+    budget = {"epsilon": attack.epsilon}
+    steps = budget | {"step_size": attack.step_size, "steps": attack.steps}
+    if attack.kind == "clean":
+        return x
+    if attack.kind == "fgsm":
+        x_adv = attacks.fgsm(model, x, y, **budget)
+    elif attack.kind == "pgd":
+        generator = torch.Generator(x.device).manual_seed(seed)
+        start = {"random_start": attack.random_start, "restarts": attack.restarts, "generator": generator}
+        x_adv = attacks.pgd(model, x, y, **steps, norm=attack.norm, l1_step=attack.l1_step, **start)
+    elif attack.kind == "cw":
+        x_adv = attacks.cw(model, x, y, **steps, confidence=attack.confidence)
+    elif attack.kind == "adaptive":
+        composite = ("radius", "lambda_dpp", "lambda_dnp", "lambda_dfa")
+        weights = {key: getattr(run.hyper, key) for key in composite}
+        x_adv = attacks.adaptive(model, x, y, **steps, **weights)
+    else:
+        x_adv = attacks.autoattack(
+            model, x, y, **budget, norm=attack.norm, seed=seed, square_queries=attack.square_queries or None
+        )
+    order = {"linf": torch.inf, "l2": 2, "l1": 1}[attack.norm]
+    reached = float((x_adv - x).flatten(1).norm(order, dim=1).max())
+    if reached > attack.epsilon * (1 + SLACK) + 1e-6 or x_adv.min() < 0 or x_adv.max() > 1:
+        raise RuntimeError(f"{attack.kind} left its {attack.norm} ball of {attack.epsilon:g} ({reached:g}) or the box")
+    return x_adv
+
+
+def _batches(run: RunConfig, data: Dataset, n: int, device: torch.device):
+    size = run.evaluation.batch_size
+    for start in range(0, n, size):
+        stop = min(start + size, n)
+        x = to_float(data.images[start:stop].to(device)).contiguous(memory_format=torch.channels_last)
+        yield start, stop, x, data.labels[start:stop].to(device)
+
+
+def _attack_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
+    """Accuracy (%) with its flags, and the mean cross-entropy at the final iterate, under one attack."""
+    attack, n = resolved_attack(run, name), images_of(run, name, data)
+    part = _part(eval_path(run, name))
+    correct, losses, first = _load_part(part, key, n)
+    device = next(model.parameters()).device
+    progress, saved = Progress(f"{run.id} {name}", n, done=first), time.monotonic()
+    for start, stop, x, y in _batches(run, data, n, device):
+        if stop <= first:
+            continue
+        x_adv = craft(model, x, y, attack, run, seed=zlib.crc32(f"{run.seed} {name} {start}".encode()))
+        with torch.no_grad():
+            logits = model(x_adv)
+        correct[start:stop] = (logits.argmax(1) == y).cpu().numpy()
+        losses[start:stop] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()
+        progress.update(stop - start, f"{100 * correct[:stop].mean():.2f} % so far")
+        if stop < n and time.monotonic() - saved > SAVE_EVERY:
+            saved, arrays = time.monotonic(), {"key": key, "done": stop, "correct": correct, "losses": losses}
+            write_atomic(part, lambda handle, a=arrays: np.savez(handle, **a))
+    progress.finish(f"{100 * correct.mean():.2f} %")
+    values = {
+        "settings": asdict(attack),
+        "images": n,
+        "data_sha256": data.sha256,
+        "correct": int(correct.sum()),
+        "accuracy": round(100 * float(correct.mean()), 4),
+        "loss": round(float(losses.mean()), 6),
+    }
+    return values, {"correct": correct}
+
+
+def paired_features(run: RunConfig, name: str, model: nn.Module, data: Dataset) -> dict[str, Tensor]:
+    """Clean and adversarial features [N, d] and labels [N] of the first test images, on the CPU."""
+    attack, n = resolved_attack(run, name), images_of(run, name, data)
+    clean, adversarial = [], []
+    progress = Progress(f"{run.id} features under {name}", n)
+    for start, stop, x, y in _batches(run, data, n, next(model.parameters()).device):
+        x_adv = craft(model, x, y, attack, run, seed=zlib.crc32(f"{run.seed} {name} {start}".encode()))
+        with torch.no_grad():
+            clean.append(model.features(x).cpu())
+            adversarial.append(model.features(x_adv).cpu())
+        progress.update(stop - start)
+    progress.finish()
+    return {"clean": torch.cat(clean), "adv": torch.cat(adversarial), "labels": data.labels[:n]}
+
+
+def feature_attack(run: RunConfig) -> str:
+    """The attack behind "adversarial features": PGD-20 (Section 4.3), PGD-40 where Figure 2's MNIST runs are meant."""
+    return "pgd40_mnist" if run.block.startswith("mnist/") else "pgd20"
+
+
+def _geometry_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
+    """Table 4: Eqs. (8)-(10) on clean and adversarial test features, Eqs. (11)-(12) on the centers."""
+    attack = feature_attack(run)
+    features, centers = paired_features(run, attack, model, data), model.centers.detach().cpu()
+    labels, values = features["labels"], {"feature_attack": attack, "images": len(features["labels"])}
+    for kind in ("clean", "adv"):
+        values |= {
+            f"fdr_{kind}": geometry.fisher_discriminant_ratio(features[kind], labels),
+            f"fdr_as_printed_{kind}": geometry.fisher_discriminant_ratio(features[kind], labels, normalise=False),
+            f"afs_{kind}": geometry.angular_fisher_score(features[kind], labels),
+            f"scr_{kind}": geometry.separation_to_compactness(features[kind], labels, centers),
+        }
+    values |= {"mean_sep": geometry.mean_separation(centers), "min_sep": geometry.min_separation(centers)}
+    return values | {"data_sha256": data.sha256}, {"centers": centers.numpy()}
+
+
+def _features_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
+    """Figure 2: the features themselves, with labels and centers."""
+    attack = feature_attack(run)
+    found = paired_features(run, attack, model, data)
+    with torch.no_grad():
+        heads = {kind: model.cpu().classify(found[kind]).argmax(1) for kind in ("clean", "adv")}
+    accuracy = {f"accuracy_{kind}": 100 * float((heads[kind] == found["labels"]).float().mean()) for kind in heads}
+    values = {"feature_attack": attack, "images": len(found["labels"]), **accuracy, "data_sha256": data.sha256}
+    arrays = {kind: found[kind].numpy() for kind in ("clean", "adv")}
+    arrays |= {"labels": found["labels"].numpy(), "centers": model.centers.detach().cpu().numpy()}
+    return values, arrays
+
+
+def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
+    """Table 5 and Figure 3: accuracy (%) on 19 corruptions at 5 severities."""
+    n, device = images_of(run, name, data), next(model.parameters()).device
+    images = data.images[:n].permute(0, 2, 3, 1).numpy()
+    root = data_root() if run.dataset == "cifar10" else None  # the official files are CIFAR-10's
+    accuracy, sources = {}, set()
+    progress = Progress(f"{run.id} corruptions", 5 * len(corruptions.CORRUPTIONS))
+    for corruption in corruptions.CORRUPTIONS:
+        accuracy[corruption] = []
+        for severity in range(1, 6):
+            corrupted, labels, source = corruptions.corrupted_test_set(
+                images, data.labels[:n].numpy(), corruption, severity, root=root
+            )
+            sources.add(source)
+            pixels = torch.from_numpy(np.array(corrupted[:n])).permute(0, 3, 1, 2)
+            changed = Dataset(data.name, "test", pixels, torch.from_numpy(np.array(labels[:n])).long(), "")
+            right = 0
+            with torch.no_grad():
+                for _, _, x, y in _batches(run, changed, n, device):
+                    right += int((model(x).argmax(1) == y).sum())
+            accuracy[corruption].append(round(100 * right / n, 4))
+            progress.update()
+    progress.finish()
+    mean = float(np.mean(list(accuracy.values())))
+    values = {"images": n, "source": "+".join(sorted(sources)), "accuracy": round(mean, 4), "accuracies": accuracy}
+    return values | {"data_sha256": data.sha256}, {"accuracies": np.array(list(accuracy.values()))}
+
+
+SPECIAL: dict[str, Callable] = {
+    "geometry": _geometry_result,
+    "features": _features_result,
+    "corruptions": _corruptions_result,
+}
+
+
+# -------------------------------------------------------------------------------- what is on disk and still true
+
+
+def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
+    """Identity of a result: the model, the images and the attack; nothing else changes a number."""
+    attack = resolved_attack(run, name if name in ATTACKS else feature_attack(run))
+    what = {"name": name, "attack": asdict(attack), "images": images_of(run, name, data), "data": data.sha256}
+    if attack.random_start or attack.kind == "autoattack":
+        what |= {"batch_size": run.evaluation.batch_size, "seed": run.seed}
+    return digest(what | {"model": model_sha256})
+
+
+def _load(path: Path, key: str) -> dict | None:
+    """A finished result with this key, or None."""
+    if not (path.exists() and path.with_suffix(".npz").exists()):
+        return None
+    found = read_json(path)
+    return found if found.get("key") == key else None
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.part.npz")
+
+
+def _load_part(path: Path, key: str, n: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Flags, losses and count of images of an unfinished attack with this key; zeros where there is none."""
+    try:
+        with np.load(path, allow_pickle=False) as part:
+            if str(part["key"]) == key:
+                return part["correct"], part["losses"], int(part["done"])
+    except (OSError, ValueError, KeyError, EOFError):
+        pass
+    return np.zeros(n, bool), np.zeros(n), 0

@@ -1,0 +1,144 @@
+"""What each table and figure of Sections 4.2-4.5 needs: which rows, which columns, which attacks, which trainings.
+
+One literal dict; tables.py fills it with numbers, the Snakefile turns it into jobs. Loads no torch.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from advdpnp.config import METHODS, ROOT, RunConfig
+from advdpnp.errors import UserError, nearest
+from advdpnp.tiers import Tier
+
+ALL = tuple(METHODS)
+BASELINES = ("ST", "AT", "AT_HE", "TRADES", "MART", "Adv-DPNP")
+STATE_OF_THE_ART = ("OC", "PCL", "HAT", "FSR", "DIO", "IKL", "Adv-DPNP")
+FOUR = ("FSR", "DIO", "IKL", "Adv-DPNP")
+CIFAR10, CIFAR100, SVHN, WRN, MNIST = (
+    "cifar10/resnet18", "cifar100/resnet18", "svhn/resnet18", "cifar10/wrn34_10", "mnist/lenetspp",
+)  # fmt: skip
+GEOMETRY = ("fdr_clean", "fdr_adv", "afs_clean", "afs_adv", "scr_clean", "scr_adv", "mean_sep", "min_sep")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A table or figure of the paper.
+
+    `rows` maps a block (dataset/backbone) to its methods; `columns` maps a column of data/paper/table<N>.csv to where
+    its value comes from: an attack of config.ATTACKS (its accuracy), `<attack>.loss`, `geometry.<metric>`,
+    `corruptions`, or "avg" and "ensemble", which are made of other columns. `attacks` lists what else is evaluated.
+    """
+
+    title: str
+    section: str
+    rows: Mapping[str, tuple[str, ...]]
+    columns: Mapping[str, str]
+    attacks: tuple[str, ...] = ()
+
+    def evaluations(self) -> tuple[str, ...]:
+        """Names for `evaluate`, without repetition."""
+        derived = {"avg": (), "ensemble": ("clean", *ENSEMBLE)}
+        names = [n for source in self.columns.values() for n in derived.get(source, (source.split(".")[0],))]
+        return tuple(dict.fromkeys([*names, *self.attacks]))
+
+
+ENSEMBLE = ("fgsm", "pgd20", "pgd100", "cw30")  # Table 2's caption: wrong under any of the four
+FIGURE4_EPSILONS = (4, 8, 16, 24, 32, 48, 64, 96, 128)  # in 1/255
+
+ARTEFACTS = {
+    "table1": Artefact(
+        "Clean and adversarial accuracy (%) of the baselines", "4.2",
+        {CIFAR10: BASELINES, CIFAR100: BASELINES},
+        {"clean": "clean", "aa": "aa", "avg": "avg",
+         "pgd_l1": "pgd100_l1", "pgd_l2": "pgd20_l2", "pgd_linf": "pgd20"},
+    ),
+    "table2": Artefact(
+        "Robustness against the state of the art (%)", "4.2",
+        {CIFAR10: STATE_OF_THE_ART, CIFAR100: STATE_OF_THE_ART, SVHN: FOUR, WRN: FOUR},
+        {"clean": "clean", "aa": "aa", "avg": "avg", "fgsm": "fgsm", "pgd20": "pgd20", "pgd100": "pgd100",
+         "cw": "cw30", "ensemble": "ensemble"},
+    ),
+    "table3": Artefact(
+        "Adversarial accuracy (%) at smaller perturbations", "4.2",
+        {CIFAR10: ("AT", "TRADES", "AT_HE", "MART", "FSR", "DIO", "IKL", "Adv-DPNP")},
+        {f"{column}_eps{e}": f"{attack}_eps{e}" for e in (2, 4, 6)
+         for column, attack in (("pgd", "pgd20"), ("aa", "aa"))},
+    ),
+    "table4": Artefact(
+        "Discrimination of the feature space", "4.3",
+        dict.fromkeys((CIFAR10, CIFAR100), ("ST", "AT", "AT_HE", "TRADES", "MART", "FSR", "IKL", "Adv-DPNP")),
+        {metric: f"geometry.{metric}" for metric in GEOMETRY},
+    ),
+    "table5": Artefact(
+        "Average accuracy (%) on CIFAR-10-C", "4.4",
+        {CIFAR10: ("AT", "AT_HE", "TRADES", "MART", "PCL", "OC", "HAT", "FSR", "DIO", "IKL", "Adv-DPNP")},
+        {"avg_accuracy": "corruptions"},
+    ),
+    "table6": Artefact(
+        "More PGD iterations: accuracy (%) and CE loss of Adv-DPNP", "4.5",
+        {CIFAR10: ("Adv-DPNP",), CIFAR100: ("Adv-DPNP",)},
+        {f"{column}_{n}": f"pgd{n}_random{suffix}" for n in (20, 40, 100, 250, 500)
+         for column, suffix in (("accuracy", ""), ("loss", ".loss"))},
+    ),
+    "table7": Artefact(
+        "More random starts: accuracy (%) of Adv-DPNP", "4.5",
+        {CIFAR10: ("Adv-DPNP",), CIFAR100: ("Adv-DPNP",)},
+        {f"starts_{n}": f"pgd40_restarts{n}" for n in (1, 5, 10, 20)},
+    ),
+    "table8": Artefact(
+        "Adaptive attack: accuracy (%) of Adv-DPNP when PGD maximises CE or Eq. (7)", "4.5",
+        {CIFAR10: ("Adv-DPNP",), CIFAR100: ("Adv-DPNP",)},
+        {"ce": "pgd20", "adv-dpnp": "adaptive20"},
+    ),
+    "figure2": Artefact(
+        "Two-dimensional features of LeNets++ on MNIST", "4.3",
+        {MNIST: ("AT", "Adv-DPNP")}, {}, ("clean", "pgd40_mnist", "features"),
+    ),
+    "figure3": Artefact(
+        "Accuracy by corruption severity", "4.4",
+        {CIFAR10: ("AT", "AT_HE", "TRADES", "MART", "PCL", "OC", "HAT", "FSR", "DIO", "IKL", "Adv-DPNP")},
+        {}, ("corruptions",),
+    ),
+    "figure4": Artefact(
+        "Accuracy of Adv-DPNP as epsilon grows", "4.5",
+        {CIFAR10: ("Adv-DPNP",), CIFAR100: ("Adv-DPNP",)}, {},
+        ("clean", *(f"{kind}_eps{e}" for e in FIGURE4_EPSILONS for kind in ("fgsm", "pgd20_fig4"))),
+    ),
+}  # fmt: skip
+
+
+def artefact(name: str) -> Artefact:
+    if name not in ARTEFACTS:
+        raise UserError(f"there is no '{name}' in the paper's evaluation; {nearest(name, ARTEFACTS)}")
+    return ARTEFACTS[name]
+
+
+def notebook_of(name: str):
+    """Path of the artefact's notebook; it may not have been written yet."""
+    return ROOT / "notebooks" / f"{name}.ipynb"
+
+
+def built() -> tuple[str, ...]:
+    """Names of the artefacts whose notebooks exist."""
+    return tuple(name for name in ARTEFACTS if notebook_of(name).exists())
+
+
+def runs_of(tier: Tier, name: str) -> Iterator[RunConfig]:
+    """The trainings that a table or figure needs in a tier: the paper's rows, as far as the tier has them."""
+    for block, methods in artefact(name).rows.items():
+        for method in methods:
+            if block in tier.blocks and method in tier.methods:
+                for seed in tier.seeds_of(method):
+                    yield tier.run(block, method, seed)
+
+
+def all_runs(tier: Tier, names: tuple[str, ...] | None = None) -> dict[str, RunConfig]:
+    """Every training of a tier by run id, each once, and those that others require (HAT's standard helper)."""
+    runs: dict[str, RunConfig] = {}
+    for name in built() if names is None else names:
+        runs |= {run.id: run for run in runs_of(tier, name)}
+    for run in [*runs.values()]:
+        if run.method == "HAT":
+            helper = tier.run(run.block, "ST", run.seed)
+            runs.setdefault(helper.id, helper)
+    return runs
