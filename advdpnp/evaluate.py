@@ -89,7 +89,9 @@ def resolved_attack(run: RunConfig, name: str) -> AttackConfig:
 def images_of(run: RunConfig, name: str, data: Dataset) -> int:
     """How many test images, from the first on, an evaluation uses."""
     most = run.evaluation.test_images or len(data)
-    own = run.evaluation.corruption_images if name == "corruptions" else run.attacks[name].images if name in ATTACKS else 0
+    own = run.attacks[name].images if name in ATTACKS else 0
+    if name == "corruptions":
+        own = run.evaluation.corruption_images
     return min(own or most, most)
 
 
