@@ -1,1 +1,183 @@
-"""python -m advdpnp"""
+"""python -m advdpnp: fetch data, train, evaluate, see what is done, report, publish."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from advdpnp.errors import UserError, nearest
+from advdpnp.results import write_json
+
+EXAMPLES = """examples:
+  python -m advdpnp status --tier demo                 what is done and what is missing
+  python -m advdpnp fetch cifar10                      download and verify a data set
+  python -m advdpnp train --tier short cifar10-resnet18-adv_dpnp-s0
+  python -m advdpnp evaluate --tier short cifar10-resnet18-adv_dpnp-s0 clean pgd20 aa
+  python -m advdpnp evaluate --tier short cifar10-resnet18-adv_dpnp-s0 --for table1
+  python -m advdpnp report --tier short --published    tables from the committed results
+
+A run is <dataset>-<backbone>-<defense>-s<seed>. The tiers are the files of config/: demo (minutes on a laptop),
+short (real images, hours of a CPU), paper (the protocol of Section 4.1, for a GPU). The whole paper, in order:
+snakemake --cores 1 all."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Mistakes end as a UserError's do: one sentence, status 2."""
+
+    def error(self, message: str):
+        raise UserError(f"{message}; see python -m advdpnp --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m advdpnp",
+        description="Adv-DPNP, reproduced: train, attack and compare with the paper.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+
+    def command(name: str, summary: str, tier: bool = True) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        if tier:
+            sub.add_argument("--tier", default="demo", help="demo, short, paper, or a .yaml file (default: demo)")
+        return sub
+
+    sub = command("fetch", "download and verify data sets", tier=False)
+    sub.add_argument("name", nargs="+", help="cifar10, cifar100, svhn, mnist, cifar10c, or digits (nothing to do)")
+    sub.add_argument("--record", metavar="FILE", help="write the checksums of both splits to FILE (the workflow does)")
+    for name, summary in (("train", "train a run, or go on with it"), ("evaluate", "attack a trained run")):
+        sub = command(name, summary)
+        sub.add_argument("run", help="run id, such as digits-resnet18-adv_dpnp-s0")
+        sub.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+        if name == "train":
+            sub.add_argument(
+                "--max-minutes", type=float, help="stop after the last epoch that fits; call again to go on"
+            )
+            sub.add_argument("--restart", action="store_true", help="forget what was trained before")
+            sub.add_argument("--allow-cpu", action="store_true", help="train the paper tier without a GPU")
+        else:
+            sub.add_argument(
+                "attack", nargs="*", help="attacks of advdpnp.config.ATTACKS, geometry, corruptions, features"
+            )
+            sub.add_argument("--for", dest="artefact", help="all that a table or figure needs, such as table1")
+            sub.add_argument("--force", action="store_true", help="compute again what is there")
+            sub.add_argument("--record", metavar="FILE", help="write the results' keys to FILE (the workflow does)")
+    command("status", "what is done and what is missing")
+    sub = command("plan", "the trainings and attacks of a tier, and how long they take here")
+    sub.add_argument("--measure", action="store_true", help="time one step of each network to estimate the hours")
+    sub = command("report", "tables of ours beside the paper's, on one page")
+    sub.add_argument("--published", action="store_true", help="from published/<tier>/ instead of results/<tier>/")
+    sub.add_argument("--output", help="where to write (default: results/<tier>/report.md; '-' prints)")
+    command("publish", "copy measured results to published/<tier>/ and figures/<tier>/")
+    return parser
+
+
+def _train(args) -> int:
+    from advdpnp.tiers import resolve
+
+    run = resolve(args.tier, args.run)
+    from advdpnp.train import fit, require_hardware
+
+    require_hardware(run, args.device, args.allow_cpu)
+    done = fit(run, device=args.device, max_minutes=args.max_minutes, restart=args.restart)
+    return 0 if done else 75  # EX_TEMPFAIL: time is up, call again
+
+
+def _evaluate(args) -> int:
+    from advdpnp import protocol
+    from advdpnp.tiers import resolve
+
+    run = resolve(args.tier, args.run)
+    names = [*args.attack, *(protocol.artefact(args.artefact).evaluations() if args.artefact else ())]
+    if not names:
+        raise UserError("name at least one attack, or --for a table or figure; see python -m advdpnp evaluate --help")
+    from advdpnp.evaluate import evaluate
+
+    results = evaluate(run, *dict.fromkeys(names), device=args.device, force=args.force)
+    for name, result in results.items():
+        shown = f"{result['accuracy']:.2f} %" if "accuracy" in result else ", ".join(
+            f"{k} {v:.4g}" for k, v in result.items() if isinstance(v, float) and k != "seconds")  # fmt: skip
+        print(f"{run.id}  {name}  {shown}  ({result['images']} images)")
+    if args.record:
+        write_json(Path(args.record), {name: result["key"] for name, result in results.items()})
+    return 0
+
+
+def _fetch(args) -> int:
+    from advdpnp.fetch import fetch
+
+    if args.record and len(args.name) > 1:
+        raise UserError("--record takes one data set at a time")
+    for name in args.name:
+        if args.record:
+            from advdpnp.data import load, present
+
+            if not present(name):
+                fetch(name)
+            sums = {split: load(name, split).sha256 for split in ("train", "test")}
+            write_json(Path(args.record), {"dataset": name, "sha256": sums})
+        else:
+            fetch(name)
+    return 0
+
+
+def _status(args) -> int:
+    from advdpnp.status import status
+
+    print(status(args.tier))
+    return 0
+
+
+def _plan(args) -> int:
+    from advdpnp.status import plan
+
+    print(plan(args.tier, measure=args.measure))
+    return 0
+
+
+def _report(args) -> int:
+    from advdpnp.report import write_report
+
+    print(write_report(args.tier, published=args.published, output=args.output))
+    return 0
+
+
+def _publish(args) -> int:
+    from advdpnp.report import publish
+
+    print(publish(args.tier))
+    return 0
+
+
+COMMANDS = {
+    "fetch": _fetch, "train": _train, "evaluate": _evaluate, "status": _status, "plan": _plan, "report": _report,
+    "publish": _publish,
+}  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        words = [word for word in arguments if not word.startswith("-")]
+        if words and words[0] not in COMMANDS:
+            raise UserError(f"there is no command '{words[0]}'; {nearest(words[0], COMMANDS)}")
+        parser = _parser()
+        args = parser.parse_args(arguments)
+        if args.command is None:
+            parser.print_help()
+            return 0
+        return COMMANDS[args.command](args)
+    except UserError as error:
+        if "--debug" in arguments:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; what is finished is kept, the same command goes on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -112,6 +112,7 @@ class AtHe:
 @dataclass(frozen=True)
 class Trades:
     beta: float = setting(6.0, "weight of KL(p_clean || p_adv) (Zhang et al. 2019)", low=0)
+    second_clean_pass: bool = setting(False, "forward the clean batch again for batch norm, as TRADES' code does")
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,9 @@ METHODS = {  # row names of the paper's tables, in their order
     "ST": St, "AT": At, "AT_HE": AtHe, "TRADES": Trades, "MART": Mart, "OC": Oc, "PCL": Pcl, "HAT": Hat, "FSR": Fsr,
     "DIO": Dio, "IKL": Ikl, "Adv-DPNP": AdvDpnp,
 }  # fmt: skip
+
+
+REQUIRES = {"HAT": "ST"}  # methods that need another one's trained model of the same data set and seed
 
 
 def slug(method: str) -> str:

@@ -153,6 +153,14 @@ def load(name: str, split: str, root: str | Path | None = None) -> Dataset:
     return Dataset(name, split, torch.from_numpy(images), torch.from_numpy(labels), sha256)
 
 
+def present(name: str, root: str | Path | None = None) -> bool:
+    """Whether files of both splits lie below the root, in either layout; `load` is what checks them."""
+    _facts(name)
+    where = data_root(root)
+    found = (_official_files(name, split, where) or _parquet_files(name, split, where) for split in SPLITS)
+    return name == "digits" or all(found)
+
+
 def to_float(images: torch.Tensor) -> torch.Tensor:
     """uint8 images to float32 in [0, 1], the space the attacks live in. Raises TypeError for anything but uint8."""
     if images.dtype != torch.uint8:

@@ -7,6 +7,7 @@ a killed evaluation goes on where it was. Besides the names of `config.ATTACKS` 
 """
 
 import time
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -110,6 +111,8 @@ def craft(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: Run
     elif attack.kind == "cw":
         x_adv = attacks.cw(model, x, y, **steps, confidence=attack.confidence)
     elif attack.kind == "adaptive":
+        if run.method != "Adv-DPNP":
+            raise UserError(f"{run.id}: the adaptive attack maximises Eq. (7), which only Adv-DPNP trains with.")
         composite = ("radius", "lambda_dpp", "lambda_dnp", "lambda_dfa")
         weights = {key: getattr(run.hyper, key) for key in composite}
         x_adv = attacks.adaptive(model, x, y, **steps, **weights)
@@ -119,7 +122,7 @@ def craft(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: Run
         )
     order = {"linf": torch.inf, "l2": 2, "l1": 1}[attack.norm]
     reached = float((x_adv - x).flatten(1).norm(order, dim=1).max())
-    if reached > attack.epsilon * (1 + SLACK) + 1e-6 or x_adv.min() < 0 or x_adv.max() > 1:
+    if not (reached <= attack.epsilon * (1 + SLACK) + 1e-6 and x_adv.min() >= 0 and x_adv.max() <= 1):  # NaN neither
         raise RuntimeError(f"{attack.kind} left its {attack.norm} ball of {attack.epsilon:g} ({reached:g}) or the box")
     return x_adv
 
@@ -204,7 +207,7 @@ def _features_result(run: RunConfig, name: str, model: nn.Module, data: Dataset,
     attack = feature_attack(run)
     found = paired_features(run, attack, model, data)
     with torch.no_grad():
-        heads = {kind: model.cpu().classify(found[kind]).argmax(1) for kind in ("clean", "adv")}
+        heads = {kind: model.classify(found[kind].to(model.centers.device)).argmax(1).cpu() for kind in ("clean", "adv")}
     accuracy = {f"accuracy_{kind}": 100 * float((heads[kind] == found["labels"]).float().mean()) for kind in heads}
     values = {"feature_attack": attack, "images": len(found["labels"]), **accuracy, "data_sha256": data.sha256}
     arrays = {kind: found[kind].numpy() for kind in ("clean", "adv")}
@@ -277,6 +280,6 @@ def _load_part(path: Path, key: str, n: int) -> tuple[np.ndarray, np.ndarray, in
         with np.load(path, allow_pickle=False) as part:
             if str(part["key"]) == key:
                 return part["correct"], part["losses"], int(part["done"])
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
     return np.zeros(n, bool), np.zeros(n), 0

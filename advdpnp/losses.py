@@ -13,9 +13,10 @@ ROOT_GUARD = 1e-6  # inside the square root of Eq. (5): its slope at 0 would be 
 
 
 def prototype_logits(features: Tensor, prototypes: Tensor, *, radius: float) -> Tensor:
-    """Eq. (1) before the softmax: similarities [B, M], with 1 / alpha as the temperature."""
+    """Eq. (1) before the softmax: similarities [B, M], with 1 / alpha as the temperature; never in half precision."""
     # c_j^T f(x) / alpha
-    return features @ prototypes.T / radius
+    with torch.autocast(features.device.type, enabled=False):
+        return features @ prototypes.T / radius
 
 
 def cross_entropy_loss(features: Tensor, prototypes: Tensor, labels: Tensor, *, radius: float) -> Tensor:

@@ -4,9 +4,9 @@ One literal dict; tables.py fills it with numbers, the Snakefile turns it into j
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from advdpnp.config import METHODS, ROOT, RunConfig
+from advdpnp.config import ATTACKS, METHODS, REQUIRES, ROOT, RunConfig
 from advdpnp.errors import UserError, nearest
 from advdpnp.tiers import Tier
 
@@ -138,7 +138,13 @@ def all_runs(tier: Tier, names: tuple[str, ...] | None = None) -> dict[str, RunC
     for name in built() if names is None else names:
         runs |= {run.id: run for run in runs_of(tier, name)}
     for run in [*runs.values()]:
-        if run.method == "HAT":
-            helper = tier.run(run.block, "ST", run.seed)
+        if run.method in REQUIRES:
+            helper = tier.run(run.block, REQUIRES[run.method], run.seed)
             runs.setdefault(helper.id, helper)
     return runs
+
+
+def evaluation_settings(run: RunConfig, name: str) -> dict:
+    """All that decides an artefact's numbers once the run is trained, as plain data."""
+    attacks = {e: asdict(run.attacks[e]) for e in artefact(name).evaluations() if e in ATTACKS}
+    return {"attacks": attacks, "evaluation": asdict(run.evaluation)}

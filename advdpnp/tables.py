@@ -87,9 +87,10 @@ def _judged(found: list[float], paper: float | None, tier: str, column: str) -> 
     spread = statistics.stdev(found) if len(found) > 1 else None
     judged = verdict(ours, paper, tier=tier, kind=column_kind(column))
     difference = ours - paper if judged in ("match", "near", "differs") else None
-    digits = 2 if ours is None or abs(ours) >= 10 else 4
+    digits = 2 if ours is not None and abs(ours) >= 10 else 4
     values = {"ours": ours, "std": spread, "seeds": len(found), "paper": paper, "difference": difference}
-    return {key: "" if value is None else round(value, digits) for key, value in values.items()} | {"verdict": judged}
+    shown = {k: "" if v is None else v if k == "paper" else round(v, digits) for k, v in values.items()}
+    return shown | {"verdict": judged}
 
 
 def best_and_second(values: Mapping[str, float], column: str) -> tuple[str | None, str | None]:

@@ -6,6 +6,7 @@ are. Settings are layered: the paper's protocol (config.py), then the tier's `de
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -72,9 +73,9 @@ def _check(value: Any, spec, where: str) -> Any:
             raise UserError(f"{where}: a whole number is wanted, not {value!r}.")
         try:
             number = value if kind is int else parse_number(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise UserError(f"{where}: a number such as 0.1 or 8/255 is wanted, not {value!r}.") from None
-        if not (low is None or number >= low) or not (high is None or number <= high):
+        if not (low is None or number >= low) or not (high is None or number <= high) or number == math.inf:
             bounds = f"from {low:g}" + (f" to {high:g}" if high is not None else " up")
             raise UserError(f"{where}: {value} is out of range; a number {bounds} is wanted.")
         value = number
@@ -127,7 +128,7 @@ class Tier:
     variants: Mapping[str, Mapping[str, Any]]
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
-        return self.seeds + self.more_seeds.get(method, ())
+        return tuple(dict.fromkeys(self.seeds + self.more_seeds.get(method, ())))
 
     def run(self, block: str, method: str, seed: int = 0, variant: str = "") -> RunConfig:
         """The resolved configuration of one training. Raises UserError for a contradiction."""
@@ -207,7 +208,7 @@ def _block(name: str, changes: Any, base: Mapping[str, Any], attacks: Mapping, w
     dataset, backbone = name.split("/")
     dataset, backbone = changes.pop("dataset", dataset), changes.pop("backbone", backbone)
     for key, value, known in (("dataset", dataset, DATASETS), ("backbone", backbone, BACKBONES)):
-        if value not in known:
+        if str(value) not in known:
             raise UserError(f"{where}.{key}: '{value}' is not known; {nearest(value, known)}")
     own_attacks = _attacks(attacks, changes.pop("attacks", None), f"{where}.attacks")
     return Block(name, dataset, backbone, _sections(base, changes, where), own_attacks)
@@ -229,8 +230,10 @@ def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
     if not isinstance(methods, list) or not methods:
         raise UserError(f"{path}: methods: a list of methods is wanted, not {methods!r}.")
     for method in [*methods, *_mapping(raw.get("more_seeds"), f"{path}: more_seeds")]:
-        if method not in METHODS:
+        if str(method) not in METHODS:
             raise UserError(f"{path}: unknown method '{method}'; {nearest(method, METHODS)}")
+    if len(set(methods)) != len(methods):
+        raise UserError(f"{path}: methods: each method once is wanted, not {methods!r}.")
     seeds = _seeds(raw.get("seeds", [0]), f"{path}: seeds")
     more = {m: _seeds(s, f"{path}: more_seeds.{m}") for m, s in (raw.get("more_seeds") or {}).items()}
     defaults = _sections(_SECTIONS, _mapping(raw.get("defaults"), f"{path}: defaults"), f"{path}: defaults")

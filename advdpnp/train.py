@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from advdpnp.config import METHODS, RunConfig, digest
+from advdpnp.config import METHODS, REQUIRES, RunConfig, digest
 from advdpnp.data import Dataset, augment, load, to_float
 from advdpnp.defenses import DEFENSES
 from advdpnp.defenses.base import Defense
@@ -44,6 +44,15 @@ def pick_precision(wanted: str, device: torch.device) -> str:
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return "bf16" if any(getattr(torch.cpu, check, lambda: False)() for check in checks) else "fp32"
+
+
+def require_hardware(run: RunConfig, device: str | torch.device = "auto", allow_cpu: bool = False) -> None:
+    """Refuse the paper tier without a GPU unless told otherwise. Raises UserError."""
+    if run.tier == "paper" and pick_device(str(device)).type == "cpu" and not allow_cpu:
+        raise UserError(
+            f"{run.id} is a training of the paper tier and no GPU is here: it would take days on a CPU; "
+            f"--allow-cpu starts it all the same, and --tier short is meant for CPUs."
+        )
 
 
 @contextmanager
@@ -148,22 +157,20 @@ def center_metrics(model: nn.Module) -> dict[str, float]:
     }
 
 
-def build_defense(run: RunConfig) -> Defense:
-    """The run's defense with weights from its seed, and the trained helper that it requires, if any."""
-    cls, helper = DEFENSES[run.method], None
-    if cls.requires:
-        helper_run = helper_of(run)
-        if not (run_dir(helper_run) / "train.json").exists():
-            raise UserError(f"{run.id} needs the trained {helper_run.id}; train that first.")
-        helper = load_model(helper_run)
-    with seeded(torch.device("cpu"), run.seed, -1):
-        return cls(run) if helper is None else cls(run, helper)
-
-
 def helper_of(run: RunConfig) -> RunConfig | None:
     """The run whose model this one needs first (HAT: the ST run of the same data set and seed), or None."""
-    name = DEFENSES[run.method].requires
+    name = REQUIRES.get(run.method)
     return replace(run, method=name, hyper=METHODS[name](), variant="") if name else None
+
+
+def build_defense(run: RunConfig) -> Defense:
+    """The run's defense with weights from its seed, and the trained helper that it requires, if any."""
+    needed = helper_of(run)
+    if needed and not (run_dir(needed) / "train.json").exists():
+        raise UserError(f"{run.id} needs the trained {needed.id}; train that first.")
+    helper = load_model(needed) if needed else None
+    with seeded(torch.device("cpu"), run.seed, -1):
+        return DEFENSES[run.method](run, helper)
 
 
 def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:
@@ -187,10 +194,11 @@ def check_same_settings(run: RunConfig, directory: Path) -> None:
         )
 
 
-def load_state(path: Path) -> dict:
-    """A checkpoint of ours, without unpickling code. Raises UserError when it is damaged or not one."""
+def load_state(path: Path, *keys: str) -> dict:
+    """A checkpoint of ours, or its `keys`, without unpickling code. Raises UserError when it is damaged or not one."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {key: state[key] for key in keys or state}
     except FileNotFoundError:
         raise UserError(f"{path}: is missing; train the run first.") from None
     except Exception:  # torch raises half a dozen types for damaged or foreign files
@@ -238,7 +246,7 @@ def fit(
     optimizer = build_optimizer(defense, run)
     log, seconds = [], 0.0
     if last.exists():
-        state = load_state(last)
+        state = load_state(last, "defense", "optimizer", "log", "seconds")
         defense.load_state_dict(state["defense"])
         optimizer.load_state_dict(state["optimizer"])
         log, seconds = json.loads(state["log"]), state["seconds"]

@@ -282,7 +282,7 @@ def test_normal_start_has_the_trades_scale():
 
 
 @every_gradient_attack
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=5, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**16), epsilon=st.sampled_from([1e-4, 8 / 255, 0.5, 3.0]), corners=st.booleans())
 def test_result_is_in_ball_and_box(norm, attack, seed, epsilon, corners):
     model, x, y = small_conv(seed), images(4, seed), labels(4, 5)
@@ -292,7 +292,6 @@ def test_result_is_in_ball_and_box(norm, attack, seed, epsilon, corners):
     x_adv = attack(model, x, y, epsilon=epsilon)
     assert_feasible(x_adv, x, epsilon, norm)
     assert torch.equal(x, before)
-    assert not torch.equal(x_adv, x)
 
 
 @every_gradient_attack
@@ -478,6 +477,29 @@ def test_restarts_are_never_weaker_than_the_first(norm, loss):
     assert (gain > 1e-6).any()
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_restarts_keep_the_first_that_fools_else_the_highest_loss(sign):
+    # sign = -1: a loss that falls where the label changes, so that "fools" and "highest loss" disagree
+    model, x = Linear(classes=5), images(24, low=0.4, high=0.6)
+    model.bias.data = -0.5 * model.weight.data.sum(1)  # z(0.5) = 0: small gaps, chance decides
+    y = model(x).argmax(1)
+
+    def loss(model, x_adv, y):
+        return sign * attacks.margin_loss(model(x_adv), y)
+
+    run = partial(attacks.pgd, model, x, y, epsilon=0.1, step_size=1e-4, steps=1, norm="linf", loss=loss)
+    many = run(generator=torch.Generator().manual_seed(0), restarts=4)
+    generator = torch.Generator().manual_seed(0)
+    each = torch.stack([run(generator=generator) for _ in range(4)])  # the same four restarts, one by one
+    fools = torch.stack([model(x_adv).argmax(1) != y for x_adv in each])
+    losses = torch.stack([loss(model, x_adv, y) for x_adv in each])
+    chosen = torch.where(fools.any(0), fools.int().argmax(0), losses.argmax(0))
+    assert torch.equal(many, each[chosen, torch.arange(24)])
+    assert (fools.any(0) & ~fools[0]).any()  # some fall to a later restart only,
+    assert (fools.sum(0) > 1).any()  # some to several,
+    assert not fools.any(0).all()  # some to none
+
+
 def test_fooled_samples_are_not_attacked_again():
     model, x = Linear(), torch.full((6, *SHAPE), 0.5)
     y = model(x).argmax(1)
@@ -619,7 +641,7 @@ def test_autoattack_caps_the_target_classes_and_reports_its_progress(monkeypatch
 
     monkeypatch.setattr(pyautoattack, "AutoAttack", Spy)
     lines, logger = [], logging.getLogger("auto-attack")
-    settings_before, trace = (logger.level, logger.propagate, list(logger.handlers)), sys.gettrace()
+    found = (logger.level, logger.propagate, list(logger.handlers))
     for classes, targets in [(5, 4), (10, 9), (20, 9)]:
         model, x = Linear(classes=classes), images(2)
         y = model(x).argmax(1)
@@ -629,8 +651,25 @@ def test_autoattack_caps_the_target_classes_and_reports_its_progress(monkeypatch
         assert (made[-1].apgd_targeted.n_target_classes, made[-1].fab.n_target_classes) == (targets, targets)
         assert (made[-1].seed, made[-1].square.n_queries, made[-1].attacks_to_run) == (11, 2, ["square"])
     assert any("robust accuracy after SQUARE" in line for line in lines)
-    assert (logger.level, logger.propagate, list(logger.handlers)) == settings_before
-    assert sys.gettrace() is trace
+    assert (logger.level, logger.propagate, list(logger.handlers)) == found
+
+
+def test_autoattack_leaves_a_debuggers_trace_in_place():
+    pytest.importorskip("pyautoattack")
+
+    def trace(frame, event, arg):
+        return None
+
+    found = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        attacks.autoattack(
+            Linear(classes=5), images(1), labels(1), epsilon=1e-3, attacks=["square"], square_queries=1
+        )
+        kept = sys.gettrace()
+    finally:
+        sys.settrace(found)
+    assert kept is trace
 
 
 def test_autoattack_is_repeatable_and_takes_float64():

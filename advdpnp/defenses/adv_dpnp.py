@@ -6,12 +6,12 @@ other, in the order of Algorithm 1 (lines 8 and 10); that order decides what the
 
 from dataclasses import asdict
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from advdpnp.attacks import adaptive_objective
 from advdpnp.config import RunConfig
 from advdpnp.defenses.base import Defense, InnerLoss, accuracy
-from advdpnp.losses import adv_dpnp_terms, prototype_logits, weigh_terms
+from advdpnp.losses import adv_dpnp_terms, weigh_terms
 from advdpnp.models import Classifier, PrototypeHead, classifier
 
 
@@ -29,18 +29,9 @@ class AdvDPNP(Defense):
     def inner_loss(self, x: Tensor, y: Tensor) -> InnerLoss:
         if self.hyper.inner_loss == "ce":
             return "ce"
-        clean = self.model.classify(self.model.features(x)).softmax(1).detach()
-
-        # ledger 1: the terms of Eq. (7) that depend on x~, a sample: L_DPP(x~, y) + lambda_DFA L_DFA(x, x~)
-        def composite(model: nn.Module, x_adv: Tensor, y: Tensor) -> Tensor:
-            features = model.features(x_adv)
-            logits = prototype_logits(features, model.centers, radius=self.hyper.radius)
-            pull = (features - model.centers[y]).square().sum(1) / 2
-            kl = F.kl_div(logits.log_softmax(1), clean, reduction="none").sum(1)
-            ce = F.cross_entropy(logits, y, reduction="none")
-            return ce + self.hyper.lambda_dpp * pull + self.hyper.lambda_dfa * kl
-
-        return composite
+        # ledger 1: the terms of Eq. (7) that depend on x~: L_DPP(x~, y) + lambda_DFA L_DFA(x, x~)
+        weights = {"lambda_dpp": self.hyper.lambda_dpp, "lambda_dfa": self.hyper.lambda_dfa}
+        return adaptive_objective(self.model, x, radius=self.hyper.radius, **weights)
 
     def loss(self, x: Tensor, x_adv: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         clean, adversarial = self.model.features(x), self.model.features(x_adv)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advdpnp.attacks import frozen, pgd
@@ -16,11 +17,10 @@ class Defense(nn.Module):
     """A model and what its method adds for training. A subclass overrides only where it differs.
 
     Everything a method must remember between steps (class tables, centres) is a parameter or buffer, so that
-    `state_dict()` is the whole state and training resumes from it. `requires` names a method whose trained model of the
-    same data set and seed is needed first; the loop passes it as `helper`.
+    `state_dict()` is the whole state and training resumes from it. A method of `config.REQUIRES` gets the trained model
+    that it needs as `helper`.
     """
 
-    requires: str | None = None
     start: bool | str = True  # of PGD: True uniform in the ball, "normal" 0.001 N(0, 1), False none
 
     def __init__(self, run: RunConfig, helper: nn.Module | None = None):
@@ -86,3 +86,9 @@ class Defense(nn.Module):
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:
     """Share of the batch classified right, in percent, for the log."""
     return 100 * (logits.detach().argmax(1) == y).float().mean()
+
+
+def class_sums(values: Tensor, y: Tensor, classes: int) -> Tensor:
+    """Sum of the rows of values [B, d] for each class of y [B]: [M, d], in the same order of addition every time."""
+    with torch.autocast(values.device.type, enabled=False):
+        return F.one_hot(y, classes).T.to(values.dtype) @ values.detach()

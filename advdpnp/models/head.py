@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from advdpnp.errors import UserError
+
 
 class LinearHead(nn.Linear):
     """Inner products with class weights; the weights are the class centers (Section 4.3)."""
@@ -27,7 +29,7 @@ class PrototypeHead(nn.Module):
         with torch.no_grad():
             if start != "random":
                 if dim < classes:
-                    raise ValueError(f"{classes} '{start}' prototypes need at least {classes} dimensions, not {dim}")
+                    raise UserError(f"{classes} '{start}' prototypes need at least {classes} dimensions, not {dim}.")
                 nn.init.orthogonal_(self.prototypes)
                 if start == "simplex":
                     self.prototypes -= self.prototypes.mean(0)
@@ -44,3 +46,98 @@ class PrototypeHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return F.linear(features, self.prototypes) / self.radius
+
+
+class CosineHead(nn.Module):
+    """s <f / ||f||, w_j>, no bias; the rows w_j are unit vectors that `renormalise` keeps so (AT_HE)."""
+
+    def __init__(self, dim: int, classes: int, scale: float):
+        super().__init__()
+        self.scale = scale
+        self.weight = nn.Parameter(torch.randn(classes, dim))
+        self.renormalise()
+
+    @torch.no_grad()
+    def renormalise(self) -> None:
+        self.weight.copy_(F.normalize(self.weight, dim=1))
+
+    @property
+    def centers(self) -> Tensor:
+        return self.weight
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scale * F.linear(F.normalize(features, dim=1), self.weight)
+
+
+def hadamard(dim: int) -> Tensor:
+    """Signs [dim, dim] with orthogonal rows, H_1 = [[1]], H_2n = [[H, H], [-H, H]]; row 0 is all ones."""
+    signs = torch.ones(1, 1)
+    while len(signs) < dim:
+        signs = torch.cat([torch.cat([signs, signs], 1), torch.cat([-signs, signs], 1)])
+    return signs
+
+
+class HadamardHead(nn.Module):
+    """f W^T with fixed W: the first rows of a Hadamard matrix, each of norm `scale` (OC). W W^T = scale^2 I."""
+
+    def __init__(self, dim: int, classes: int, scale: float):
+        super().__init__()
+        if dim & (dim - 1):
+            raise UserError(f"OC's Hadamard matrix needs 2, 4, 8, ... features, not {dim}; use such a width.")
+        if classes > dim:
+            raise UserError(f"OC needs as many features as classes: {dim} features cannot hold {classes} classes.")
+        self.register_buffer("weight", scale * hadamard(dim)[:classes] / dim**0.5)
+
+    @property
+    def centers(self) -> Tensor:
+        return self.weight
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.linear(features, self.weight)
+
+
+class HiddenLayer(nn.Module):
+    """A backbone and one linear layer that doubles its features, 512 -> 1024 with ResNet-18 (PCL)."""
+
+    def __init__(self, backbone: nn.Module):
+        super().__init__()
+        self.backbone = backbone
+        self.dims = (backbone.dim, 2 * backbone.dim)
+        self.dim = self.dims[-1]
+        self.fc = nn.Linear(*self.dims)
+
+    def levels(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, C, H, W] -> pooled features [B, d] and hidden ones [B, 2d], float32 or wider under any autocast."""
+        pooled = self.backbone(x)
+        with torch.autocast(x.device.type, enabled=False):
+            pooled = pooled.to(self.fc.weight.dtype)
+            return pooled, self.fc(pooled)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.levels(x)[-1]
+
+
+class ParallelHeads(nn.Module):
+    """L linear classifiers without bias on the same features; head 0 gives the logits and the centers (DIO)."""
+
+    def __init__(self, dim: int, classes: int, heads: int):
+        super().__init__()
+        # U(-1/sqrt(d), 1/sqrt(d)), as nn.Linear starts
+        self.weight = nn.Parameter(torch.empty(heads, classes, dim).uniform_(-(dim**-0.5), dim**-0.5))
+
+    @property
+    def centers(self) -> Tensor:
+        return self.weight[0]
+
+    def one(self, features: Tensor, head: int) -> Tensor:
+        """[B, d] -> logits [B, M] of one head."""
+        with torch.autocast(features.device.type, enabled=False):
+            return F.linear(features, self.weight[head])
+
+    def all(self, features: Tensor) -> Tensor:
+        """[B, d] -> logits [L, B, M] of every head."""
+        with torch.autocast(features.device.type, enabled=False):
+            return features @ self.weight.mT
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.one(features, 0)

@@ -1,0 +1,198 @@
+# The whole paper as a graph of jobs: data -> training -> evaluation -> notebook -> report.
+#
+#   snakemake --cores 1 all                                  the paper's protocol (a GPU; data sets are downloaded)
+#   snakemake --cores 2 demo                                 every path of it on scikit-learn's digits, in minutes
+#   snakemake --cores 2 short                                real images, a smaller protocol, a CPU
+#   snakemake --cores 1 results/demo/tables/table1.csv       one table or figure of any tier
+#
+# Everything lands in results/<tier>/. Edges are small JSON files that carry checksums; weights and the state to resume
+# from lie beside them, so a job that is killed goes on where it was. What a run is, is decided in config/ and advdpnp/.
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)
+os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]  # works without `activate`
+os.environ["PYTHONPATH"] = workflow.basedir + os.pathsep + os.environ.get("PYTHONPATH", "")
+
+from advdpnp import protocol
+from advdpnp.config import REQUIRES, digest
+from advdpnp.errors import UserError
+from advdpnp.results import code_hash
+from advdpnp.tiers import load_tier, resolve
+
+TIERS = sorted(path.stem for path in Path(workflow.basedir, "config").glob("*.yaml"))
+BUILT = protocol.built()
+
+
+def plain(function):
+    """Show a UserError as what it is, one sentence, instead of a traceback."""
+
+    def wrapped(*arguments, **options):
+        try:
+            return function(*arguments, **options)
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
+
+    return wrapped
+
+
+@plain
+def run_of(wildcards):
+    return resolve(wildcards.tier, wildcards.run)
+
+
+def training_inputs(wildcards):
+    """The data set's checksums and, for HAT, the standard model that helps it."""
+    run = run_of(wildcards)
+    inputs = [f"results/data/{run.dataset}.json"]
+    if run.method in REQUIRES:
+        inputs.append(f"results/{run.tier}/runs/{load_tier(run.tier).run(run.block, REQUIRES[run.method], run.seed).id}/train.json")
+    return inputs
+
+
+@plain
+def evaluated(wildcards):
+    """The evaluations that a table or figure waits for."""
+    tier = load_tier(wildcards.tier)
+    return [f"results/{tier.name}/evaluated/{wildcards.name}/{run.id}.json" for run in protocol.runs_of(tier, wildcards.name)]
+
+
+def product(tier, name):
+    folder, suffix = ("tables", "csv") if name.startswith("table") else ("figures", "png")
+    return f"results/{tier}/{folder}/{name}.{suffix}"
+
+
+@plain
+def products(tier_name):
+    """Every table and figure that this tier has rows for."""
+    tier = load_tier(tier_name)
+    return [product(tier.name, name) for name in BUILT if any(protocol.runs_of(tier, name))]
+
+
+wildcard_constraints:
+    tier="|".join(TIERS),
+    run=r"[a-z0-9_.]+-[a-z0-9_]+-[a-z0-9_.]+-s\d+",
+    name=r"(table|figure)\d",
+
+
+localrules: all, demo, short, report
+
+
+rule all:
+    input: "results/paper/report.md"
+
+
+rule demo:
+    input: "results/demo/report.md"
+
+
+rule short:
+    input: "results/short/report.md"
+
+
+# ---- data: found below ADVDPNP_DATA (else data/), or downloaded; the record carries the checksums of both splits.
+rule data:
+    output: "results/data/{dataset}.json"
+    log: "results/data/{dataset}.log"
+    shell: "python -m advdpnp fetch {wildcards.dataset} --record {output} > {log} 2>&1"
+
+
+# ---- training: only train.json is declared; model.pt, and last.pt to resume from, stay when a job is repeated.
+rule train:
+    input: training_inputs
+    output: "results/{tier}/runs/{run}/train.json"
+    params:
+        settings=lambda w: digest(run_of(w).training_settings()),
+        allow="--allow-cpu" if config.get("allow_cpu") else "",
+    log: "results/{tier}/logs/train/{run}.log"
+    benchmark: "results/{tier}/benchmarks/train/{run}.tsv"
+    resources: gpu=1
+    shell: "python -m advdpnp train --tier {wildcards.tier} {wildcards.run} {params.allow} > {log} 2>&1"
+
+
+# ---- evaluation: what one table needs of one run; results shared between tables are computed once.
+rule evaluate:
+    input: "results/{tier}/runs/{run}/train.json"
+    output: "results/{tier}/evaluated/{name}/{run}.json"
+    params:
+        attacks=lambda w: digest(protocol.evaluation_settings(run_of(w), w.name)),
+    log: "results/{tier}/logs/evaluate/{name}/{run}.log"
+    benchmark: "results/{tier}/benchmarks/evaluate/{name}/{run}.tsv"
+    resources: gpu=1
+    shell:
+        "python -m advdpnp evaluate --tier {wildcards.tier} {wildcards.run} --for {wildcards.name}"
+        " --record {output} > {log} 2>&1"
+
+
+# ---- notebooks: executed by papermill; the executed copy is kept even when a cell fails.
+EXECUTE = (
+    "papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output -p tier {wildcards.tier}"
+    " > {log.text} 2>&1"
+)
+
+
+rule table:
+    input:
+        evaluated,
+        notebook="notebooks/{name}.ipynb",
+    output: "results/{tier}/tables/{name}.csv"
+    params: code=code_hash()
+    log:
+        notebook="results/{tier}/notebooks/{name}.ipynb",
+        text="results/{tier}/logs/notebooks/{name}.log",
+    wildcard_constraints: name=r"table\d"
+    shell: EXECUTE
+
+
+rule figure:
+    input:
+        evaluated,
+        notebook="notebooks/{name}.ipynb",
+    output: "results/{tier}/figures/{name}.png"
+    params: code=code_hash()
+    log:
+        notebook="results/{tier}/notebooks/{name}.ipynb",
+        text="results/{tier}/logs/notebooks/{name}.log",
+    wildcard_constraints: name=r"figure\d"
+    shell: EXECUTE
+
+
+rule method:
+    input: notebook="notebooks/method.ipynb"
+    output: "results/{tier}/figures/method.png"
+    params: code=code_hash()
+    log:
+        notebook="results/{tier}/notebooks/method.ipynb",
+        text="results/{tier}/logs/notebooks/method.log",
+    shell: EXECUTE
+
+
+rule report:
+    input:
+        lambda w: products(w.tier),
+        "results/{tier}/figures/method.png",
+    output: "results/{tier}/report.md"
+    params: code=code_hash()
+    shell: "python -m advdpnp report --tier {wildcards.tier} --output {output}"
+
+
+onstart:
+    # A dry run (-n) plans anything; starting the paper's trainings on a CPU is something to be asked for.
+    paper = [job for job in dag_trainings() if job.wildcards.tier == "paper"]
+    if paper and not config.get("allow_cpu"):
+        from advdpnp.status import hours
+        from advdpnp.train import pick_device
+
+        if pick_device().type == "cpu":
+            runs = {job.wildcards.run: run_of(job.wildcards) for job in paper}
+            raise WorkflowError(
+                f"no GPU here: {len(runs)} trainings of the paper tier would take about "
+                f"{hours(load_tier('paper'), runs)} on this CPU. Add --config allow_cpu=true to start all the same, "
+                "or build a smaller tier: snakemake --cores 2 demo (minutes), snakemake --cores 2 short (hours)."
+            )
+
+
+def dag_trainings():
+    return [job for job in workflow.dag.needrun_jobs() if job.rule.name == "train"]

@@ -1,0 +1,163 @@
+"""Every picture, in one style: colour-blind safe, readable in print, the tier's label on anything but the paper's
+protocol. Functions take plain arrays and return a Figure; `save` writes PNG and PDF.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from advdpnp.results import write_atomic
+
+# Paul Tol's "muted" palette: distinguishable with all common colour deficiencies.
+PALETTE = (
+    "#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#777777",
+)  # fmt: skip
+STYLE = {
+    "figure.dpi": 110,
+    "savefig.dpi": 150,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+    "image.cmap": "cividis",
+}
+# What a metadata-free file needs, so that equal data give equal bytes.
+_METADATA = {".png": {"Software": None}, ".pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
+
+
+def figure(rows: int = 1, columns: int = 1, *, width: float = 4.2, height: float = 3.4, **options):
+    """A Figure in the house style and its axes (a single Axes, or an array of them)."""
+    with plt.rc_context(STYLE):
+        return plt.subplots(rows, columns, figsize=(width * columns, height * rows), **options)
+
+
+def label_protocol(fig: Figure, label: str, *, paper: bool = False) -> Figure:
+    """Write the tier's label under the picture, and across it unless it is the paper's protocol."""
+    fig.supxlabel(label, fontsize=8, color="#777777")
+    if not paper:
+        fig.text(
+            0.5, 0.5, "not the paper's protocol", fontsize=22, color="#777777", alpha=0.16, ha="center", va="center",
+            rotation=18, zorder=10,
+        )  # fmt: skip
+    return fig
+
+
+def save(fig: Figure, path: Path) -> Path:
+    """Write `path` (.png) and the same as .pdf, atomically. Returns the PNG's path."""
+    with plt.rc_context(STYLE):
+        for suffix in (".png", ".pdf"):
+            target = path.with_suffix(suffix)
+            write_atomic(target, lambda handle, s=suffix: fig.savefig(handle, format=s[1:], metadata=_METADATA[s]))
+    return path.with_suffix(".png")
+
+
+def feature_panels(
+    panels: Sequence[tuple[str, np.ndarray, np.ndarray]], stars: Sequence[np.ndarray | None], *, most: int = 4000
+) -> Figure:
+    """Figure 2: 2-d features [N, 2], coloured by label [N], one panel each; `stars` [M, 2] are prototypes or None."""
+    fig, axes = figure(1, len(panels), width=3.4, height=3.5)
+    for ax, (title, features, labels), centers in zip(np.atleast_1d(axes), panels, stars):
+        features, labels = features[:most], labels[:most]
+        for k in range(int(labels.max()) + 1):
+            own = features[labels == k]
+            ax.scatter(own[:, 0], own[:, 1], s=3, alpha=0.45, linewidths=0, color=PALETTE[k % 10], label=str(k))
+        if centers is not None:
+            colours = [PALETTE[k % 10] for k in range(len(centers))]
+            ax.scatter(*centers.T, marker="*", s=190, c=colours, edgecolors="black", linewidths=0.8, zorder=3)
+        ax.set_title(title)
+        ax.set_aspect("equal", adjustable="datalim")
+        ax.axhline(0, color="#bbbbbb", linewidth=0.6, zorder=0)
+        ax.axvline(0, color="#bbbbbb", linewidth=0.6, zorder=0)
+    handles = np.atleast_1d(axes)[-1].get_legend_handles_labels()
+    fig.legend(*handles, loc="outside right center", markerscale=4, title="class", frameon=False)
+    return fig
+
+
+def training_curves(log: Sequence[Mapping[str, float]], radius: float | None = None) -> Figure:
+    """A run's log.csv over the epochs: loss terms, accuracies, norms of the centers, and their angles."""
+    epochs = [row["epoch"] for row in log]
+    known = {"epoch", "lr", "seconds", "loss"}
+    geometry = ("center_norm_min", "center_norm_mean", "center_norm_max", "mean_sep", "min_sep")
+    terms = [k for k in log[0] if k not in known and k not in geometry and not k.startswith("train_")]
+    fig, axes = figure(1, 4, width=3.4, height=3.0)
+    for name in terms:
+        values = np.array([row[name] for row in log])
+        axes[0].plot(epochs, np.abs(values), label=f"|{name}|" if (values < 0).any() else name)
+    axes[0].set(title="loss terms, before their weights", yscale="log")
+    for name in (k for k in log[0] if k.startswith("train_")):
+        axes[1].plot(epochs, [row[name] for row in log], label=name.removeprefix("train_"))
+    axes[1].set(title="training accuracy (%)", ylim=(0, 100))
+    axes[2].fill_between(
+        epochs, [r["center_norm_min"] for r in log], [r["center_norm_max"] for r in log], alpha=0.3, label="min to max"
+    )
+    axes[2].plot(epochs, [r["center_norm_mean"] for r in log], label="mean")
+    if radius is not None:
+        axes[2].axhline(radius, color="black", linestyle=":", linewidth=1, label="radius")
+    axes[2].set(title="norms of the centers, end of epoch")
+    for name, text in (("mean_sep", "MeanSep, Eq. (11)"), ("min_sep", "MinSep, Eq. (12)")):
+        axes[3].plot(epochs, [row[name] for row in log], label=text)
+    axes[3].set(title="angles of the centers (degrees)")
+    for ax in axes:
+        ax.set_xlabel("epoch")
+        ax.legend(fontsize=8, frameon=False)
+    return fig
+
+
+def paired_bars(rows: Sequence[Mapping], columns: Sequence[str]) -> Figure:
+    """A table as bars: ours solid, the paper's outlined, a panel for each column (rows of one dataset/backbone)."""
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    cells = {(row["method"], row["column"]): row for row in rows}
+    fig, axes = figure(1, len(columns), width=2.5, height=0.6 + 0.34 * len(methods), sharey=True)
+    for ax, column in zip(np.atleast_1d(axes), columns):
+        for y, method in enumerate(methods):
+            row = cells[method, column]
+            if row["ours"] != "":
+                ax.barh(y, float(row["ours"]), height=0.55, color=PALETTE[0 if method != "Adv-DPNP" else 6], alpha=0.85)
+            if row["paper"] != "":
+                ax.plot([float(row["paper"])] * 2, [y - 0.4, y + 0.4], color="black", linewidth=1.8)
+        ax.set(title=column, yticks=range(len(methods)), yticklabels=methods)
+        ax.grid(axis="y", visible=False)
+    np.atleast_1d(axes)[0].invert_yaxis()
+    return fig
+
+
+def dual_branch() -> Figure:
+    """Figure 1 as a diagram: which branch updates what (Section 3.3)."""
+    fig, ax = figure(width=8.4, height=4.0)
+    ax.axis("off")
+    ax.grid(False)
+    boxes = {
+        "x": (0.02, 0.62, 0.16, 0.2, "clean images\n$x$", "#DDE7F5"),
+        "xadv": (0.02, 0.14, 0.16, 0.2, "adversarial images\n$\\tilde{x}$ (PGD)", "#F6DDE0"),
+        "f": (0.29, 0.38, 0.18, 0.2, "feature extractor\n$f(\\cdot\\,;\\theta)$\nupdated by both", "#E8E8E8"),
+        "fx": (0.56, 0.68, 0.13, 0.14, "$f(x)$", "#DDE7F5"),
+        "fxadv": (0.56, 0.14, 0.13, 0.14, "$f(\\tilde{x})$", "#F6DDE0"),
+        "c": (0.80, 0.62, 0.19, 0.22, "prototypes $c_1 \\ldots c_M$\n= classifier weights\nupdated", "#DFF0DF"),
+        "locked": (0.80, 0.10, 0.19, 0.22, "the same prototypes,\nlocked\n(no gradient)", "#F2F2F2"),
+    }
+    for x, y, w, h, text, colour in boxes.values():
+        ax.add_patch(FancyBboxPatch((x, y), w, h, boxstyle="round,pad=0.01", facecolor=colour, edgecolor="#444444"))
+        ax.text(x + w / 2, y + h / 2, text, ha="center", va="center", fontsize=9.5)
+    arrows = [
+        ((0.19, 0.72), (0.28, 0.53), "-|>"), ((0.19, 0.24), (0.28, 0.43), "-|>"),
+        ((0.48, 0.53), (0.55, 0.73), "-|>"), ((0.48, 0.43), (0.55, 0.23), "-|>"),
+        ((0.70, 0.75), (0.79, 0.75), "<|-|>"), ((0.70, 0.21), (0.79, 0.21), "<|-"),
+        ((0.625, 0.67), (0.625, 0.29), "<|-|>"),
+    ]  # fmt: skip
+    for a, b, style in arrows:
+        ax.add_patch(FancyArrowPatch(a, b, arrowstyle=style, mutation_scale=13, color="#444444", linewidth=1.3))
+    ax.text(0.745, 0.79, "$L_{DPP}$", ha="center", fontsize=11)
+    ax.text(0.745, 0.25, "$L_{DPP}$", ha="center", fontsize=11)
+    ax.text(0.64, 0.48, "$L_{DFA}$", fontsize=11, va="center")
+    ax.text(0.895, 0.89, "$L_{DNP}$ between prototypes", ha="center", fontsize=11)
+    ax.set(xlim=(0, 1.0), ylim=(0.02, 0.98))
+    return fig

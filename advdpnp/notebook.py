@@ -1,0 +1,141 @@
+"""What the notebooks share, so that a cell says what it shows and not how: provenance line, measuring, tables.
+
+A notebook runs alone: in the demo tier it trains and evaluates what is missing (minutes); in the other tiers it shows
+what is there, and cells that were not run say so.
+"""
+
+from html import escape
+from pathlib import Path
+
+import torch
+from IPython.display import HTML, Markdown, display
+from matplotlib.figure import Figure
+
+from advdpnp import __version__, figures, protocol, tables
+from advdpnp.claims import CLAIMS
+from advdpnp.config import ATTACKS, RunConfig
+from advdpnp.evaluate import evaluate, resolved_attack
+from advdpnp.paper import paper_values, values_from
+from advdpnp.results import code_revision, device_name, run_dir, tier_dir, write_csv, write_text
+from advdpnp.tiers import Tier, load_tier
+from advdpnp.train import fit, helper_of, pick_device
+
+
+def begin(tier_name: str) -> Tier:
+    """Load the tier and print where the numbers come from. Raises UserError for an unknown tier."""
+    tier = load_tier(tier_name)
+    line = f"advdpnp {__version__}, code {code_revision()}, torch {torch.__version__}, {device_name(pick_device())}"
+    display(Markdown(f"**Tier {tier.name}** ({tier.label})  \n<small>{escape(line)}</small>"))
+    return tier
+
+
+def _ensure_trained(run: RunConfig) -> None:
+    for needed in filter(None, (helper_of(run), run)):
+        if not (run_dir(needed) / "train.json").exists():
+            fit(needed)
+
+
+def measure(tier: Tier, name: str) -> list[RunConfig]:
+    """Have every run of a table or figure evaluated; returns the runs that are there.
+
+    In the demo tier what is missing is trained first; in other tiers it is named, with the command that makes it.
+    """
+    there, missing = [], []
+    for run in protocol.runs_of(tier, name):
+        if tier.name == "demo":
+            _ensure_trained(run)
+        if (run_dir(run) / "train.json").exists():
+            evaluate(run, *protocol.artefact(name).evaluations())
+            there.append(run)
+        else:
+            missing.append(run.id)
+    if missing:
+        command = f"snakemake --cores 1 results/{tier.name}/{'tables' if name.startswith('table') else 'figures'}/{name}"
+        display(Markdown(f"*Not trained in this tier: {', '.join(missing)}. `{command}.*` makes them.*"))
+    return there
+
+
+def attacks_of(tier: Tier, name: str):
+    """The attacks of a table or figure as this tier runs them: a DataFrame, budgets in 1/255."""
+    import pandas as pd
+
+    run = next(protocol.runs_of(tier, name), None)
+    if run is None:
+        return pd.DataFrame()
+    rows = []
+    for attack_name in (e for e in protocol.artefact(name).evaluations() if e in ATTACKS):
+        a = resolved_attack(run, attack_name)
+        steps = {"clean": "", "fgsm": 1, "autoattack": ""}.get(a.kind, a.steps)
+        iterated = a.kind in ("pgd", "cw", "adaptive")
+        rows.append(
+            {
+                "attack": attack_name,
+                "kind": a.kind,
+                "norm": "" if a.kind == "clean" else a.norm,
+                "epsilon (1/255)": "" if a.kind == "clean" else round(255 * a.epsilon, 3),
+                "step (1/255)": round(255 * a.step_size, 3) if iterated else "",
+                "steps": steps,
+                "starts": a.restarts if a.random_start else "",
+                "images": a.images or run.evaluation.test_images or run.facts.test_images,
+            }
+        )
+    return pd.DataFrame(rows).set_index("attack")
+
+
+def show_table(tier: Tier, name: str) -> list[dict]:
+    """Show a table in the paper's shape, save it as CSV, Markdown and LaTeX, and return its long form."""
+    rows = tables.table_rows(tier, name)
+    folder = tier_dir(tier.name) / "tables"
+    text = tables.markdown(rows, tier.label)
+    write_text(folder / f"{name}.md", text)
+    write_text(folder / f"{name}.tex", tables.latex(rows, tier.label))
+    for (dataset, backbone), methods in tables.paper_shaped(rows).items():
+        display(HTML(table_html(f"{dataset}, {backbone} ({tier.label})", methods)))
+    write_csv(folder / f"{name}.csv", rows, tables.COLUMNS)
+    return rows
+
+
+def table_html(caption: str, methods: dict) -> str:
+    """One block of a table as HTML: ours above, the paper's number small and grey below; bold best, underlined second."""
+    columns = list(next(iter(methods.values())))
+    marks = {c: tables.best_and_second(tables._values(methods, c), c) for c in columns}
+    head = "".join(f"<th>{escape(c)}</th>" for c in columns)
+    body = []
+    for method, cells in methods.items():
+        shown = []
+        for c in columns:
+            text, (best, second) = escape(tables.number(cells[c])), marks[c]
+            if len(methods) > 1 and text != "–":
+                text = f"<b>{text}</b>" if method == best else f"<u>{text}</u>" if method == second else text
+            shown.append(f"<td>{text}<br><small style='color:#777'>paper {escape(str(cells[c]['paper']))}</small></td>")
+        body.append(f"<tr><th>{escape(method)}</th>{''.join(shown)}</tr>")
+    return f"<table><caption>{escape(caption)}</caption><tr><th></th>{head}</tr>{''.join(body)}</table>"
+
+
+def verdicts(rows: list[dict]):
+    """The long form with the verdict of every cell: a DataFrame."""
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=list(tables.COLUMNS)).fillna("")
+
+
+def show_claims(tier: Tier, name: str, rows: list[dict]) -> None:
+    """The paper's claims that rest on this table or figure: on the paper's own numbers, and on ours.
+
+    The demo's toy networks are not asked: what they say of the paper's claims would mean nothing.
+    """
+    number = int(name.removeprefix("table")) if name.startswith("table") else name
+    ours = values_from(rows) if tier.name != "demo" else None
+    words = {True: "holds", False: "**does not hold**", None: "–"}
+    lines = [f"| claim | section | on the paper's numbers | on ours ({tier.name}) |", "|---|---|---|---|"]
+    for claim in (c for c in CLAIMS if number in c.tables):
+        theirs = claim.check(paper_values)
+        mine = "not asked" if ours is None else words[claim.check(ours).holds]
+        lines.append(f"| {claim.text} | {claim.section} | {words[theirs.holds]} ({theirs.detail}) | {mine} |")
+    display(Markdown("\n".join(lines)))
+
+
+def save_figure(tier: Tier, name: str, fig: Figure) -> Path:
+    """Label the picture with the protocol and save it to results/<tier>/figures/<name>.png and .pdf."""
+    figures.label_protocol(fig, tier.label, paper=tier.name == "paper")
+    return figures.save(fig, tier_dir(tier.name) / "figures" / f"{name}.png")

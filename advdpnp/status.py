@@ -1,0 +1,111 @@
+"""What a tier needs, what of it is done, and how long the rest would take here. `status` loads no torch."""
+
+from advdpnp import protocol
+from advdpnp.config import RunConfig, digest
+from advdpnp.progress import duration
+from advdpnp.results import eval_path, read_json, run_dir
+from advdpnp.tiers import Tier, load_tier
+
+# Forward-and-backward passes of one training step besides the PGD steps: images that reach the loss.
+UPDATES = {
+    "ST": 1, "AT": 1, "AT_HE": 1, "TRADES": 2, "MART": 2, "OC": 2, "PCL": 2, "HAT": 3, "FSR": 1, "DIO": 1, "IKL": 2,
+    "Adv-DPNP": 2,
+}  # fmt: skip
+
+
+def run_state(run: RunConfig) -> str:
+    """'done', 'stale' (trained under other settings), '7/110 epochs', or 'missing'."""
+    directory = run_dir(run)
+    done = directory / "train.json"
+    if done.exists():
+        return "done" if read_json(done)["settings_digest"] == digest(run.training_settings()) else "stale"
+    log = directory / "log.csv"
+    epochs = max(0, len(log.read_text().splitlines()) - 1) if log.exists() else 0
+    return f"{epochs}/{run.optim.epochs} epochs" if epochs else "missing"
+
+
+def status(tier_name: str) -> str:
+    """A line a training, and how many evaluations of each table and figure are there."""
+    tier = load_tier(tier_name)
+    runs = protocol.all_runs(tier)
+    lines = [f"tier {tier.name}: {tier.label}", f"{len(runs)} trainings:"]
+    lines += [f"  {name:<44}{run_state(run)}" for name, run in runs.items()]
+    lines.append("evaluations:")
+    for name in protocol.built():
+        wanted = [(run, e) for run in protocol.runs_of(tier, name) for e in protocol.artefact(name).evaluations()]
+        there = sum(eval_path(run, e).exists() for run, e in wanted)
+        if wanted:
+            lines.append(f"  {name:<44}{there}/{len(wanted)}")
+    missing = [name for name in protocol.ARTEFACTS if name not in protocol.built()]
+    if missing:
+        lines.append(f"no notebook yet: {', '.join(missing)}")
+    return "\n".join(lines)
+
+
+def passes(run: RunConfig) -> float:
+    """Forward-and-backward passes of a whole training, in images."""
+    n = run.data.train_images or run.facts.train_images
+    steps = 0 if run.method == "ST" else run.craft.steps
+    return n * run.optim.epochs * (steps + UPDATES[run.method])
+
+
+def seconds_per_pass(run: RunConfig) -> float:
+    """One forward and backward pass of the run's network, in seconds an image, timed on this machine just now."""
+    import time
+
+    import torch
+
+    from advdpnp.defenses.at import AdversarialTraining
+    from advdpnp.train import pick_device, pick_precision
+
+    device = pick_device()
+    bf16 = pick_precision(run.optim.precision, device) == "bf16"
+    model = AdversarialTraining.build(run).to(device, memory_format=torch.channels_last)
+    batch = 16 if device.type == "cpu" else run.optim.batch_size
+    x = torch.rand(batch, run.facts.channels, run.facts.size, run.facts.size, device=device)
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            loss = model(x).square().mean()
+        loss.backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    step()
+    begin = time.perf_counter()
+    step()
+    return (time.perf_counter() - begin) / batch
+
+
+def training_hours(tier: Tier, runs: dict[str, RunConfig]) -> float:
+    """Rough hours of all trainings here, one after the other, from a step of each network timed now."""
+    speed: dict[tuple, float] = {}
+    total = 0.0
+    for run in runs.values():
+        network = (run.backbone, run.model.width, run.facts.channels, run.facts.size)
+        if network not in speed:
+            speed[network] = seconds_per_pass(run)
+        total += passes(run) * speed[network]
+    return total / 3600
+
+
+def plan(tier_name: str, *, measure: bool = False) -> str:
+    """The trainings and evaluations of a tier; with `measure`, the hours that the trainings would take here."""
+    tier = load_tier(tier_name)
+    runs = protocol.all_runs(tier)
+    pairs = {
+        (run.id, name)
+        for item in protocol.built()
+        for run in protocol.runs_of(tier, item)
+        for name in protocol.artefact(item).evaluations()
+    }
+    lines = [f"tier {tier.name} ({tier.label}): {len(runs)} trainings, {len(pairs)} evaluations"]
+    for run in runs.values():
+        lines.append(f"  {run.id:<44}{run.optim.epochs} epochs, {passes(run):.2g} passes")
+    if measure:
+        lines.append(f"all trainings, one after the other, on this machine: about {hours(tier, runs)}")
+    return "\n".join(lines)
+
+
+def hours(tier: Tier, runs: dict[str, RunConfig]) -> str:
+    return duration(3600 * training_hours(tier, runs))
