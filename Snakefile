@@ -8,6 +8,7 @@
 # Everything lands in results/<tier>/. Edges are small JSON files that carry checksums; weights and the state to resume
 # from lie beside them, so a job that is killed goes on where it was. What a run is, is decided in config/ and advdpnp/.
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ BUILT = protocol.built()
 def plain(function):
     """Show a UserError as what it is, one sentence, instead of a traceback."""
 
+    @functools.wraps(function)
     def wrapped(*arguments, **options):
         try:
             return function(*arguments, **options)

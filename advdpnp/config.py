@@ -217,6 +217,9 @@ class AttackConfig:
     random_start: bool = setting(False, "uniform in the ball (ledger 3: none in Tables 1-4 and 8)")
     confidence: float = setting(50.0, "of C&W (Section 4.2)", low=0)
     l1_step: str = setting("top1", "how an l1 step is taken (ledger 11)", choices=("top1", "dense"))
+    version: str = setting(
+        "standard", "of AutoAttack; smoke = APGD-CE and Square alone, to exercise code", choices=("standard", "smoke")
+    )
     square_queries: int = setting(0, "of AutoAttack's Square; 0 = the standard 5000", low=0)
     images: int = setting(0, "first n test images; 0 = as many as the tier evaluates", low=0)
 

@@ -117,9 +117,9 @@ def craft(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: Run
         weights = {key: getattr(run.hyper, key) for key in composite}
         x_adv = attacks.adaptive(model, x, y, **steps, **weights)
     else:
-        x_adv = attacks.autoattack(
-            model, x, y, **budget, norm=attack.norm, seed=seed, square_queries=attack.square_queries or None
-        )
+        parts = ("apgd-ce", "square") if attack.version == "smoke" else None
+        limits = {"attacks": parts, "square_queries": attack.square_queries or None}
+        x_adv = attacks.autoattack(model, x, y, **budget, norm=attack.norm, seed=seed, **limits)
     order = {"linf": torch.inf, "l2": 2, "l1": 1}[attack.norm]
     reached = float((x_adv - x).flatten(1).norm(order, dim=1).max())
     if not (reached <= attack.epsilon * (1 + SLACK) + 1e-6 and x_adv.min() >= 0 and x_adv.max() <= 1):  # NaN neither
@@ -206,8 +206,9 @@ def _features_result(run: RunConfig, name: str, model: nn.Module, data: Dataset,
     """Figure 2: the features themselves, with labels and centers."""
     attack = feature_attack(run)
     found = paired_features(run, attack, model, data)
+    place = model.centers.device
     with torch.no_grad():
-        heads = {kind: model.classify(found[kind].to(model.centers.device)).argmax(1).cpu() for kind in ("clean", "adv")}
+        heads = {kind: model.classify(found[kind].to(place)).argmax(1).cpu() for kind in ("clean", "adv")}
     accuracy = {f"accuracy_{kind}": 100 * float((heads[kind] == found["labels"]).float().mean()) for kind in heads}
     values = {"feature_attack": attack, "images": len(found["labels"]), **accuracy, "data_sha256": data.sha256}
     arrays = {kind: found[kind].numpy() for kind in ("clean", "adv")}

@@ -130,6 +130,33 @@ def paired_bars(rows: Sequence[Mapping], columns: Sequence[str]) -> Figure:
     return fig
 
 
+def severity_bars(accuracies: Mapping[str, Sequence[float]]) -> Figure:
+    """Figure 3: {method: mean accuracy at severities 1-5}, a group of bars a severity; the axis fits the values."""
+    fig, ax = figure(width=9, height=3.6)
+    width = 0.85 / max(1, len(accuracies))
+    for i, (method, values) in enumerate(accuracies.items()):
+        left = np.arange(1, 6) + (i - (len(accuracies) - 1) / 2) * width
+        edge = "black" if method == "Adv-DPNP" else "none"
+        hatch = "//" if i >= len(PALETTE) else None
+        ax.bar(left, values, width, label=method, color=PALETTE[i % len(PALETTE)], edgecolor=edge, hatch=hatch)
+    if accuracies:
+        every = np.concatenate([np.asarray(v, float) for v in accuracies.values()])
+        ax.set_ylim(max(0, every.min() - 3), min(100, every.max() + 3))
+    ax.set(xlabel="corruption severity", ylabel="accuracy (%), mean over 19 corruptions")
+    ax.legend(fontsize=8, ncols=6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.22))
+    return fig
+
+
+def epsilon_curves(epsilons: Sequence[float], curves: Mapping[str, Sequence[float]]) -> Figure:
+    """Figure 4: accuracy (%) against epsilon in 1/255, a line for each dataset and attack."""
+    fig, ax = figure(width=5.6, height=3.8)
+    for name, values in curves.items():
+        ax.plot(epsilons, values, marker="o", markersize=3.5, linestyle="--" if "FGSM" in name else "-", label=name)
+    ax.set(xlabel="epsilon (1/255)", ylabel="accuracy (%)", ylim=(-2, 102))
+    ax.legend(frameon=False)
+    return fig
+
+
 def dual_branch() -> Figure:
     """Figure 1 as a diagram: which branch updates what (Section 3.3)."""
     fig, ax = figure(width=8.4, height=4.0)
@@ -160,4 +187,34 @@ def dual_branch() -> Figure:
     ax.text(0.64, 0.48, "$L_{DFA}$", fontsize=11, va="center")
     ax.text(0.895, 0.89, "$L_{DNP}$ between prototypes", ha="center", fontsize=11)
     ax.set(xlim=(0, 1.0), ylim=(0.02, 0.98))
+    return fig
+
+
+def arrow_fields(
+    points: np.ndarray, fields: Mapping[str, np.ndarray], centers: np.ndarray, *, highlight: int
+) -> Figure:
+    """Vector fields [N, 2] over the same points [N, 2], one panel each; `centers` [M, 2] as stars, one highlighted."""
+    fig, axes = figure(1, len(fields), width=4.0, height=3.9)
+    for ax, (title, arrows) in zip(np.atleast_1d(axes), fields.items()):
+        length = np.linalg.norm(arrows, axis=1)
+        unit = arrows / np.maximum(length, 1e-9)[:, None]
+        quiver = ax.quiver(*points.T, *unit.T, length, cmap="cividis", scale=26, width=0.006)
+        colours = [PALETTE[6] if k == highlight else "#bbbbbb" for k in range(len(centers))]
+        ax.scatter(*centers.T, marker="*", s=170, c=colours, edgecolors="black", linewidths=0.7, zorder=3)
+        ax.set(title=title, aspect="equal")
+        fig.colorbar(quiver, ax=ax, shrink=0.75, label="length")
+    return fig
+
+
+def repulsion(before: np.ndarray, after: np.ndarray, separations: Sequence[tuple[float, float]]) -> Figure:
+    """Prototypes [M, 2] before and after, and (MeanSep, MinSep) in degrees over the steps between."""
+    fig, axes = figure(1, 3, width=3.3, height=3.2)
+    for ax, title, c in zip(axes, ("start", "end"), (before, after)):
+        ax.add_patch(plt.Circle((0, 0), np.linalg.norm(c[0]), fill=False, color="#bbbbbb"))
+        ax.scatter(*c.T, marker="*", s=150, c=list(PALETTE[: len(c)]), edgecolors="black", linewidths=0.7, zorder=3)
+        ax.set(title=title, aspect="equal")
+    for k, name in enumerate(("MeanSep, Eq. (11)", "MinSep, Eq. (12)")):
+        axes[2].plot([pair[k] for pair in separations], label=name)
+    axes[2].set(xlabel="step", title="angle to the nearest rival (degrees)")
+    axes[2].legend(frameon=False, fontsize=8)
     return fig

@@ -155,7 +155,7 @@ def latex(rows: list[dict], label: str) -> str:
             shown = []
             for column in columns:
                 text = number(cells[column]).replace("±", r"$\pm$").replace("–", "--")
-                best, second = best_and_second(_values(methods, column), column)
+                best, second = best_and_second(_values(methods, column), column) if len(methods) > 1 else (None, None)
                 wrap = r"\textbf{%s}" if method == best else r"\underline{%s}" if method == second else "%s"
                 shown.append(wrap % text)
             lines.append(method.replace("_", r"\_") + " & " + " & ".join(shown) + r" \\")

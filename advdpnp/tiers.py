@@ -253,10 +253,11 @@ def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
                 f"{path}: blocks: {other} and {block.paper} would share the runs of {block.dataset}-{block.backbone}."
             )
     variants = _mapping(raw.get("variants"), f"{path}: variants")
+    variants = {str(v): _mapping(changes, f"{path}: variants.{v}") for v, changes in variants.items()}
     for variant, changes in variants.items():
-        if not re.fullmatch(r"[a-z0-9_]+", str(variant)):
+        if not re.fullmatch(r"[a-z0-9_]+", variant):
             raise UserError(f"{path}: variants: '{variant}' may hold only a-z, 0-9 and _.")
-        _sections(defaults, _mapping(changes, f"{path}: variants.{variant}"), f"{path}: variants.{variant}")
+        _sections(defaults, changes, f"{path}: variants.{variant}")
     tier = Tier(name, Path(path), label.strip(), tuple(methods), seeds, more, blocks, variants)
     for block in tier.blocks:
         for method in METHODS:

@@ -22,6 +22,10 @@ class LeNetsPP(nn.Module):
         self.fc = nn.Linear(inputs * (size // 8) ** 2, dim)
         self.last = nn.PReLU() if last_relu else nn.Identity()
         self.dim = dim
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):  # PyTorch's own start fades through six layers without BN
+                nn.init.kaiming_normal_(module.weight, a=0.25)
+                nn.init.zeros_(module.bias)
 
     def maps(self, x: Tensor) -> Tensor:
         return self.convolutions(x)

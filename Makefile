@@ -1,0 +1,44 @@
+# Everything from a bare machine with Python 3.11, venv and make: the first target that needs it makes .venv, once.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
+READY := $(VENV)/.ready
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: help env demo test lint bench clean
+
+help:
+	@echo "make demo    the whole pipeline on embedded data: every table and figure, minutes on two cores"
+	@echo "make test    the tests and the notebooks"
+	@echo "make lint    ruff, and that notebooks are committed without outputs"
+	@echo "make env     only the virtual environment in $(VENV)"
+	@echo "make bench   the benchmarks"
+	@echo "make clean   remove the demo's results and caches (trained networks of other tiers are kept)"
+
+env: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info[:2] == (3, 11), "constraints.txt pins Python 3.11: make PYTHON=python3.11"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python tools/install.py
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/snakemake --cores $(CORES) demo
+	@echo "results/demo/report.md holds the tables, results/demo/notebooks the executed notebooks"
+
+test: $(READY)
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile tests
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --nbval-lax --nbval-cell-timeout=900 notebooks
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf results/demo .snakemake .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

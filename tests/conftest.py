@@ -1,0 +1,32 @@
+"""Shared by all tests: results go to a temporary folder, and one tiny training on real 8x8 digits."""
+
+import pytest
+
+from advdpnp.tiers import parse_tier
+
+TINY = {
+    "data": {"train_images": 64},
+    "model": {"width": 4},
+    "optim": {"epochs": 2, "batch_size": 32, "lr": 0.05, "milestones": [], "precision": "fp32"},
+    "craft": {"epsilon": "32/255", "step_size": "16/255", "steps": 2},
+    "adv_dpnp": {"radius": 10},
+    "evaluation": {"test_images": 60, "batch_size": 20, "budget_scale": 4},
+}
+
+
+@pytest.fixture(autouse=True)
+def _results_elsewhere(monkeypatch, tmp_path):
+    """No test writes to the checkout's results/."""
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path / "results"))
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """tiny("AT", seed=1, optim={"epochs": 3}) -> a RunConfig that trains in a fraction of a second."""
+
+    def run(method="Adv-DPNP", seed=0, attacks=None, block="cifar10/resnet18", **changes):
+        defaults = {key: TINY.get(key, {}) | changes.get(key, {}) for key in TINY | changes}
+        raw = {"label": "tiny", "defaults": defaults, "attacks": attacks, "blocks": {block: {"dataset": "digits"}}}
+        return parse_tier("tiny", raw, "tiny.yaml").run(block, method, seed)
+
+    return run

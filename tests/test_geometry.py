@@ -1,0 +1,177 @@
+"""Eqs. (8)-(12) on point sets whose answers are known, and what each metric must not depend on."""
+
+import math
+
+import pytest
+import torch
+from torch import tensor
+
+from advdpnp.geometry import (
+    angular_fisher_score,
+    fisher_discriminant_ratio,
+    mean_separation,
+    min_separation,
+    separation_to_compactness,
+)
+
+
+def on_circle(*degrees, norms=None):
+    angles = torch.deg2rad(tensor(degrees, dtype=torch.float64))
+    points = torch.stack([angles.cos(), angles.sin()], 1)
+    return points if norms is None else points * tensor(norms, dtype=torch.float64)[:, None]
+
+
+def simplex(classes):
+    """Corners of a regular simplex around the origin."""
+    return torch.eye(classes, dtype=torch.float64) - 1 / classes
+
+
+def cloud(seed=0, n=60, classes=3, dim=4):
+    generator = torch.Generator().manual_seed(seed)
+    centers = 5 * torch.randn(classes, dim, generator=generator, dtype=torch.float64)
+    labels = torch.arange(n) % classes
+    return centers[labels] + torch.randn(n, dim, generator=generator, dtype=torch.float64), labels, centers
+
+
+# Two clusters ten apart, each of two points at distance 1 from their mean.
+PAIRS = tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 10.0], [2.0, 10.0]])
+PAIR_LABELS = tensor([0, 0, 1, 1])
+
+
+# --- Eq. (8)
+
+
+def test_fdr_of_two_clusters():
+    # within 1 + 1 = 2 and between 2 * 5^2 = 50 for each class: 2/50 + 2/50 as printed, divided by 2^2 for Table 4
+    assert fisher_discriminant_ratio(PAIRS, PAIR_LABELS, normalise=False) == pytest.approx(0.08)
+    assert fisher_discriminant_ratio(PAIRS, PAIR_LABELS) == pytest.approx(0.02)
+
+
+def test_fdr_weighs_the_global_mean_by_samples_not_by_classes():
+    # class 0: -1 and 1; class 1: 4, 4, 4, 4. Means 0 and 4, global mean 16/6 = 8/3.
+    # within 2 and 0, between 2 * (8/3)^2 = 128/9: ratio 2 * 9/128 = 9/64
+    features = tensor([[-1.0], [1.0], [4.0], [4.0], [4.0], [4.0]])
+    labels = tensor([0, 0, 1, 1, 1, 1])
+    assert fisher_discriminant_ratio(features, labels, normalise=False) == pytest.approx(9 / 64)
+
+
+def test_fdr_ignores_translation_scale_and_rotation():
+    features, labels, _ = cloud()
+    rotation = torch.linalg.qr(cloud(seed=1)[0][:4])[0]
+    expected = fisher_discriminant_ratio(features, labels)
+    assert fisher_discriminant_ratio(7 * features @ rotation + 3, labels) == pytest.approx(expected)
+
+
+def test_fdr_of_collapsed_classes_is_zero():
+    assert fisher_discriminant_ratio(PAIRS[[0, 0, 2, 2]], PAIR_LABELS) == 0
+
+
+# --- Eq. (9)
+
+
+def test_afs_of_two_bundles_of_directions():
+    # directions 60 degrees either side of 0 and of 90 degrees: within 4 (1 - 1/2) = 2; the global mean points to 45
+    # degrees, between 4 (1 - 1/sqrt 2): 2 / (4 - 2 sqrt 2) = 1 + 1/sqrt 2
+    score = angular_fisher_score(on_circle(-60, 60, 30, 150), tensor([0, 0, 1, 1]))
+    assert score == pytest.approx(1 + 1 / math.sqrt(2))
+
+
+def test_afs_ignores_scale_and_rotation_about_the_origin_but_not_translation():
+    features, labels, _ = cloud()
+    rotation = torch.linalg.qr(cloud(seed=1)[0][:4])[0]
+    expected = angular_fisher_score(features, labels)
+    assert angular_fisher_score(9 * features @ rotation, labels) == pytest.approx(expected)
+    assert angular_fisher_score(features + 3, labels) != pytest.approx(expected, rel=1e-3)
+
+
+# --- Eq. (10)
+
+
+def test_scr_is_a_mean_of_ratios_to_the_given_centers():
+    # centers ten apart; class 0 lies 1 and 3 from its center (mean 2), class 1 lies 5: (10/2 + 10/5) / 2
+    centers = tensor([[0.0, 0.0], [0.0, 10.0]])
+    features = tensor([[1.0, 0.0], [3.0, 0.0], [5.0, 10.0]])
+    assert separation_to_compactness(features, tensor([0, 0, 1]), centers) == pytest.approx(3.5)
+
+
+def test_scr_measures_to_the_nearest_rival():
+    # on a line at 0, 1, 10 with every feature at distance 1: (1 + 1 + 9) / 3
+    centers = tensor([[0.0, 0.0], [1.0, 0.0], [10.0, 0.0]])
+    features = centers + tensor([0.0, 1.0])
+    assert separation_to_compactness(features, tensor([0, 1, 2]), centers) == pytest.approx(11 / 3)
+
+
+def test_scr_ignores_a_joint_scale_and_translation():
+    features, labels, centers = cloud()
+    expected = separation_to_compactness(features, labels, centers)
+    assert separation_to_compactness(0.01 * features + 5, labels, 0.01 * centers + 5) == pytest.approx(expected)
+    assert separation_to_compactness(features, labels, 2 * centers) != pytest.approx(expected, rel=1e-3)
+
+
+# --- Eqs. (11), (12)
+
+
+@pytest.mark.parametrize(("classes", "angle"), [(2, 180.0), (3, 120.0), (4, 109.4712206), (10, 96.3793702)])
+def test_the_regular_simplex_has_equal_angles(classes, angle):
+    # arccos(-1 / (M - 1))
+    assert mean_separation(simplex(classes)) == pytest.approx(angle)
+    assert min_separation(simplex(classes)) == pytest.approx(angle)
+
+
+def test_each_center_counts_its_nearest_rival():
+    # directions 0, 30, 90: nearest rivals 30, 30, 60 degrees away
+    assert mean_separation(on_circle(0, 30, 90)) == pytest.approx(40)
+    assert min_separation(on_circle(0, 30, 90)) == pytest.approx(30)
+
+
+def test_norms_do_not_matter():
+    assert mean_separation(on_circle(0, 30, 90, norms=(0.1, 40, 7))) == pytest.approx(40)
+
+
+def test_identical_centers_are_zero_degrees_apart():
+    centers = tensor([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [-1.0, 0.0, 0.0]])
+    assert min_separation(centers) == pytest.approx(0, abs=1e-5)
+    assert min_separation(centers[[0, 0]]) == 0
+
+
+def test_tiny_angles_are_resolved():
+    assert min_separation(on_circle(0, 1e-6, 90)) == pytest.approx(1e-6, rel=1e-4)
+
+
+def test_centers_with_gradients_are_accepted():
+    assert min_separation(on_circle(0, 30, 90).requires_grad_()) == pytest.approx(30)
+
+
+# --- What cannot be measured
+
+
+@pytest.mark.parametrize("metric", [fisher_discriminant_ratio, angular_fisher_score])
+@pytest.mark.parametrize(
+    ("features", "labels", "message"),
+    [
+        (PAIRS, tensor([4, 4, 4, 4]), "at least two classes"),
+        (PAIRS, tensor([0, 1]), r"\[N, d\]"),
+        (PAIRS[:0], PAIR_LABELS[:0], r"\[N, d\]"),
+        (PAIRS[0], PAIR_LABELS[:2], r"\[N, d\]"),
+    ],
+    ids=["one class", "too few labels", "empty", "one sample without a batch"],
+)
+def test_scatter_needs_samples_of_two_classes(metric, features, labels, message):
+    with pytest.raises(ValueError, match=message):
+        metric(features, labels)
+
+
+def test_classes_may_be_any_numbers():
+    assert fisher_discriminant_ratio(PAIRS, tensor([3, 3, 8, 8])) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0, 0], [0, 1, 2, 2]], ids=["a class without samples", "an unknown class"])
+def test_scr_needs_samples_of_every_center_and_no_other(labels):
+    with pytest.raises(ValueError, match="each of the 2 classes"):
+        separation_to_compactness(PAIRS, tensor(labels), tensor([[0.0, 0.0], [0.0, 10.0]]))
+
+
+@pytest.mark.parametrize("metric", [mean_separation, min_separation])
+def test_an_angle_needs_two_centers(metric):
+    with pytest.raises(ValueError, match="at least two centers"):
+        metric(tensor([[1.0, 0.0]]))

@@ -1,0 +1,323 @@
+"""The paper's evaluation as data (protocol.py), and tables of ours beside the paper's (tables.py)."""
+
+import json
+import statistics
+
+import numpy as np
+import pytest
+
+from advdpnp import protocol, tables
+from advdpnp.config import ATTACKS
+from advdpnp.errors import UserError
+from advdpnp.evaluate import SPECIAL
+from advdpnp.paper import reported, reported_table
+from advdpnp.protocol import ARTEFACTS, CIFAR10, CIFAR100, MNIST, SVHN, WRN, all_runs, artefact
+from advdpnp.results import tier_dir, write_csv
+from advdpnp.tables import COLUMNS, best_and_second, cell, ensemble_accuracy, latex, markdown, number, table_rows
+from advdpnp.tiers import load_tier, parse_tier
+
+TABLES = [name for name in ARTEFACTS if name.startswith("table")]
+LABEL = "a test's protocol"
+METRICS = dict.fromkeys(protocol.GEOMETRY, 0.5)
+
+
+def make_tier(name="paper", **changes):
+    raw = {"label": LABEL, "blocks": {CIFAR10: None, CIFAR100: None}} | changes
+    return parse_tier(name, raw, f"{name}.yaml")
+
+
+def store(run, attack, values, correct=None, root=None):
+    """An evaluation as `evaluate` leaves it."""
+    path = (root or tier_dir(run.tier)) / "evals" / run.id / f"{attack}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values if isinstance(values, dict) else {"accuracy": values}))
+    if correct is not None:
+        np.savez(path.with_suffix(".npz"), correct=np.array(correct, bool))
+
+
+def one(rows, **wanted):
+    (row,) = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    return row
+
+
+# --- What the paper's evaluation needs
+
+
+def test_the_paper_needs_32_trainings_for_its_tables_and_two_for_figure_2():
+    runs = all_runs(load_tier("paper"), tuple(ARTEFACTS))
+    assert len(runs) == 34
+    assert sum(run.dataset == "mnist" for run in runs.values()) == 2
+    assert all(run_id == run.id for run_id, run in runs.items())
+
+
+@pytest.mark.parametrize("method", ["OC", "PCL", "HAT", "AT_HE", "TRADES", "MART", "AT", "ST"])
+def test_only_four_methods_are_trained_on_svhn_and_wrn(method):
+    runs = all_runs(load_tier("paper"), tuple(ARTEFACTS)).values()
+    assert not [run.id for run in runs if run.method == method and run.block in (SVHN, WRN)]
+
+
+def test_every_block_has_the_methods_that_the_paper_reports():
+    runs = all_runs(load_tier("paper"), tuple(ARTEFACTS)).values()
+    methods = {
+        block: {run.method for run in runs if run.block == block} for block in (CIFAR10, CIFAR100, SVHN, WRN, MNIST)
+    }
+    assert len(methods[CIFAR10]) == len(methods[CIFAR100]) == 12
+    assert methods[SVHN] == methods[WRN] == {"FSR", "DIO", "IKL", "Adv-DPNP"}
+    assert methods[MNIST] == {"AT", "Adv-DPNP"}
+
+
+def test_hat_brings_its_standard_helper_of_the_same_seed():
+    tier = make_tier(methods=["HAT"], seeds=[3], blocks={CIFAR10: None})
+    assert list(all_runs(tier, ("table2",))) == ["cifar10-resnet18-hat-s3", "cifar10-resnet18-st-s3"]
+
+
+def test_a_tier_trains_only_its_own_methods_seeds_and_blocks():
+    tier = make_tier(methods=["AT", "Adv-DPNP"], seeds=[0, 1], more_seeds={"AT": [7]}, blocks={CIFAR10: None})
+    names = [run.id.removeprefix("cifar10-resnet18-") for run in protocol.runs_of(tier, "table1")]
+    assert names == ["at-s0", "at-s1", "at-s7", "adv_dpnp-s0", "adv_dpnp-s1"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_cell_of_a_table_is_one_that_the_paper_reports(name):
+    rows = table_rows(load_tier("paper"), name)
+    assert rows
+    for row in rows:
+        where = {key: row[key] for key in ("dataset", "backbone", "method", "column")}
+        assert row["paper"] == reported(int(name[5:]), **where) != "", where
+        assert row["verdict"] == "not run"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_cell_that_the_paper_reports_is_in_its_table(name):
+    ours = {tuple(row[key] for key in COLUMNS[:5]) for row in table_rows(load_tier("paper"), name)}
+    assert ours == {c[:5] for c in reported_table(int(name[5:]))}
+
+
+@pytest.mark.parametrize("name", ARTEFACTS)
+def test_every_evaluation_is_one_that_can_be_run(name):
+    evaluations = artefact(name).evaluations()
+    assert evaluations
+    assert set(evaluations) <= {*ATTACKS, *SPECIAL}
+    assert len(set(evaluations)) == len(evaluations)
+
+
+def test_derived_columns_bring_what_they_are_made_of():
+    assert {"clean", "aa", "fgsm", "pgd20", "pgd100", "cw30"} <= set(artefact("table2").evaluations())
+    assert artefact("table4").evaluations() == ("geometry",)
+    assert artefact("table6").evaluations() == tuple(f"pgd{n}_random" for n in (20, 40, 100, 250, 500))
+
+
+def test_columns_show_the_attacks_of_their_captions():
+    assert artefact("table1").columns["pgd_l1"] == "pgd100_l1"
+    assert artefact("table2").columns["cw"] == "cw30"
+    assert artefact("table3").columns["aa_eps4"] == "aa_eps4"
+    assert artefact("table6").columns["loss_500"] == "pgd500_random.loss"
+    assert artefact("table8").columns == {"ce": "pgd20", "adv-dpnp": "adaptive20"}
+
+
+def test_an_unknown_artefact_gets_the_nearest():
+    with pytest.raises(UserError, match=r"no 'tabel1' .* did you mean 'table1'\?"):
+        artefact("tabel1")
+
+
+# --- Cells
+
+
+def test_a_cell_is_an_accuracy_a_loss_or_a_metric():
+    run = make_tier().run(CIFAR10, "Adv-DPNP")
+    store(run, "pgd20_random", {"accuracy": 53.1, "loss": 1.25})
+    store(run, "geometry", {"fdr_clean": 0.0625})
+    store(run, "corruptions", {"accuracy": 76.5, "accuracies": {}})
+    assert cell(run, "pgd20_random") == 53.1
+    assert cell(run, "pgd20_random.loss") == 1.25
+    assert cell(run, "geometry.fdr_clean") == 0.0625
+    assert cell(run, "corruptions") == 76.5
+    assert cell(run, "clean") is None
+
+
+def test_avg_is_the_mean_of_clean_and_autoattack():
+    run = make_tier().run(CIFAR10, "Adv-DPNP")
+    store(run, "clean", 84.0)
+    assert cell(run, "avg") is None
+    store(run, "aa", 49.0)
+    assert cell(run, "avg") == 66.5
+
+
+def test_the_ensemble_is_wrong_where_any_attack_succeeds():
+    assert ensemble_accuracy([[1, 1, 1, 0], [1, 0, 1, 1], [1, 1, 0, 0]]) == 25.0
+    run = make_tier().run(CIFAR10, "Adv-DPNP")
+    right = {name: np.ones(10, bool) for name in ("clean", "fgsm", "pgd20", "pgd100", "cw30")}
+    right["clean"][0] = right["fgsm"][1] = right["pgd20"][1] = right["cw30"][2] = False
+    for name in ("clean", "fgsm", "pgd20", "pgd100"):
+        store(run, name, 90.0, right[name])
+    assert cell(run, "ensemble") is None  # C&W is missing
+    store(run, "cw30", 90.0, right["cw30"])
+    assert cell(run, "ensemble") == 70.0
+
+
+def test_results_may_lie_elsewhere(tmp_path):
+    run = make_tier().run(CIFAR10, "Adv-DPNP")
+    store(run, "clean", 80.0)
+    store(run, "clean", 81.0, root=tmp_path / "published" / "paper")
+    assert cell(run, "clean") == 80.0
+    assert cell(run, "clean", tmp_path / "published" / "paper") == 81.0
+
+
+# --- Rows in long form
+
+
+def test_the_long_form_has_its_columns_in_order(tmp_path):
+    rows = table_rows(make_tier(), "table1")
+    assert [tuple(row) for row in rows] == [COLUMNS] * (2 * 6 * 6)
+    first = write_csv(tmp_path / "table1.csv", rows, COLUMNS).read_text().splitlines()[0]
+    assert first == "table,dataset,backbone,method,column,ours,std,seeds,paper,difference,verdict"
+
+
+def test_the_paper_tier_is_compared():
+    tier = make_tier()
+    run = tier.run(CIFAR10, "Adv-DPNP")
+    store(run, "clean", 84.0)  # the paper: 84.63 and 49.18
+    store(run, "aa", 46.0)
+    rows = [row for row in table_rows(tier, "table1") if row["method"] == "Adv-DPNP" and row["dataset"] == "cifar10"]
+    clean, aa, avg, missing = (one(rows, column=column) for column in ("clean", "aa", "avg", "pgd_l1"))
+    assert (clean["ours"], clean["paper"], clean["difference"], clean["verdict"]) == (84.0, 84.63, -0.63, "match")
+    assert (aa["difference"], aa["verdict"]) == (-3.18, "differs")
+    assert (avg["ours"], avg["difference"], avg["verdict"]) == (65.0, -1.91, "near")
+    assert (missing["ours"], missing["seeds"], missing["difference"], missing["verdict"]) == ("", 0, "", "not run")
+
+
+def test_seeds_are_averaged():
+    tier = make_tier(seeds=[0, 1], more_seeds={"Adv-DPNP": [5]})
+    for seed, value in ((0, 84.0), (1, 85.0), (5, 86.5)):
+        store(tier.run(CIFAR10, "Adv-DPNP", seed), "clean", value)
+    store(tier.run(CIFAR10, "AT", 1), "clean", 83.0)
+    rows = table_rows(tier, "table1")
+    row = one(rows, dataset="cifar10", method="Adv-DPNP", column="clean")
+    assert (row["ours"], row["seeds"]) == (85.17, 3)
+    assert row["std"] == round(statistics.stdev([84, 85, 86.5]), 2) == 1.26
+    row = one(rows, dataset="cifar10", method="AT", column="clean")
+    assert (row["ours"], row["std"], row["seeds"]) == (83.0, "", 1)  # one seed has no spread
+
+
+@pytest.mark.parametrize("name", ["demo", "short", "mine"])
+def test_a_smaller_protocol_is_not_compared(name):
+    tier = make_tier(name)
+    store(tier.run(CIFAR10, "Adv-DPNP"), "clean", 84.63)
+    row = one(table_rows(tier, "table1"), dataset="cifar10", method="Adv-DPNP", column="clean")
+    assert (row["ours"], row["paper"]) == (84.63, 84.63)
+    assert (row["difference"], row["verdict"]) == ("", "smaller protocol")
+
+
+def test_a_block_that_stands_in_keeps_the_papers_number_beside_it():
+    tier = make_tier("demo", blocks={CIFAR10: {"dataset": "digits"}})
+    store(tier.run(CIFAR10, "AT"), "clean", 97.0)
+    rows = table_rows(tier, "table1")
+    row = one(rows, dataset="digits", method="AT", column="clean")
+    assert (row["ours"], row["paper"], row["verdict"]) == (97.0, 83.78, "smaller protocol")
+    assert {row["verdict"] for row in rows if row["dataset"] == "cifar100"} == {"not run"}  # a block it has not
+
+
+def test_small_numbers_keep_their_digits():
+    tier = make_tier()
+    store(tier.run(CIFAR10, "ST"), "geometry", METRICS | {"fdr_clean": 0.03127, "mean_sep": 81.2345})
+    rows = [row for row in table_rows(tier, "table4") if row["dataset"] == "cifar10" and row["method"] == "ST"]
+    fdr, angle = one(rows, column="fdr_clean"), one(rows, column="mean_sep")
+    assert (fdr["ours"], fdr["paper"], fdr["difference"], fdr["verdict"]) == (0.0313, 0.029, 0.0023, "match")
+    assert (angle["ours"], angle["difference"], angle["verdict"]) == (81.23, -1.01, "match")
+
+
+def test_the_papers_number_is_never_rounded():
+    tier = make_tier()
+    store(tier.run(CIFAR10, "ST"), "geometry", METRICS | {"fdr_clean": 12.3456})  # as an undivided Eq. (8) would be
+    rows = table_rows(tier, "table4")
+    assert one(rows, dataset="cifar10", method="ST", column="fdr_clean")["paper"] == 0.029
+    assert one(table_rows(tier, "table6"), dataset="cifar10", column="loss_40")["paper"] == 1.2543  # nothing run
+
+
+# --- For people
+
+
+def test_best_and_second():
+    values = {"AT": 50.0, "TRADES": 52.0, "Adv-DPNP": 51.0}
+    assert best_and_second(values, "aa") == ("TRADES", "Adv-DPNP")
+    assert best_and_second({}, "aa") == (None, None)
+
+
+@pytest.mark.parametrize("column", ["fdr_clean", "fdr_adv", "afs_clean", "afs_adv", "loss_20"])
+def test_lower_is_better_for_scatter_and_loss(column):
+    assert best_and_second({"AT": 0.2, "TRADES": 0.1, "MART": 0.3}, column) == ("TRADES", "AT")
+
+
+@pytest.mark.parametrize("column", ["scr_clean", "scr_adv", "mean_sep", "min_sep", "clean", "avg_accuracy"])
+def test_higher_is_better_for_the_rest(column):
+    assert best_and_second({"AT": 0.2, "TRADES": 0.1, "MART": 0.3}, column) == ("MART", "AT")
+
+
+def test_numbers_read_well():
+    assert number({"ours": "", "std": "", "seeds": 0}) == "–"
+    assert number({"ours": 83.784, "std": "", "seeds": 1}) == "83.78"
+    assert number({"ours": 83.784, "std": 0.2, "seeds": 3}) == "83.78 ± 0.20 (3)"
+    assert number({"ours": 0.0313, "std": "", "seeds": 1}) == "0.031"
+    assert number({"ours": 0.0, "std": "", "seeds": 1}) == "0.00"
+    assert number({"ours": "83.78", "std": "", "seeds": "1"}) == "83.78"  # as read back from a CSV
+
+
+@pytest.fixture
+def clean_rows():
+    """Table 1 with clean accuracies of four methods; ST has the highest."""
+    tier = make_tier(blocks={CIFAR10: None})
+    for method, value in {"ST": 94.0, "AT": 83.0, "TRADES": 81.0, "Adv-DPNP": 84.0}.items():
+        store(tier.run(CIFAR10, method), "clean", value)
+    return [row for row in table_rows(tier, "table1") if row["dataset"] == "cifar10"]
+
+
+def test_markdown_marks_the_best_and_the_second_among_defenses(clean_rows):
+    lines = markdown(clean_rows, LABEL).splitlines()
+    assert LABEL in lines[0]
+    assert "| method | clean | aa | avg | pgd_l1 | pgd_l2 | pgd_linf |" in lines
+    rows = {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
+    assert rows["Adv-DPNP"].startswith(r"| Adv-DPNP | **84.00** \| 84.63 | – \| 49.18 |")
+    assert rows["AT"].startswith(r"| AT | <u>83.00</u> \| 83.78 |")
+    assert rows["TRADES"].startswith(r"| TRADES | 81.00 \| 81.38 |")
+    assert rows["ST"].startswith(r"| ST | 94.00 \| 94.39 |")  # defends against nothing, does not compete
+    assert rows["MART"].startswith(r"| MART | – \| 79.6 |")
+
+
+def test_latex_marks_the_same(clean_rows):
+    text = latex(clean_rows, LABEL)
+    assert text.startswith(f"% {LABEL}\n")
+    assert r"Method & clean & aa & avg & pgd\_l1 & pgd\_l2 & pgd\_linf \\" in text
+    assert r"Adv-DPNP & \textbf{84.00} & -- & -- & -- & -- & -- \\" in text
+    assert r"AT & \underline{83.00} & --" in text
+    assert r"ST & 94.00 & --" in text
+    assert r"AT\_HE & -- & --" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+
+
+def test_a_table_of_one_method_marks_nothing():
+    tier = make_tier()
+    store(tier.run(CIFAR10, "Adv-DPNP"), "pgd20", 53.0)
+    rows = table_rows(tier, "table8")
+    assert r"53.00 \| 53.68" in markdown(rows, LABEL)
+    assert "**53" not in markdown(rows, LABEL)
+    assert "textbf" not in latex(rows, LABEL)
+
+
+def test_spread_is_shown_in_both_shapes():
+    tier = make_tier(seeds=[0, 1])
+    for seed, value in ((0, 84.0), (1, 85.0)):
+        store(tier.run(CIFAR10, "Adv-DPNP", seed), "clean", value)
+    rows = table_rows(tier, "table1")
+    assert r"**84.50 ± 0.71 (2)** \| 84.63" in markdown(rows, LABEL)
+    assert r"\textbf{84.50 $\pm$ 0.71 (2)}" in latex(rows, LABEL)
+
+
+def test_blocks_keep_the_papers_order():
+    shaped = tables.paper_shaped(table_rows(load_tier("paper"), "table2"))
+    assert list(shaped) == [
+        ("cifar10", "resnet18"),
+        ("cifar100", "resnet18"),
+        ("svhn", "resnet18"),
+        ("cifar10", "wrn34_10"),
+    ]
+    assert list(shaped["svhn", "resnet18"]) == ["FSR", "DIO", "IKL", "Adv-DPNP"]
