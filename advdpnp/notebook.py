@@ -50,8 +50,9 @@ def measure(tier: Tier, name: str) -> list[RunConfig]:
         else:
             missing.append(run.id)
     if missing:
-        command = f"snakemake --cores 1 results/{tier.name}/{'tables' if name.startswith('table') else 'figures'}/{name}"
-        display(Markdown(f"*Not trained in this tier: {', '.join(missing)}. `{command}.*` makes them.*"))
+        product = f"tables/{name}.csv" if name.startswith("table") else f"figures/{name}.png"
+        command = f"snakemake --cores 1 results/{tier.name}/{product}"
+        display(Markdown(f"*Not trained in this tier: {', '.join(missing)}. `{command}` does it.*"))
     return there
 
 
@@ -96,7 +97,7 @@ def show_table(tier: Tier, name: str) -> list[dict]:
 
 
 def table_html(caption: str, methods: dict) -> str:
-    """One block of a table as HTML: ours above, the paper's number small and grey below; bold best, underlined second."""
+    """One block of a table as HTML: ours, the paper's number small below; best bold, second underlined."""
     columns = list(next(iter(methods.values())))
     marks = {c: tables.best_and_second(tables._values(methods, c), c) for c in columns}
     head = "".join(f"<th>{escape(c)}</th>" for c in columns)

@@ -1,7 +1,7 @@
 """Install the project and what it needs into the interpreter that runs this; `make env` calls it.
 
-On Linux without an NVIDIA GPU the CPU build of torch is taken (its CUDA build is gigabytes), from PyTorch's own index or
-from whatever PIP_FIND_LINKS offers; everything else comes from PyPI as constraints.txt pins it.
+On Linux without an NVIDIA GPU the CPU build of torch is taken (its CUDA build is gigabytes), from PyTorch's own index
+or from whatever PIP_FIND_LINKS offers; everything else comes from PyPI as constraints.txt pins it.
 """
 
 import os
