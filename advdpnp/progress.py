@@ -5,13 +5,15 @@ import time
 
 
 def duration(seconds: float) -> str:
-    """75 -> '1m15s', 7300 -> '2h01m'."""
+    """75 -> '1m15s', 7300 -> '2h01m', 200000 -> '2d07h'."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds}s"
     if seconds < 3600:
         return f"{seconds // 60}m{seconds % 60:02d}s"
-    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+    if seconds < 48 * 3600:
+        return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+    return f"{seconds // 86400}d{seconds % 86400 // 3600:02d}h"
 
 
 class Progress:

@@ -93,6 +93,14 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_reader_of_the_old_file_is_not_disturbed(tmp_path):
+    path = write_text(tmp_path / "file", "old")
+    with path.open() as reader:
+        write_text(path, "new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
 def test_folders_are_made_and_files_are_readable_by_others(tmp_path):
     path = write_text(tmp_path / "a" / "b" / "c.txt", "Größe ± 1")
     assert path.read_text(encoding="utf-8") == "Größe ± 1"

@@ -1,0 +1,95 @@
+"""The command line: mistakes end in one sentence and status 2, nothing is written, help answers at once."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from advdpnp.__main__ import COMMANDS, main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian"], "did you mean 'train'"),
+        (["train"], "run"),
+        (["train", "digits-resnet18-adv_dpnp"], "is not a run id"),
+        (["train", "digits-resnet18-adv_dpn-s0"], "did you mean 'adv_dpnp'"),
+        (["train", "cifar10-resnet18-at-s0"], "did you mean 'digits-resnet18'"),
+        (["train", "--tier", "demmo", "digits-resnet18-at-s0"], "did you mean 'demo'"),
+        (["train", "--device", "gpu", "digits-resnet18-at-s0"], "--device gpu"),
+        (["train", "--max-minutes", "soon", "digits-resnet18-at-s0"], "--max-minutes"),
+        (["train", "--tier", "paper", "--device", "cpu", "cifar10-resnet18-at-s0"], "--allow-cpu"),
+        (["evaluate", "digits-resnet18-at-s0"], "at least one attack"),
+        (["evaluate", "digits-resnet18-at-s0", "pdg20"], "did you mean 'pgd20'"),
+        (["evaluate", "digits-resnet18-at-s0", "--for", "tabel1"], "did you mean 'table1'"),
+        (["evaluate", "digits-resnet18-at-s0", "pgd20"], "is not trained"),
+        (["fetch", "cifar"], "did you mean 'cifar10'"),
+        (["report", "--tier", "demo"], "holds no evaluations"),
+        (["publish", "--tier", "demo"], "holds no evaluations"),
+        (["status", "--teir", "demo"], "--teir"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_status_2(arguments, said, capsys, tmp_path, monkeypatch):
+    results = tmp_path / "results"
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(results))
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert not list(results.rglob("*.*")), "nothing may be written"
+
+
+def test_debug_shows_the_traceback():
+    from advdpnp.errors import UserError
+
+    with pytest.raises(UserError):
+        main(["--debug", "train", "nonsense"])
+
+
+def test_help_status_and_version_need_no_torch():
+    code = (
+        "import sys; from advdpnp.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "main(['status']); main(['plan'])\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for command in COMMANDS:
+        assert command in done.stdout
+
+
+def test_train_evaluate_report_from_the_command_line(tmp_path, monkeypatch, capsys):
+    """A whole small life of a run, in a tier file of the user's own."""
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path / "results"))
+    tier = tmp_path / "tiny.json"
+    settings = {
+        "label": "tiny",
+        "methods": ["AT"],
+        "defaults": {
+            "data": {"train_images": 64},
+            "model": {"width": 4},
+            "optim": {"epochs": 1, "milestones": [], "precision": "fp32"},
+            "craft": {"steps": 1},
+            "evaluation": {"test_images": 20},
+        },
+        "blocks": {"cifar10/resnet18": {"dataset": "digits"}},
+    }
+    tier.write_text(json.dumps(settings))
+    run = "digits-resnet18-at-s0"
+    assert main(["train", "--tier", str(tier), run]) == 0
+    record = tmp_path / "record.json"
+    assert main(["evaluate", "--tier", str(tier), run, "clean", "fgsm", "--record", str(record)]) == 0
+    assert set(json.loads(record.read_text())) == {"clean", "fgsm"}
+    assert "(20 images)" in capsys.readouterr().out
+    assert main(["report", "--tier", str(tier), "--output", "-"]) == 0
+    report = capsys.readouterr().out
+    assert "smaller protocol" in report
+    assert "| AT |" in report
+    assert main(["status", "--tier", str(tier)]) == 0
+    assert f"{run}" in (shown := capsys.readouterr().out)
+    assert "done" in shown

@@ -1,0 +1,72 @@
+"""One set of versions: pyproject.toml asks, constraints.txt pins, environment.yml mirrors."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    tomllib = None
+
+ROOT = Path(__file__).parent.parent
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def constraints() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {normal(name): version for name, version in pairs}
+
+
+def asked() -> list[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [r for group in project["optional-dependencies"].values() for r in group if not r.startswith("advdpnp")]
+    return [Requirement(r) for r in (*project["dependencies"], *extras)]
+
+
+def test_every_dependency_is_pinned_within_its_range():
+    pins = constraints()
+    for requirement in asked():
+        assert requirement.specifier.contains(Version(pins[normal(requirement.name)])), requirement
+
+
+def test_no_pin_carries_a_local_version():
+    assert not [v for v in constraints().values() if "+" in v], "a +cpu build is not on PyPI"
+
+
+def test_environment_yml_names_the_same_versions():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    pip = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    pinned = {normal(n): v for n, v in (d.split("==") for d in pip if "==" in d)}
+    pins = constraints()
+    assert pinned == {normal(r.name): pins[normal(r.name)] for r in asked()}
+    assert "-e ." in pip
+
+
+def test_python_is_the_one_pinned():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert "python=3.11" in environment["dependencies"]
+    assert "3.11" in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("name", ["README.md", "LICENSE", "CITATION.cff", "docs/ledger.md", "data/README.md"])
+def test_relative_links_lead_somewhere(name):
+    path = ROOT / name
+    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), f"{name} links to {target}"
+
+
+def test_the_readme_names_every_module():
+    readme = (ROOT / "README.md").read_text()
+    table = readme[readme.index("| where | what |") :]
+    for path in (ROOT / "advdpnp").iterdir():
+        if path.suffix == ".py" and not path.name.startswith("_") and path.name != "compat.py":
+            assert path.name in table, f"{path.name} is missing in the README's architecture"
