@@ -9,7 +9,7 @@ class UserError(Exception):
 
 
 def nearest(name: object, choices: Iterable[str]) -> str:
-    """"did you mean 'pgd20'?" when something is close, else the list of choices."""
+    """ "did you mean 'pgd20'?" when something is close, else the list of choices."""
     choices = [str(choice) for choice in choices]
     close = get_close_matches(str(name), choices, n=1, cutoff=0.5)
     return f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(choices)}"

@@ -256,11 +256,13 @@ SPECIAL: dict[str, Callable] = {
 
 def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
     """Identity of a result: the model, the images and the attack; nothing else changes a number."""
+    what = {"name": name, "images": images_of(run, name, data), "data": data.sha256, "model": model_sha256}
+    if name == "corruptions":
+        return digest(what | {"official": run.dataset == "cifar10" and corruptions.has_official(data_root())})
     attack = resolved_attack(run, name if name in ATTACKS else feature_attack(run))
-    what = {"name": name, "attack": asdict(attack), "images": images_of(run, name, data), "data": data.sha256}
     if attack.random_start or attack.kind == "autoattack":
         what |= {"batch_size": run.evaluation.batch_size, "seed": run.seed}
-    return digest(what | {"model": model_sha256})
+    return digest(what | {"attack": asdict(attack)})
 
 
 def _load(path: Path, key: str) -> dict | None:

@@ -37,12 +37,19 @@ class Artefact:
 
     def evaluations(self) -> tuple[str, ...]:
         """Names for `evaluate`, without repetition."""
-        derived = {"avg": (), "ensemble": ("clean", *ENSEMBLE)}
-        names = [n for source in self.columns.values() for n in derived.get(source, (source.split(".")[0],))]
+        names = [name for source in self.columns.values() for name in sources_of(source)]
         return tuple(dict.fromkeys([*names, *self.attacks]))
 
 
 ENSEMBLE = ("fgsm", "pgd20", "pgd100", "cw30")  # Table 2's caption: wrong under any of the four
+
+
+def sources_of(source: str) -> tuple[str, ...]:
+    """The evaluations behind a column's source: 'pgd20.loss' has one, 'avg' and 'ensemble' are made of several."""
+    derived = {"avg": ("clean", "aa"), "ensemble": ("clean", *ENSEMBLE)}
+    return derived.get(source, (source.split(".")[0],))
+
+
 FIGURE4_EPSILONS = (4, 8, 16, 24, 32, 48, 64, 96, 128)  # in 1/255
 
 ARTEFACTS = {

@@ -58,6 +58,12 @@ def cell(run: RunConfig, source: str, root: Path | None = None) -> float | None:
     return None if result is None else result[field or "accuracy"]
 
 
+def images_used(run: RunConfig, source: str, root: Path | None = None) -> int | None:
+    """The fewest test images behind a cell, or None where an evaluation is missing."""
+    found = [stored(run, name, root) for name in protocol.sources_of(source)]
+    return None if None in found else min(result["images"] for result in found)
+
+
 def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
     """Every cell of a table in long form, the paper's rows and columns in their order. Reads, computes nothing."""
     spec, number = protocol.artefact(name), int(name.removeprefix("table"))
@@ -69,9 +75,10 @@ def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
             runs = [tier.run(block, method, seed) for seed in tier.seeds_of(method)] if here else []
             for column, source in spec.columns.items():
                 found = [value for run in runs if (value := cell(run, source, root)) is not None]
+                images = min((n for run in runs if (n := images_used(run, source, root))), default=None)
                 rows.append(
                     {"table": number, "dataset": dataset, "backbone": backbone, "method": method, "column": column}
-                    | _judged(found, paper_number(number, block, method, column), tier.name, column)
+                    | _judged(found, paper_number(number, block, method, column), tier.name, column, images)
                 )
     return rows
 
@@ -81,11 +88,11 @@ def paper_number(table: int, block: str, method: str, column: str) -> float | No
     return reported(table, dataset=dataset, backbone=backbone, method=method, column=column)
 
 
-def _judged(found: list[float], paper: float | None, tier: str, column: str) -> dict:
-    """Mean and standard deviation over the seeds, beside the paper's number."""
+def _judged(found: list[float], paper: float | None, tier: str, column: str, images: int | None) -> dict:
+    """Mean and standard deviation over the seeds, beside the paper's number; `images` is the fewest that were used."""
     ours = statistics.fmean(found) if found else None
     spread = statistics.stdev(found) if len(found) > 1 else None
-    judged = verdict(ours, paper, tier=tier, kind=column_kind(column))
+    judged = verdict(ours, paper, tier=tier, n=images, kind=column_kind(column))
     difference = ours - paper if judged in ("match", "near", "differs") else None
     digits = 2 if ours is not None and abs(ours) >= 10 else 4
     values = {"ours": ours, "std": spread, "seeds": len(found), "paper": paper, "difference": difference}
@@ -94,9 +101,9 @@ def _judged(found: list[float], paper: float | None, tier: str, column: str) -> 
 
 
 def best_and_second(values: Mapping[str, float], column: str) -> tuple[str | None, str | None]:
-    """Methods with the best and the second best value of a column, as the paper prints bold and underlined."""
+    """Methods with the best and second best value of a column, bold and underlined in the paper; none if alone."""
     order = sorted(values, key=values.get, reverse=not column.startswith(LOWER_IS_BETTER))
-    return (order[0] if order else None), (order[1] if len(order) > 1 else None)
+    return (order[0], order[1]) if len(order) > 1 else (None, None)
 
 
 def paper_shaped(rows: list[dict]) -> dict[tuple[str, str], dict[str, dict[str, dict]]]:

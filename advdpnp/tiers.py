@@ -164,6 +164,18 @@ def check_run(run: RunConfig, path: Path | str) -> RunConfig:
             f"{where}.optim: lr falls at epochs {list(run.optim.milestones)}, but training ends after "
             f"{run.optim.epochs}; set milestones below it (or [] for none)."
         )
+    images = run.data.train_images or available - run.data.validation_images
+    if images % run.optim.batch_size == 1:
+        raise UserError(
+            f"{where}.optim.batch_size: {images} images in batches of {run.optim.batch_size} leave a last batch of "
+            "one, which has no batch statistics; change either by one."
+        )
+    for name, attack in run.attacks.items():
+        key = f"{path}: attacks.{name}"
+        if attack.restarts > 1 and not attack.random_start:
+            raise UserError(f"{key}: {attack.restarts} restarts without random_start: true would all be the same.")
+        if attack.kind in ("pgd", "cw", "adaptive") and attack.epsilon > 0 and attack.step_size == 0:
+            raise UserError(f"{key}.step_size: 0 would never leave the clean image; use for example 1/255.")
     if run.craft.epsilon > 0 and run.craft.step_size == 0:
         raise UserError(f"{where}.craft.step_size: 0 would never leave the clean image; use for example 2/255.")
     return run
@@ -267,11 +279,17 @@ def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
 
 @lru_cache
 def load_tier(name: str) -> Tier:
-    """The tier `name` of config/, or of a path to a .yaml or .json file. Raises UserError."""
+    """The tier `name` of config/, or of a path to a .yaml or .json file. Raises UserError.
+
+    A file elsewhere may not take the name of a tier of config/: its results would be filed and judged as that tier's.
+    """
     path = Path(name) if name.endswith((".yaml", ".yml", ".json")) else CONFIG_DIR / f"{name}.yaml"
     if not path.is_file():
         known = sorted(p.stem for p in CONFIG_DIR.glob("*.yaml"))
         raise UserError(f"{path}: no such tier; {nearest(path.stem, known)}")
+    own = CONFIG_DIR / f"{path.stem}.yaml"
+    if own.exists() and own.resolve() != path.resolve():
+        raise UserError(f"{path}: the name '{path.stem}' is taken by {own.relative_to(ROOT)}; rename the file.")
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":

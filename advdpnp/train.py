@@ -136,11 +136,13 @@ def train_epoch(
             bad_step = torch.where(loss.detach().isfinite(), bad_step, bad_step.clamp(max=step))
             progress.update(1 / steps)
     means = {name: float(value) / n for name, value in sums.items()}
+    if not all(p.isfinite().all() for p in defense.parameters()):
+        bad_step = bad_step.clamp(max=steps - 1)
     if int(bad_step) < steps:
         shown = ", ".join(f"{name}={value:.4g}" for name, value in means.items())
         raise UserError(
-            f"{run.id}: the loss is not finite from epoch {epoch}, step {int(bad_step)} on ({shown}); the state before "
-            f"this epoch is kept in last.pt; a lower optim.lr or optim.clip_norm in the tier may help."
+            f"{run.id}: the loss is not finite from epoch {epoch}, step {int(bad_step)} on ({shown}); last.pt keeps "
+            f"the state before this epoch, if there was one; a lower optim.lr, or optim.clip_norm in the tier, may help."
         )
     return means
 
@@ -251,9 +253,11 @@ def fit(
         optimizer.load_state_dict(state["optimizer"])
         log, seconds = json.loads(state["log"]), state["seconds"]
     progress = Progress(run.id, run.optim.epochs, done=len(log))
-    for epoch in range(len(log), run.optim.epochs):
+    first = len(log)
+    for epoch in range(first, run.optim.epochs):
         started = time.monotonic()
-        if log and max_minutes and started - begin + log[-1]["seconds"] > 60 * max_minutes:
+        # At least one epoch a call, so that calling again always gets further.
+        if epoch > first and max_minutes is not None and started - begin + log[-1]["seconds"] > 60 * max_minutes:
             progress.finish(f"time is up after {epoch} of {run.optim.epochs} epochs; call again to go on")
             return None
         defense.start_epoch(epoch)

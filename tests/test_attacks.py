@@ -104,14 +104,10 @@ GRADIENT_ATTACKS = {
     "cw": ("linf", partial(attacks.cw, steps=4, step_size=0.02, confidence=50)),
     "adaptive": (
         "linf",
-        partial(
-            attacks.adaptive, steps=4, step_size=0.02, radius=2, lambda_dpp=0.1, lambda_dnp=0.1, lambda_dfa=4
-        ),
+        partial(attacks.adaptive, steps=4, step_size=0.02, radius=2, lambda_dpp=0.1, lambda_dnp=0.1, lambda_dfa=4),
     ),
 }
-every_gradient_attack = pytest.mark.parametrize(
-    ("norm", "attack"), GRADIENT_ATTACKS.values(), ids=GRADIENT_ATTACKS
-)
+every_gradient_attack = pytest.mark.parametrize(("norm", "attack"), GRADIENT_ATTACKS.values(), ids=GRADIENT_ATTACKS)
 
 
 # --- the closed-form optimum on a linear model --------------------------------------------------------------
@@ -125,9 +121,7 @@ def optimum(w, epsilon, norm):
         return epsilon * w / length(w, "l2").reshape(-1, 1, 1, 1)
     flat = w.flatten(1)
     largest = flat.abs().argmax(1, keepdim=True)
-    return (
-        torch.zeros_like(flat).scatter_(1, largest, epsilon * flat.gather(1, largest).sign()).reshape(w.shape)
-    )
+    return torch.zeros_like(flat).scatter_(1, largest, epsilon * flat.gather(1, largest).sign()).reshape(w.shape)
 
 
 def ascent_weight(model, y):
@@ -152,9 +146,7 @@ def test_pgd_reaches_the_optimum_of_a_linear_model(norm, steps, random_start, lo
         random_start=random_start,
         generator=torch.Generator().manual_seed(0),
     )
-    torch.testing.assert_close(
-        x_adv, x + optimum(ascent_weight(model, y), EPSILON[norm], norm), rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(x_adv, x + optimum(ascent_weight(model, y), EPSILON[norm], norm), rtol=0, atol=1e-5)
 
 
 def test_dense_l1_steps_end_at_the_same_corner():
@@ -272,9 +264,7 @@ def test_random_start_is_uniform_in_the_ball(norm):
 
 
 def test_normal_start_has_the_trades_scale():
-    noise = balls.start_noise(
-        torch.zeros(200, *SHAPE), 8 / 255, "linf", "normal", torch.Generator().manual_seed(0)
-    )
+    noise = balls.start_noise(torch.zeros(200, *SHAPE), 8 / 255, "linf", "normal", torch.Generator().manual_seed(0))
     assert noise.std().item() == pytest.approx(0.001, rel=0.02)
 
 
@@ -304,9 +294,7 @@ def test_epsilon_zero_is_the_identity(norm, attack):
 
 def test_fgsm_is_one_step_of_pgd():
     model, x, y = small_conv(), images(), labels(4, 5)
-    one_step = attacks.pgd(
-        model, x, y, epsilon=0.03, step_size=0.03, steps=1, norm="linf", random_start=False
-    )
+    one_step = attacks.pgd(model, x, y, epsilon=0.03, step_size=0.03, steps=1, norm="linf", random_start=False)
     assert torch.equal(attacks.fgsm(model, x, y, epsilon=0.03), one_step)
 
 
@@ -427,9 +415,7 @@ def test_training_goes_on_after_an_attack_inside_autocast():
 
 def test_a_function_as_loss():
     model, x, y = small_conv(), images(), labels(4, 5)
-    run = partial(
-        attacks.pgd, model, x, y, epsilon=0.1, step_size=0.03, steps=4, norm="linf", random_start=False
-    )
+    run = partial(attacks.pgd, model, x, y, epsilon=0.1, step_size=0.03, steps=4, norm="linf", random_start=False)
     ours = run(loss=lambda model, x_adv, y: F.cross_entropy(model(x_adv), y, reduction="none"))
     assert torch.equal(ours, run())
     # largest distance from 0.5: every pixel moves away from the middle
@@ -540,15 +526,11 @@ def test_adaptive_without_its_terms_is_pgd_on_cross_entropy():
 def test_adaptive_objective_is_equations_3_and_6():
     model, x, y = adaptive_setup()
     x_adv, c = images(4, seed=7), model.weight.detach()
-    values = attacks.adaptive_objective(model, x, radius=3.0, lambda_dpp=0.02, lambda_dfa=4.0)(
-        model, x_adv, y
-    )
+    values = attacks.adaptive_objective(model, x, radius=3.0, lambda_dpp=0.02, lambda_dfa=4.0)(model, x_adv, y)
     for i in range(4):
         f, label = x_adv[i].flatten(), y[i].item()
         p, q = torch.softmax(c @ x[i].flatten() / 3, 0), torch.softmax(c @ f / 3, 0)
-        expected = (
-            -q[label].log() + 0.02 / 2 * (f - c[label]).square().sum() + 4 * (p * (p.log() - q.log())).sum()
-        )
+        expected = -q[label].log() + 0.02 / 2 * (f - c[label]).square().sum() + 4 * (p * (p.log() - q.log())).sum()
         assert values[i].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
@@ -645,9 +627,7 @@ def test_autoattack_caps_the_target_classes_and_reports_its_progress(monkeypatch
     for classes, targets in [(5, 4), (10, 9), (20, 9)]:
         model, x = Linear(classes=classes), images(2)
         y = model(x).argmax(1)
-        attacks.autoattack(
-            model, x, y, epsilon=1e-3, attacks=["square"], square_queries=2, seed=11, log=lines.append
-        )
+        attacks.autoattack(model, x, y, epsilon=1e-3, attacks=["square"], square_queries=2, seed=11, log=lines.append)
         assert (made[-1].apgd_targeted.n_target_classes, made[-1].fab.n_target_classes) == (targets, targets)
         assert (made[-1].seed, made[-1].square.n_queries, made[-1].attacks_to_run) == (11, 2, ["square"])
     assert any("robust accuracy after SQUARE" in line for line in lines)
@@ -663,9 +643,7 @@ def test_autoattack_leaves_a_debuggers_trace_in_place():
     found = sys.gettrace()
     sys.settrace(trace)
     try:
-        attacks.autoattack(
-            Linear(classes=5), images(1), labels(1), epsilon=1e-3, attacks=["square"], square_queries=1
-        )
+        attacks.autoattack(Linear(classes=5), images(1), labels(1), epsilon=1e-3, attacks=["square"], square_queries=1)
         kept = sys.gettrace()
     finally:
         sys.settrace(found)

@@ -119,6 +119,11 @@ def test_random_starts_are_for_tables_6_and_7_alone():
     assert all(attack.restarts == 1 for attack in ATTACKS.values() if not attack.random_start)
 
 
+def test_autoattack_is_the_standard_ensemble():
+    found = [attack for attack in ATTACKS.values() if attack.kind == "autoattack"]
+    assert {(attack.version, attack.square_queries) for attack in found} == {("standard", 0)}
+
+
 def test_confidence_of_cw_is_fifty():
     assert ATTACKS["cw30"].confidence == 50
 

@@ -80,6 +80,7 @@ PLAIN = np.full((2, 32, 32, 3), 128, np.uint8)
 
 # -- the catalogue ----------------------------------------------------------------------------------------------
 
+
 def test_nineteen_corruptions_five_severities_four_groups():
     assert list(CORRUPTIONS) == list(PARAMETERS) == list(ANCHORS)
     assert len(CORRUPTIONS) == 19
@@ -153,6 +154,7 @@ def test_bad_arguments_are_named():
 
 # -- each rule --------------------------------------------------------------------------------------------------
 
+
 def test_levels_survive_the_round_trip_and_fractions_are_cut():
     levels = np.arange(256, dtype=np.uint8)
     assert (shared.to_bytes(shared.unit(levels)) == levels).all()
@@ -193,7 +195,7 @@ def test_glass_blur_copies_as_the_official_loop_does():
         for h in range(31, 1, -1):
             for w in range(31, 1, -1):
                 down, right = shifts[step, :, h, w]
-                pixels[h, w] = pixels[h + down, w + right]       # the neighbour keeps its own colour
+                pixels[h, w] = pixels[h + down, w + right]  # the neighbour keeps its own colour
     expected = gaussian_filter(pixels / 255, (sigma, sigma, 0), mode="nearest", truncate=4) * 255
     assert (blur.glass_blur(x[None], generators(1), sigma, delta, iterations)[0] == expected.astype(np.uint8)).all()
 
@@ -208,13 +210,13 @@ def test_glass_blur_never_visits_the_first_two_rows_and_columns():
 @pytest.mark.parametrize(("angle", "down", "right"), [(0, 0, 1), (90, 1, 0), (45, None, None), (-90, -1, 0)])
 def test_motion_blur_of_a_point_is_one_sided(angle, down, right):
     radius, sigma = 6, 1.5
-    weights = np.exp(-np.arange(13) ** 2 / (2 * sigma**2))
+    weights = np.exp(-(np.arange(13) ** 2) / (2 * sigma**2))
     weights /= weights.sum()
     point = np.zeros((1, 32, 32, 3), np.uint8)
     point[0, 16, 16] = 255
     out = shared.motion(point, np.array([angle]), radius, sigma)[0, ..., 0]
     expected = np.zeros((32, 32), int)
-    for i, weight in enumerate(weights):         # tap i reads i steps ahead, so the point appears i steps behind
+    for i, weight in enumerate(weights):  # tap i reads i steps ahead, so the point appears i steps behind
         # at 45 degrees the offset is ceil(i / sqrt(2) - 0.5) on both axes; two taps can share a pixel
         steps = (i * down, i * right) if down is not None else (round(i * 0.5**0.5), round(i * 0.5**0.5))
         expected[16 - steps[0], 16 - steps[1]] += round(255 * 257 * weight)
@@ -233,7 +235,7 @@ def test_zoom_factors_follow_floating_point():
 
 
 def test_zoom_keeps_the_centre_crop_between_its_corners():
-    crop = 27                                    # ceil(32 / 1.2), zoomed to 32: nothing to trim
+    crop = 27  # ceil(32 / 1.2), zoomed to 32: nothing to trim
     x = np.arange(32.0)
     zoomed = shared.summed_zooms(np.tile(x, (1, 32, 1)), (1.2,))[0]
     assert zoomed == pytest.approx(np.tile(2 + np.linspace(0, crop - 1, 32), (32, 1)))
@@ -262,7 +264,7 @@ def test_frost_matches_the_photographs_statistics():
     assert np.bincount(nearest) / 1500 == pytest.approx([0.2, 0.4, 0.2, 0.2], abs=0.06)
     assert crop_means.mean(0) == pytest.approx([0.2, 0.4, 0.2, 0.2] @ colours, rel=0.03)
     bright = textures[nearest == 1]
-    assert np.median(bright.std((1, 2))) == pytest.approx(17, rel=0.15)      # clipping at 255 takes a little
+    assert np.median(bright.std((1, 2))) == pytest.approx(17, rel=0.15)  # clipping at 255 takes a little
     assert mae(corrupt(PLAIN, "frost", 5)[..., ::-1], PLAIN) > 5
 
 
@@ -284,11 +286,11 @@ def test_hsv_agrees_with_the_standard_library():
 
 def test_brightness_contrast_and_saturation_of_known_colours():
     black = np.zeros((1, 8, 8, 3), np.uint8)
-    assert (corrupt(black, "brightness", 2) == 25).all()                     # 0.1 * 255 = 25.5, cut
+    assert (corrupt(black, "brightness", 2) == 25).all()  # 0.1 * 255 = 25.5, cut
     halves = black.copy()
-    halves[:, :4] = 200                                                      # mean 100, deviations +-100
+    halves[:, :4] = 200  # mean 100, deviations +-100
     assert np.unique(corrupt(halves, "contrast", 4)).tolist() == pytest.approx([70, 130], abs=1)
-    red = np.full_like(black, (200, 100, 100))                               # saturation 0.5
+    red = np.full_like(black, (200, 100, 100))  # saturation 0.5
     assert corrupt(red, "saturate", 1)[0, 0, 0].tolist() == pytest.approx([200, 170, 170], abs=1)
     assert corrupt(red, "saturate", 5)[0, 0, 0].tolist() == pytest.approx([200, 0, 0], abs=1)
 
@@ -307,7 +309,7 @@ def test_elastic_severity_one_is_affine_and_displacements_have_the_measured_size
     assert np.abs(still.astype(int) - IMAGES).max() <= 1
     columns = np.broadcast_to(np.arange(32, dtype=np.uint8)[None, None, :, None] * 8, (40, 32, 32, 3)).copy()
     inside = corrupt(columns, "elastic_transform", 1)[:, 8:24, 8:24, 0].astype(float)
-    assert np.abs(np.diff(inside, 2, axis=2)).max() <= 2                     # a ramp stays a ramp, up to truncation
+    assert np.abs(np.diff(inside, 2, axis=2)).max() <= 2  # a ramp stays a ramp, up to truncation
     for (amplitude, sigma, _), pixels in zip(PARAMETERS["elastic_transform"], (0, 0.055, 0.24, 0.44, 0.57)):
         field = np.random.default_rng(0).uniform(-1, 1, (200, 32, 32))
         assert (shared.smooth(field, sigma, "reflect", 3.0) * amplitude).std() == pytest.approx(pixels, abs=0.01)
@@ -343,7 +345,7 @@ def test_spatter_relief_step_by_step():
     edges = spatter.canny(drop, 50, 150)[0]
     assert edges[3:12, 3:12].sum() == edges.sum() > 0
     assert not edges[7, 7]
-    faint = (drop // 100)                                                    # gradient far below both thresholds
+    faint = drop // 100  # gradient far below both thresholds
     assert not spatter.canny(faint, 50, 150).any()
     point = np.zeros((1, 32, 32), bool)
     point[0, 10, 10] = True
@@ -353,11 +355,12 @@ def test_spatter_relief_step_by_step():
     assert distance[12, 11] == pytest.approx(2.1969)
     assert distance[31, 31] == 20
     levels = np.repeat(np.array([10, 20, 20, 30], np.uint8), 16).reshape(1, 8, 8)
-    assert np.unique(spatter.equalize(levels)).tolist() == [0, 170, 255]     # (32 and 48 of 48 pixels above) * 255
+    assert np.unique(spatter.equalize(levels)).tolist() == [0, 170, 255]  # (32 and 48 of 48 pixels above) * 255
     assert (spatter.equalize(np.full((1, 8, 8), 20, np.uint8)) == 20).all()
 
 
 # -- files ------------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def official(tmp_path, monkeypatch) -> Path:
@@ -438,7 +441,7 @@ def test_generate_writes_the_official_layout_and_resumes(tmp_path, monkeypatch):
     assert made == [("fog", s) for s in SEVERITIES] + [("pixelate", s) for s in SEVERITIES]
     assert (np.load(folder / "fog.npy") == fog).all()
 
-    corruptions.generate(IMAGES, labels, folder, ["fog"], severities=[5], seed=3)       # other settings: start over
+    corruptions.generate(IMAGES, labels, folder, ["fog"], severities=[5], seed=3)  # other settings: start over
     assert sorted(p.name for p in folder.iterdir()) == ["fog.npy", "labels.npy", "manifest.json"]
     assert (np.load(folder / "fog.npy") == corrupt(IMAGES, "fog", 5, seed=3)).all()
     assert np.load(folder / "labels.npy").tolist() == labels.tolist()
@@ -461,6 +464,7 @@ def test_generate_leaves_nothing_half_written_and_no_official_file_overwritten(t
 
 
 # -- real images ------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture(scope="module")
 def cifar10() -> np.ndarray:

@@ -296,7 +296,8 @@ def test_every_kind_of_attack_is_dispatched_with_its_settings(tiny, monkeypatch)
     assert seen["cw"] == linf | {"steps": 30, "confidence": 50}
     weights = {"radius": 10, "lambda_dpp": 0.1, "lambda_dnp": 0.1, "lambda_dfa": 2}
     assert seen["adaptive"] == linf | {"steps": 20} | weights
-    assert seen["autoattack"] == {"epsilon": 8 / 255, "norm": "linf", "seed": 3, "square_queries": 7}
+    standard = {"epsilon": 8 / 255, "norm": "linf", "seed": 3, "square_queries": 7, "attacks": None}
+    assert seen["autoattack"] == standard  # all four components
     generator = seen["pgd"].pop("generator")
     assert generator.initial_seed() == 3
     assert seen["pgd"] == {

@@ -197,7 +197,16 @@ def clock(monkeypatch):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0s"), (59.4, "59s"), (59.6, "1m00s"), (75, "1m15s"), (3599, "59m59s"), (7300, "2h01m"), (360_000, "100h00m")],
+    [
+        (0, "0s"),
+        (59.4, "59s"),
+        (59.6, "1m00s"),
+        (75, "1m15s"),
+        (3599, "59m59s"),
+        (7300, "2h01m"),
+        (172_799, "47h59m"),
+        (200_000, "2d07h"),
+    ],
 )
 def test_durations_read_well(seconds, text):
     assert duration(seconds) == text

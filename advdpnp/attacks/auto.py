@@ -65,9 +65,7 @@ def autoattack(
     devices = [x.device] if x.device.type == "cuda" else []
     with frozen(model), torch.random.fork_rng(devices), _restored_trace(), _forwarded_log(log):
         logits = _FloatLogits(model, x.dtype)
-        ensemble = AutoAttack(
-            logits, eps=epsilon, norm=NORM_NAMES[norm], version=version, seed=seed, device=x.device
-        )
+        ensemble = AutoAttack(logits, eps=epsilon, norm=NORM_NAMES[norm], version=version, seed=seed, device=x.device)
         with torch.no_grad():
             classes = logits(x[:1]).shape[1]
         ensemble.attacks_to_run = _possible(attacks or ensemble.attacks_to_run, classes)

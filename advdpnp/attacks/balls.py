@@ -19,6 +19,7 @@ def _per_sample(values: Tensor, like: Tensor) -> Tensor:
 
 # --- projections --------------------------------------------------------------------------------------------
 
+
 def linf_bounds(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """max(x - eps, 0) and min(x + eps, 1): the linf ball and the box as one pair of bounds."""
     return (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
@@ -55,6 +56,7 @@ def projection(x: Tensor, epsilon: float, norm: str) -> Callable[[Tensor], Tenso
 
 # --- ascent directions --------------------------------------------------------------------------------------
 
+
 def unit(gradient: Tensor, order: int) -> Tensor:
     """g / ||g||_p per sample; zero stays zero.
 
@@ -89,9 +91,7 @@ def direction(norm: str, l1_step: str = "top1") -> Callable[[Tensor], Tensor]:
 NORMAL_START_STD = 0.001  # TRADES, MART, HAT, IKL, AT_HE: 0.001 N(0, 1)
 
 
-def start_noise(
-    x: Tensor, epsilon: float, norm: str, kind: bool | str, generator: torch.Generator | None
-) -> Tensor:
+def start_noise(x: Tensor, epsilon: float, norm: str, kind: bool | str, generator: torch.Generator | None) -> Tensor:
     """kind True: uniform in the ball; "normal": 0.001 N(0, 1) a pixel, whatever the ball.
 
     linf: U(-eps, eps) a pixel. l2, l1: a random direction (Gaussian, Laplace) on the sphere times

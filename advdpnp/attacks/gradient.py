@@ -42,6 +42,7 @@ def frozen(model: nn.Module, eval_mode: bool = True) -> Iterator[nn.Module]:
 
 # --- losses: logits [B, M], labels [B] -> [B], larger is worse for the model --------------------------------
 
+
 def at_least_float32(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
@@ -75,6 +76,7 @@ def _as_objective(loss: str | Objective) -> Objective:
 
 
 # --- arguments ----------------------------------------------------------------------------------------------
+
 
 def checked_inputs(x: Tensor, y: Tensor, epsilon: float, norm: str) -> tuple[Tensor, Tensor]:
     """x detached and y as int64, or a ValueError. Waits for the device once (the range of x)."""
@@ -111,6 +113,7 @@ def _check_schedule(epsilon, step_size, steps, restarts, random_start, l1_step) 
 
 # --- attacks ------------------------------------------------------------------------------------------------
 
+
 def fgsm(
     model: nn.Module,
     x: Tensor,
@@ -122,7 +125,15 @@ def fgsm(
 ) -> Tensor:
     """x + eps sign(grad_x L): Goodfellow et al. (2015), no random start. One step of linf PGD."""
     return pgd(
-        model, x, y, epsilon=epsilon, step_size=epsilon, steps=1, norm="linf", random_start=False, loss=loss,
+        model,
+        x,
+        y,
+        epsilon=epsilon,
+        step_size=epsilon,
+        steps=1,
+        norm="linf",
+        random_start=False,
+        loss=loss,
         eval_mode=eval_mode,
     )
 
@@ -229,12 +240,22 @@ def cw(
     Shapes, units and errors as in pgd. At confidence 50 the clamp is rarely active: PGD on the plain margin.
     Differs from Carlini and Wagner (2017), who minimise the l2 distance.
     """
+
     def objective(model: nn.Module, x_adv: Tensor, y: Tensor) -> Tensor:
         return cw_loss(model(x_adv), y, confidence)
 
     return pgd(
-        model, x, y, epsilon=epsilon, step_size=step_size, steps=steps, norm="linf", restarts=restarts,
-        random_start=random_start, loss=objective, generator=generator,
+        model,
+        x,
+        y,
+        epsilon=epsilon,
+        step_size=step_size,
+        steps=steps,
+        norm="linf",
+        restarts=restarts,
+        random_start=random_start,
+        loss=objective,
+        generator=generator,
     )
 
 
@@ -264,8 +285,17 @@ def adaptive(
     x, y = checked_inputs(x, y, epsilon, norm)
     loss = adaptive_objective(model, x, radius=radius, lambda_dpp=lambda_dpp, lambda_dfa=lambda_dfa)
     return pgd(
-        model, x, y, epsilon=epsilon, step_size=step_size, steps=steps, norm=norm, restarts=restarts,
-        random_start=random_start, loss=loss, generator=generator,
+        model,
+        x,
+        y,
+        epsilon=epsilon,
+        step_size=step_size,
+        steps=steps,
+        norm=norm,
+        restarts=restarts,
+        random_start=random_start,
+        loss=loss,
+        generator=generator,
     )
 
 

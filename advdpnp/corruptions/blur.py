@@ -12,10 +12,10 @@ def disk_kernel(radius: float, alias: float) -> np.ndarray:
     In single precision, as OpenCV computes it: whether its sum is just above or below 1 decides, through the
     truncation to bytes, whether flat areas lose a level.
     """
-    reach = int(radius) + 1                                   # the softening adds one pixel all around
+    reach = int(radius) + 1  # the softening adds one pixel all around
     offset = np.arange(-reach, reach + 1)
     disk = (offset[:, None] ** 2 + offset**2 <= radius**2).astype(np.float32)
-    tap = np.exp(-np.arange(-1, 2) ** 2 / (2 * alias**2))
+    tap = np.exp(-(np.arange(-1, 2) ** 2) / (2 * alias**2))
     tap = (tap / tap.sum()).astype(np.float32)
     return correlate(correlate(disk / disk.sum(), tap[None], mode="constant"), tap[:, None], mode="constant")
 

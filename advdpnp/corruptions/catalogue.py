@@ -12,7 +12,7 @@ from .noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from .spatter import spatter
 from .weather import brightness, fog, frost, snow
 
-CHUNK = 200      # images at a time: keeps the working set near the cache and the memory small
+CHUNK = 200  # images at a time: keeps the working set near the cache and the memory small
 
 # In the order of the official script: the 15 of the benchmark, then its 4 extra.
 CORRUPTIONS = {
@@ -83,9 +83,7 @@ GROUPS = {
 }
 
 
-def corrupt(
-    images: np.ndarray, name: str, severity: int, *, seed: int = 0, first_index: int = 0
-) -> np.ndarray:
+def corrupt(images: np.ndarray, name: str, severity: int, *, seed: int = 0, first_index: int = 0) -> np.ndarray:
     """uint8 [N, H, W, C] to its corrupted copy; C is 3, or 1 (greyscale: corrupted as RGB, then averaged).
 
     Image i draws from a generator seeded with (seed, name, severity, first_index + i), so any subset gives the

@@ -27,12 +27,12 @@ def elastic_transform(
     n, height, width, _ = images.shape
     scale = min(height, width) / 32
     half, reach = np.array([width // 2, height // 2]), min(height, width) // 3
-    corners = half + reach * np.array([[1, 1], [1, -1], [-1, -1]])                        # (x, y) of three points
+    corners = half + reach * np.array([[1, 1], [1, -1], [-1, -1]])  # (x, y) of three points
     moved = corners + draw(rngs, lambda rng: rng.uniform(-affine, affine, (3, 2))) * scale
     homogeneous = np.concatenate([moved, np.ones((n, 3, 1))], axis=2)
     back = np.linalg.solve(homogeneous, np.broadcast_to(corners.astype(float), (n, 3, 2)))  # output -> input
     y, x = np.mgrid[:height, :width].astype(float)
-    source = np.stack([x, y, np.ones_like(x)], axis=-1) @ back[:, None]                   # [N, H, W, (x, y)]
+    source = np.stack([x, y, np.ones_like(x)], axis=-1) @ back[:, None]  # [N, H, W, (x, y)]
     warped = bilinear(unit(images), source[..., 1], source[..., 0], repeat_edge=False)
 
     field = draw(rngs, lambda rng: rng.uniform(-1, 1, (2, height, width)))
@@ -54,6 +54,7 @@ def pixelate(images: np.ndarray, rngs: Generators, fraction: float) -> np.ndarra
 
 def jpeg_compression(images: np.ndarray, rngs: Generators, quality: int) -> np.ndarray:
     """JPEG at `quality` with Pillow's default subsampling; the last bit depends on the libjpeg it was built with."""
+
     def one(image: np.ndarray) -> np.ndarray:
         Image.fromarray(image).save(stream := BytesIO(), "JPEG", quality=quality)
         return np.asarray(Image.open(stream))

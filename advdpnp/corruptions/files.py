@@ -51,6 +51,7 @@ OFFICIAL_MD5 = {
 
 # -- official files ---------------------------------------------------------------------------------------------
 
+
 def has_official(root: str | Path) -> bool:
     """Whether <root>/CIFAR-10-C holds labels.npy and all 15 benchmark files (their contents are checked on load)."""
     return all((Path(root) / FOLDER / f"{name}.npy").is_file() for name in ("labels", *BENCHMARK))
@@ -107,7 +108,7 @@ def corrupted_test_set(
     pass root=None; images that are not 32 x 32 x 3 are never replaced by the official ones.
     """
     present = root is not None and images.shape[1:] == IMAGE and has_official(root)
-    if present and name in EXTRA:      # the four extra are optional
+    if present and name in EXTRA:  # the four extra are optional
         present = (Path(root) / FOLDER / f"{name}.npy").is_file()
     if present:
         return load_official(root, name, severity), official_labels(root), "official"
@@ -115,6 +116,7 @@ def corrupted_test_set(
 
 
 # -- regenerated files ------------------------------------------------------------------------------------------
+
 
 def generate(
     images: np.ndarray,

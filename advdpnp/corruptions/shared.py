@@ -108,9 +108,9 @@ def motion(images: np.ndarray, angles: np.ndarray, radius: float, sigma: float) 
     n, height, width = images.shape[:3]
     taps = [motion_taps(angle, radius, sigma) for angle in angles]
     weights = taps[0][0]
-    offsets = np.stack([(rows, columns) for _, rows, columns in taps])                    # [N, 2, taps]
-    rows = np.clip(np.arange(height)[:, None] + offsets[:, 0, None], 0, height - 1)       # [N, H, taps]
-    columns = np.clip(np.arange(width)[:, None] + offsets[:, 1, None], 0, width - 1)      # [N, W, taps]
+    offsets = np.stack([(rows, columns) for _, rows, columns in taps])  # [N, 2, taps]
+    rows = np.clip(np.arange(height)[:, None] + offsets[:, 0, None], 0, height - 1)  # [N, H, taps]
+    columns = np.clip(np.arange(width)[:, None] + offsets[:, 1, None], 0, width - 1)  # [N, W, taps]
     which = np.arange(n)[:, None, None]
     out = np.zeros(images.shape)
     for i, weight in enumerate(weights):
@@ -123,6 +123,7 @@ def bilinear(x: np.ndarray, rows: np.ndarray, columns: np.ndarray, *, repeat_edg
 
     Outside, the image is mirrored, with (`repeat_edge`) or without the edge pixel occurring twice.
     """
+
     def fold(index: np.ndarray, size: int) -> np.ndarray:
         period = 2 * size if repeat_edge else 2 * size - 2
         index = index % period

@@ -17,8 +17,14 @@ TAN_22 = np.tan(np.pi / 8)
 
 
 def spatter(
-    images: np.ndarray, rngs: Generators, mean: float, std: float, blur: float, threshold: float,
-    strength: float, kind: str,
+    images: np.ndarray,
+    rngs: Generators,
+    mean: float,
+    std: float,
+    blur: float,
+    threshold: float,
+    strength: float,
+    kind: str,
 ) -> np.ndarray:
     """Liquid where N(mean, std), blurred with sigma `blur`, reaches `threshold`; `kind` is "water" or "mud".
 
@@ -49,7 +55,7 @@ def relief(drops: np.ndarray) -> np.ndarray:
 
 def chamfer_distance(edges: np.ndarray, limit: float) -> np.ndarray:
     """Distance to each image's nearest edge, at most `limit`, by moves of a 5 x 5 mask costing 1, 1.4 and 2.1969."""
-    cost = {1: 1.0, 2: 1.4, 5: 2.1969}                                                    # by squared length
+    cost = {1: 1.0, 2: 1.4, 5: 2.1969}  # by squared length
     moves = [(a, b, cost[a * a + b * b]) for a in range(-2, 3) for b in range(-2, 3) if a * a + b * b in cost]
     height, width = edges.shape[1:]
     distance, before = np.where(edges, 0.0, limit), None
@@ -76,7 +82,7 @@ def equalize(images: np.ndarray) -> np.ndarray:
     first = counts[np.arange(n), darkest][:, None]
     above = counts.cumsum(1) - first
     table = np.rint(255 / np.maximum(pixels - first, 1) * np.maximum(above, 0))
-    flat = first[:, 0] == pixels                                                          # one level only: unchanged
+    flat = first[:, 0] == pixels  # one level only: unchanged
     table[flat] = np.arange(256)
     return table.reshape(-1)[keys].reshape(images.shape).astype(np.uint8)
 

@@ -16,8 +16,15 @@ FROST_TEXTURES = (
 
 
 def snow(
-    images: np.ndarray, rngs: Generators, mean: float, std: float, zoom: float, threshold: float,
-    radius: float, sigma: float, keep: float,
+    images: np.ndarray,
+    rngs: Generators,
+    mean: float,
+    std: float,
+    zoom: float,
+    threshold: float,
+    radius: float,
+    sigma: float,
+    keep: float,
 ) -> np.ndarray:
     """Whiten the image, then add wind-blown flakes and the same flakes turned by 180 degrees.
 
@@ -43,14 +50,14 @@ def frost_textures(rngs: Generators, height: int, width: int) -> np.ndarray:
         np.array([texture[i] for texture in FROST_TEXTURES], dtype=float)[kind] for i in range(1, 6)
     )
     jitter = jitter * draw(rngs, lambda rng: rng.standard_normal())
-    white = draw(rngs, lambda rng: rng.standard_normal((2, 2 * height, 2 * width)))       # cut below: no wrap-around
+    white = draw(rngs, lambda rng: rng.standard_normal((2, 2 * height, 2 * width)))  # cut below: no wrap-around
     frequency = np.hypot(np.fft.fftfreq(2 * height)[:, None], np.fft.rfftfreq(2 * width))
     frequency[0, 0] = np.inf
-    shape = frequency ** (-slope[:, None, None, None] / 2)                               # power = amplitude squared
+    shape = frequency ** (-slope[:, None, None, None] / 2)  # power = amplitude squared
     fields = np.fft.irfft2(np.fft.rfft2(white) * shape, s=white.shape[2:])[..., :height, :width]
     fields = fields - fields.mean((2, 3), keepdims=True)
     first, second = np.moveaxis(fields / fields.std((2, 3), keepdims=True), 1, 0)[..., None]
-    r = np.insert(correlation, 0, 1, axis=1)[:, None, None]                               # R with itself, G, B
+    r = np.insert(correlation, 0, 1, axis=1)[:, None, None]  # R with itself, G, B
     field = r * first + np.sqrt(1 - r**2) * second
     frost = (mean + jitter[:, None])[:, None, None] + spread[:, None, None] * field
     return np.clip(frost, 0, 255)
