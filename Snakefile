@@ -50,7 +50,8 @@ def training_inputs(wildcards):
     run = run_of(wildcards)
     inputs = [f"results/data/{run.dataset}.json"]
     if run.method in REQUIRES:
-        inputs.append(f"results/{run.tier}/runs/{load_tier(run.tier).run(run.block, REQUIRES[run.method], run.seed).id}/train.json")
+        helper = load_tier(run.tier).run(run.block, REQUIRES[run.method], run.seed)
+        inputs.append(f"results/{run.tier}/runs/{helper.id}/train.json")
     return inputs
 
 
@@ -58,7 +59,8 @@ def training_inputs(wildcards):
 def evaluated(wildcards):
     """The evaluations that a table or figure waits for."""
     tier = load_tier(wildcards.tier)
-    return [f"results/{tier.name}/evaluated/{wildcards.name}/{run.id}.json" for run in protocol.runs_of(tier, wildcards.name)]
+    runs = protocol.runs_of(tier, wildcards.name)
+    return [f"results/{tier.name}/evaluated/{wildcards.name}/{run.id}.json" for run in runs]
 
 
 def product(tier, name):
@@ -110,7 +112,7 @@ rule train:
         allow="--allow-cpu" if config.get("allow_cpu") else "",
     log: "results/{tier}/logs/train/{run}.log"
     benchmark: "results/{tier}/benchmarks/train/{run}.tsv"
-    resources: gpu=1
+    resources: gpu=lambda w: 1 if w.tier == "paper" else 0  # the small tiers share a CPU
     shell: "python -m advdpnp train --tier {wildcards.tier} {wildcards.run} {params.allow} > {log} 2>&1"
 
 
@@ -122,7 +124,7 @@ rule evaluate:
         attacks=lambda w: digest(protocol.evaluation_settings(run_of(w), w.name)),
     log: "results/{tier}/logs/evaluate/{name}/{run}.log"
     benchmark: "results/{tier}/benchmarks/evaluate/{name}/{run}.tsv"
-    resources: gpu=1
+    resources: gpu=lambda w: 1 if w.tier == "paper" else 0  # the small tiers share a CPU
     shell:
         "python -m advdpnp evaluate --tier {wildcards.tier} {wildcards.run} --for {wildcards.name}"
         " --record {output} > {log} 2>&1"

@@ -5,10 +5,10 @@ what is there, and cells that were not run say so.
 """
 
 from html import escape
-from pathlib import Path
 
 import torch
 from IPython.display import HTML, Markdown, display
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from advdpnp import __version__, figures, protocol, tables
@@ -136,7 +136,14 @@ def show_claims(tier: Tier, name: str, rows: list[dict]) -> None:
     display(Markdown("\n".join(lines)))
 
 
-def save_figure(tier: Tier, name: str, fig: Figure) -> Path:
-    """Label the picture with the protocol and save it to results/<tier>/figures/<name>.png and .pdf."""
+def show(fig: Figure) -> None:
+    """Display a picture once, whatever the backend."""
+    display(fig)
+    plt.close(fig)
+
+
+def save_figure(tier: Tier, name: str, fig: Figure) -> None:
+    """Label a picture with the protocol, save it to results/<tier>/figures/<name>.png and .pdf, and display it."""
     figures.label_protocol(fig, tier.label, paper=tier.name == "paper")
-    return figures.save(fig, tier_dir(tier.name) / "figures" / f"{name}.png")
+    figures.save(fig, tier_dir(tier.name) / "figures" / f"{name}.png")
+    show(fig)

@@ -141,8 +141,8 @@ def train_epoch(
     if int(bad_step) < steps:
         shown = ", ".join(f"{name}={value:.4g}" for name, value in means.items())
         raise UserError(
-            f"{run.id}: the loss is not finite from epoch {epoch}, step {int(bad_step)} on ({shown}); last.pt keeps "
-            f"the state before this epoch, if there was one; a lower optim.lr, or optim.clip_norm in the tier, may help."
+            f"{run.id}: the loss is not finite from epoch {epoch}, step {int(bad_step)} on ({shown}); last.pt has the "
+            f"state before this epoch, if there was one; a lower optim.lr or optim.clip_norm in the tier may help."
         )
     return means
 

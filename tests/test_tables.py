@@ -26,11 +26,11 @@ def make_tier(name="paper", **changes):
     return parse_tier(name, raw, f"{name}.yaml")
 
 
-def store(run, attack, values, correct=None, root=None):
+def store(run, attack, values, correct=None, root=None, images=10_000):
     """An evaluation as `evaluate` leaves it."""
     path = (root or tier_dir(run.tier)) / "evals" / run.id / f"{attack}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values if isinstance(values, dict) else {"accuracy": values}))
+    path.write_text(json.dumps({"images": images} | (values if isinstance(values, dict) else {"accuracy": values})))
     if correct is not None:
         np.savez(path.with_suffix(".npz"), correct=np.array(correct, bool))
 
@@ -184,6 +184,17 @@ def test_the_paper_tier_is_compared():
     assert (aa["difference"], aa["verdict"]) == (-3.18, "differs")
     assert (avg["ours"], avg["difference"], avg["verdict"]) == (65.0, -1.91, "near")
     assert (missing["ours"], missing["seeds"], missing["difference"], missing["verdict"]) == ("", 0, "", "not run")
+
+
+def test_a_part_of_the_test_set_is_a_smaller_protocol_even_in_the_paper_tier():
+    tier = make_tier()
+    store(tier.run(CIFAR10, "Adv-DPNP"), "clean", 84.0)
+    store(tier.run(CIFAR10, "Adv-DPNP"), "aa", 49.0, images=1000)
+    rows = [row for row in table_rows(tier, "table1") if row["method"] == "Adv-DPNP" and row["dataset"] == "cifar10"]
+    assert one(rows, column="clean")["verdict"] == "match"
+    for column in ("aa", "avg"):
+        assert one(rows, column=column)["verdict"] == "smaller protocol"
+        assert one(rows, column=column)["difference"] == ""
 
 
 def test_seeds_are_averaged():
