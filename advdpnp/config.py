@@ -89,7 +89,7 @@ class CraftConfig:
         choices=("method", "uniform", "normal", "none"),
     )
     bn_mode: str = setting("eval", "batch norm while crafting (ledger 2)", choices=("eval", "train"))
-    epsilon_warmup_epochs: int = setting(0, "epsilon rises linearly over these epochs (not in the paper)", low=0)
+    epsilon_warmup_epochs: int = setting(0, "epsilon rises linearly from 0 over these epochs (not in the paper)", low=0)
 
 
 @dataclass(frozen=True)

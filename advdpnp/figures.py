@@ -69,7 +69,8 @@ def feature_panels(
         features, labels = features[:most], labels[:most]
         for k in range(int(labels.max()) + 1):
             own = features[labels == k]
-            ax.scatter(own[:, 0], own[:, 1], s=3, alpha=0.45, linewidths=0, color=PALETTE[k % 10], label=str(k))
+            size = 3 if len(features) > 1500 else 9
+            ax.scatter(own[:, 0], own[:, 1], s=size, alpha=0.45, linewidths=0, color=PALETTE[k % 10], label=str(k))
         if centers is not None:
             colours = [PALETTE[k % 10] for k in range(len(centers))]
             ax.scatter(*centers.T, marker="*", s=190, c=colours, edgecolors="black", linewidths=0.8, zorder=3)
@@ -78,7 +79,7 @@ def feature_panels(
         ax.axhline(0, color="#bbbbbb", linewidth=0.6, zorder=0)
         ax.axvline(0, color="#bbbbbb", linewidth=0.6, zorder=0)
     handles = np.atleast_1d(axes)[-1].get_legend_handles_labels()
-    fig.legend(*handles, loc="outside right center", markerscale=4, title="class", frameon=False)
+    fig.legend(*handles, loc="outside right center", markerscale=3, title="class", frameon=False)
     return fig
 
 

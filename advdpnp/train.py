@@ -105,7 +105,6 @@ def train_epoch(
     size, warm = run.optim.batch_size, run.craft.epsilon_warmup_epochs
     steps = -(-n // size)
     crop_and_flip = run.facts.augment if run.data.augment == "auto" else run.data.augment == "on"
-    budget = min(1.0, (epoch + 1) / warm) if warm else 1.0
     sums: dict[str, Tensor] = {}
     bad_step = torch.full((), steps, device=device)
     with seeded(device, run.seed, epoch) as generator:
@@ -119,6 +118,7 @@ def train_epoch(
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * lr_factor(run, epoch, step, steps)
 
+            budget = min(1.0, (epoch + step / steps) / warm) if warm else 1.0
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 x_adv = defense.craft(x, y, budget=budget, generator=generator)
                 loss, terms = defense.loss(x, x_adv, y)
