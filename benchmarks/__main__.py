@@ -1,8 +1,8 @@
 """One training step of AT and Adv-DPNP, ours against the plain textbook loop, on this machine.
 
 The textbook loop is what the baselines' scripts do: float32, NCHW, torch.optim.SGD, batch norm in evaluation mode while
-crafting. Both craft with PGD-10 on the same random images; rounds alternate, so that a busy machine slows both. Prints a
-line a method and writes results/benchmarks.json: medians, spread and ratio. Takes a minute or two on two cores.
+crafting. Both craft with PGD-10 on the same random images; rounds alternate, so that a busy machine slows both down.
+Prints a line a method and writes results/benchmarks.json: medians, spread and ratio. Takes a minute on two cores.
 """
 
 import argparse

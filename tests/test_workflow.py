@@ -1,0 +1,50 @@
+"""The graph of jobs, as Snakemake plans it (dry runs: nothing is trained)."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def plan(*arguments: str, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--forceall", "--cores", "1", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, **options)
+
+
+def jobs(done: subprocess.CompletedProcess) -> dict[str, int]:
+    """The last 'Job stats' table of a dry run."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = (done.stdout + done.stderr).rsplit("Job stats:", 1)[1].split("\n\n", 1)[0]
+    return {name: int(n) for name, n in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
+
+
+def test_the_paper_is_34_trainings_8_tables_and_3_figures():
+    done = plan("all")
+    counted = jobs(done)
+    assert (counted["train"], counted["table"], counted["figure"]) == (34, 8, 3)
+    assert counted["data"] == 4
+    trained = set(re.findall(r"results/paper/runs/([\w.-]+)/train\.json", done.stdout + done.stderr))
+    assert len(trained) == 34
+    assert not [run for run in trained if re.match(r"(svhn|.*wrn34).*-(oc|pcl|hat|at_he|trades|mart)-", run)]
+
+
+def test_one_table_of_the_demo_needs_only_its_runs():
+    counted = jobs(plan("results/demo/tables/table1.csv"))
+    assert (counted["train"], counted["table"]) == (6, 1)
+
+
+def test_hat_waits_for_its_standard_helper():
+    done = plan("results/demo/runs/digits-resnet18-hat-s0/train.json")
+    assert jobs(done)["train"] == 2
+    assert "digits-resnet18-st-s0" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("target", ["results/demo/tables/table9.csv", "results/dmeo/tables/table1.csv"])
+def test_a_target_that_nothing_makes_is_refused(target):
+    done = plan(target)
+    assert done.returncode != 0
+    assert "table" in done.stdout + done.stderr
