@@ -113,17 +113,17 @@ def training_curves(log: Sequence[Mapping[str, float]], radius: float | None = N
     return fig
 
 
-def paired_bars(rows: Sequence[Mapping], columns: Sequence[str]) -> Figure:
-    """A table as bars: ours solid, the paper's outlined, a panel for each column (rows of one dataset/backbone)."""
+def paired_bars(rows: Sequence[Mapping], columns: Sequence[str], *, paper: bool) -> Figure:
+    """A table as bars, a panel for each column (rows of one dataset/backbone); `paper` marks the paper's numbers."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
     cells = {(row["method"], row["column"]): row for row in rows}
-    fig, axes = figure(1, len(columns), width=2.5, height=0.6 + 0.34 * len(methods), sharey=True)
+    fig, axes = figure(1, len(columns), width=2.5, height=1.3 + 0.32 * len(methods), sharey=True)
     for ax, column in zip(np.atleast_1d(axes), columns):
         for y, method in enumerate(methods):
             row = cells[method, column]
             if row["ours"] != "":
                 ax.barh(y, float(row["ours"]), height=0.55, color=PALETTE[0 if method != "Adv-DPNP" else 6], alpha=0.85)
-            if row["paper"] != "":
+            if paper and row["paper"] != "":
                 ax.plot([float(row["paper"])] * 2, [y - 0.4, y + 0.4], color="black", linewidth=1.8)
         ax.set(title=column, yticks=range(len(methods)), yticklabels=methods)
         ax.grid(axis="y", visible=False)

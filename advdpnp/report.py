@@ -1,5 +1,6 @@
 """One page for a tier: every table beside the paper's, the claims, the costs; and the copy that is committed."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -76,6 +77,14 @@ def write_report(tier_name: str, *, published: bool = False, output: str | None 
     return str(write_text(Path(output) if output else tier_dir(tier.name) / "report.md", text))
 
 
+def without_paths(notebook: Path) -> str:
+    """An executed notebook without papermill's record of folders and times, and without this machine's paths."""
+    content = read_json(notebook)
+    for part in (content, *content["cells"]):
+        part["metadata"].pop("papermill", None)
+    return json.dumps(content, indent=1, ensure_ascii=False).replace(str(ROOT), ".") + "\n"
+
+
 def publish(tier_name: str) -> str:
     """Copy what a tier measured, without weights, to published/<tier>/ and figures/<tier>/; returns a summary."""
     tier = load_tier(tier_name)
@@ -93,6 +102,9 @@ def publish(tier_name: str) -> str:
                 continue
             to = pictures / path.name if base is None else base / path.relative_to(source)
             to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, to)
+            if path.suffix == ".ipynb":
+                write_text(to, without_paths(path))
+            else:
+                shutil.copyfile(path, to)
             copied, size = copied + 1, size + path.stat().st_size
     return f"{copied} files, {size / 1e6:.1f} MB, copied to {target.relative_to(ROOT)} and {pictures.relative_to(ROOT)}"

@@ -1,0 +1,54 @@
+"""The report and the published copy: from result files alone, labelled, without weights."""
+
+import json
+
+import pytest
+
+from advdpnp import report
+from advdpnp.errors import UserError
+from advdpnp.results import tier_dir
+from advdpnp.tiers import load_tier
+
+
+@pytest.fixture
+def some_results():
+    """One evaluation and one training of the short tier, as the workflow leaves them."""
+    root = tier_dir("short")
+    run = "cifar10-resnet18-at-s0"
+    for folder in (root / "evals" / run, root / "runs" / run, root / "figures", root / "tables"):
+        folder.mkdir(parents=True)
+    (root / "evals" / run / "clean.json").write_text(json.dumps({"accuracy": 43.21, "images": 1000}))
+    (root / "evals" / run / "aa.part.npz").write_bytes(b"unfinished")
+    train = {
+        "train_images": 10_000, "final": {"epoch": 7}, "seconds": 90.0, "images_per_second": 50.0, "precision": "bf16",
+        "provenance": {"device": "a CPU"},
+    }  # fmt: skip
+    (root / "runs" / run / "train.json").write_text(json.dumps(train))
+    (root / "runs" / run / "model.pt").write_bytes(b"weights")
+    (root / "runs" / run / "last.pt").write_bytes(b"weights")
+    (root / "figures" / "table1.png").write_bytes(b"a picture")
+    return root
+
+
+def test_a_smaller_protocol_says_so_and_takes_no_difference(some_results):
+    text = report.report_markdown(load_tier("short"), some_results)
+    assert "This is not the paper's protocol" in text
+    assert "43.21" in text
+    assert "| cifar10-resnet18-at-s0 | 10,000 | 8 | 1m30s |" in text
+    assert "cells: match" not in text
+
+
+def test_the_papers_inconsistencies_are_listed(some_results):
+    assert "53.33" in report.report_markdown(load_tier("short"), some_results)
+
+
+def test_nothing_to_report_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="holds no evaluations; run snakemake"):
+        report.report_markdown(load_tier("demo"), tmp_path)
+
+
+def test_published_copies_hold_no_weights_and_nothing_unfinished(some_results, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    report.publish("short")
+    names = {path.name for path in tmp_path.rglob("*") if path.is_file() and "results" not in path.parts}
+    assert names == {"clean.json", "train.json", "table1.png"}
