@@ -38,15 +38,14 @@ PAPER_BLOCKS = ("cifar10/resnet18", "cifar100/resnet18", "svhn/resnet18", "cifar
 
 
 def parse_number(value: Any) -> float:
-    """A number as YAML gives it, or as people write budgets: 0.1, 1e-3, '8/255'. Raises ValueError."""
-    if isinstance(value, bool):
-        raise ValueError("a number is wanted")
+    """A number as YAML gives it, or as people write budgets: 0.1, 1e-3, '8/255', '2.5/255'. Raises ValueError."""
     if isinstance(value, str):
+        above, slash, below = value.partition("/")
         try:
-            return float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
-            return float(value)
-    if isinstance(value, int | float):
+            return float(Fraction(above.strip()) / Fraction(below.strip())) if slash else float(value)
+        except ZeroDivisionError:
+            raise ValueError("a number is wanted") from None
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     raise ValueError("a number is wanted")
 

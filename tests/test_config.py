@@ -180,6 +180,7 @@ def test_budgets_are_read_exactly():
     assert parse_number(" 8 / 255 ") == 8 / 255
     assert parse_number("5e-4") == 0.0005  # YAML 1.1 reads 5e-4 as a text
     assert parse_number(3) == 3.0
+    assert parse_number("2.25/255") == 2.25 / 255
 
 
 @given(st.integers(-(10**6), 10**6), st.integers(1, 10**6))
