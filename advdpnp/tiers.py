@@ -40,11 +40,10 @@ PAPER_BLOCKS = ("cifar10/resnet18", "cifar100/resnet18", "svhn/resnet18", "cifar
 def parse_number(value: Any) -> float:
     """A number as YAML gives it, or as people write budgets: 0.1, 1e-3, '8/255', '2.5/255'. Raises ValueError."""
     if isinstance(value, str):
-        above, slash, below = value.partition("/")
-        try:
-            return float(Fraction(above.strip()) / Fraction(below.strip())) if slash else float(value)
-        except ZeroDivisionError:
-            raise ValueError("a number is wanted") from None
+        above, *below = (Fraction(part.strip()) for part in value.split("/"))
+        if len(below) > 1 or 0 in below:
+            raise ValueError("a number is wanted")
+        return float(above / below[0] if below else above)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     raise ValueError("a number is wanted")
