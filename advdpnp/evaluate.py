@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advdpnp import attacks, corruptions, geometry
+from advdpnp import attacks, geometry
 from advdpnp.config import ATTACKS, AttackConfig, RunConfig, digest
 from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
@@ -218,6 +218,8 @@ def _features_result(run: RunConfig, name: str, model: nn.Module, data: Dataset,
 
 def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
     """Table 5 and Figure 3: accuracy (%) on 19 corruptions at 5 severities."""
+    from advdpnp import corruptions  # here, because it needs scipy and nothing else does
+
     n, device = images_of(run, name, data), next(model.parameters()).device
     images = data.images[:n].permute(0, 2, 3, 1).numpy()
     root = data_root() if run.dataset == "cifar10" else None  # the official files are CIFAR-10's
@@ -258,6 +260,8 @@ def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
     """Identity of a result: the model, the images and the attack; nothing else changes a number."""
     what = {"name": name, "images": images_of(run, name, data), "data": data.sha256, "model": model_sha256}
     if name == "corruptions":
+        from advdpnp import corruptions
+
         return digest(what | {"official": run.dataset == "cifar10" and corruptions.has_official(data_root())})
     attack = resolved_attack(run, name if name in ATTACKS else feature_attack(run))
     if attack.random_start or attack.kind == "autoattack":

@@ -93,3 +93,19 @@ def test_train_evaluate_report_from_the_command_line(tmp_path, monkeypatch, caps
     assert main(["status", "--tier", str(tier)]) == 0
     assert f"{run}" in (shown := capsys.readouterr().out)
     assert "done" in shown
+
+
+def test_training_and_evaluation_need_only_torch_numpy_pyarrow_and_pillow():
+    """A borrowed GPU machine has little else: the modules that run there import without the rest."""
+    code = (
+        "import sys\n"
+        "absent = {'scipy', 'sklearn', 'yaml', 'torchvision', 'pandas', 'matplotlib', 'pyautoattack', 'snakemake'}\n"
+        "class Blocker:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in absent: raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Blocker())\n"
+        "import advdpnp.__main__, advdpnp.train, advdpnp.evaluate, advdpnp.data, advdpnp.report, advdpnp.status\n"
+        "assert not absent & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
