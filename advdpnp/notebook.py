@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from advdpnp import __version__, figures, protocol, tables
 from advdpnp.claims import CLAIMS
 from advdpnp.config import ATTACKS, RunConfig
-from advdpnp.evaluate import evaluate, resolved_attack
+from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
 from advdpnp.paper import paper_values, values_from
 from advdpnp.results import code_revision, device_name, run_dir, tier_dir, write_csv, write_text
 from advdpnp.tiers import Tier, load_tier
@@ -64,7 +64,9 @@ def attacks_of(tier: Tier, name: str):
     if run is None:
         return pd.DataFrame()
     rows = []
-    for attack_name in (e for e in protocol.artefact(name).evaluations() if e in ATTACKS):
+    evaluations = protocol.artefact(name).evaluations()
+    names = [feature_attack(run) if e in ("geometry", "features") else e for e in evaluations]
+    for attack_name in dict.fromkeys(n for n in names if n in ATTACKS):
         a = resolved_attack(run, attack_name)
         steps = {"clean": "", "fgsm": 1, "autoattack": ""}.get(a.kind, a.steps)
         iterated = a.kind in ("pgd", "cw", "adaptive")
