@@ -219,6 +219,32 @@ def load_model(run: RunConfig, directory: Path | None = None, device: torch.devi
     return model.to(device, memory_format=torch.channels_last).eval()
 
 
+def restore(path: Path, defense: Defense, optimizer: torch.optim.Optimizer) -> tuple[list[dict], float, dict | None]:
+    """Put the rolling state back, if there is one: the log so far, the seconds it took, and where it was made."""
+    if not path.exists():
+        return [], 0.0, None
+    state = load_state(path, "defense", "optimizer", "log", "seconds", "provenance")
+    defense.load_state_dict(state["defense"])
+    optimizer.load_state_dict(state["optimizer"])
+    return json.loads(state["log"]), state["seconds"], json.loads(state["provenance"])
+
+
+def save_trained(run: RunConfig, directory: Path, defense: Defense, about: dict) -> dict:
+    """Write model.pt, then train.json with its checksum and what is known `about` the training."""
+    model = {name: value.detach().cpu().contiguous() for name, value in defense.model.state_dict().items()}
+    write_atomic(directory / "model.pt", lambda handle: torch.save(model, handle))
+    done = {
+        "run": run.id,
+        "tier": run.tier,
+        "model_sha256": sha256_file(directory / "model.pt"),
+        "settings_digest": digest(run.training_settings()),
+        "parameters": sum(p.numel() for p in defense.model.parameters()),
+        **about,
+    }
+    write_json(directory / "train.json", done)
+    return done
+
+
 def fit(
     run: RunConfig,
     directory: Path | None = None,
@@ -246,14 +272,8 @@ def fit(
     images, labels = data.images.to(device), data.labels.to(device)
     defense = build_defense(run).to(device, memory_format=torch.channels_last).train()
     optimizer = build_optimizer(defense, run)
-    log, seconds = [], 0.0
-    if last.exists():
-        state = load_state(last, "defense", "optimizer", "log", "seconds")
-        defense.load_state_dict(state["defense"])
-        optimizer.load_state_dict(state["optimizer"])
-        log, seconds = json.loads(state["log"]), state["seconds"]
-    progress = Progress(run.id, run.optim.epochs, done=len(log))
-    first = len(log)
+    log, seconds, made = restore(last, defense, optimizer)
+    first, progress = len(log), Progress(run.id, run.optim.epochs, done=len(log))
     for epoch in range(first, run.optim.epochs):
         started = time.monotonic()
         # At least one epoch a call, so that calling again always gets further.
@@ -264,35 +284,27 @@ def fit(
         means = train_epoch(defense, optimizer, images, labels, epoch, progress, precision)
         defense.end_epoch(epoch)
         took = time.monotonic() - started
-        seconds += took
+        seconds, made = seconds + took, provenance(device)
         lr = optimizer.param_groups[0]["lr"]
-        row = {"epoch": epoch, "lr": lr, "seconds": round(took, 3)} | means | center_metrics(defense.model)
-        log.append(row)
+        log.append({"epoch": epoch, "lr": lr, "seconds": round(took, 3)} | means | center_metrics(defense.model))
         state = {
             "defense": defense.state_dict(),
             "optimizer": optimizer.state_dict(),
             "log": json.dumps(log),
             "seconds": seconds,
+            "provenance": json.dumps(made),
         }
         write_atomic(last, lambda handle, state=state: torch.save(state, handle))
         write_csv(directory / "log.csv", log, log[0])
     defense.finish()
-    model = {name: value.detach().cpu().contiguous() for name, value in defense.model.state_dict().items()}
-    write_atomic(directory / "model.pt", lambda handle: torch.save(model, handle))
     progress.finish(", ".join(f"{k} {log[-1][k]:.4g}" for k in ("loss", "train_clean", "train_adv") if k in log[-1]))
-    done = {
-        "run": run.id,
-        "tier": run.tier,
-        "model_sha256": sha256_file(directory / "model.pt"),
-        "settings_digest": digest(run.training_settings()),
-        "parameters": sum(p.numel() for p in defense.model.parameters()),
+    about = {
         "train_images": len(data),
         "data_sha256": data.sha256,
         "precision": precision,
         "seconds": round(seconds, 1),
         "images_per_second": round(len(data) * run.optim.epochs / seconds, 1),
         "final": log[-1],
-        "provenance": provenance(device),
+        "provenance": made,
     }
-    write_json(directory / "train.json", done)
-    return done
+    return save_trained(run, directory, defense, about)

@@ -258,7 +258,7 @@ def test_epsilon_warm_up_scales_the_budget(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(DEFENSES["AT"], "craft", watched)
     fit(tiny("AT", optim={"epochs": 3}, craft={"epsilon_warmup_epochs": 2}), tmp_path)
-    assert budgets == [0.5, 0.5, 1, 1, 1, 1]
+    assert budgets == [0, 0.25, 0.5, 0.75, 1, 1]  # two steps an epoch, from nothing to all in two epochs
 
 
 # --- Prototypes (Algorithm 1, ledger 4 and 5)
@@ -441,3 +441,12 @@ def test_the_paper_tier_is_not_started_on_a_cpu_by_accident(tiny):
         require_hardware(run, "cpu")
     require_hardware(run, "cpu", allow_cpu=True)
     require_hardware(tiny(), "cpu")
+
+
+def test_a_finished_run_repeated_keeps_its_weights_and_where_they_were_made(tiny, tmp_path, monkeypatch):
+    """The workflow deletes train.json before it repeats a job; nothing is trained again then."""
+    done = fit(tiny("AT"), tmp_path)
+    (tmp_path / "train.json").unlink()
+    monkeypatch.setattr(train, "provenance", lambda device: {"device": "another machine"})
+    again = fit(tiny("AT"), tmp_path)
+    assert again == done
