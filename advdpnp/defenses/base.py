@@ -1,5 +1,6 @@
 """What the one training loop asks of a defense; the answers given here are plain adversarial training's."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -13,7 +14,7 @@ from advdpnp.models import Classifier, classifier
 InnerLoss = str | Callable[[nn.Module, Tensor, Tensor], Tensor]  # a name of attacks.LOSSES, or (model, x, y) -> [B]
 
 
-class Defense(nn.Module):
+class Defense(nn.Module, ABC):
     """A model and what its method adds for training. A subclass overrides only where it differs.
 
     Everything a method must remember between steps (class tables, centres) is a parameter or buffer, so that
@@ -59,9 +60,9 @@ class Defense(nn.Module):
                 eval_mode=eval_mode,
             )
 
+    @abstractmethod
     def loss(self, x: Tensor, x_adv: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The scalar to minimise, and its terms by name (scalars) for the log."""
-        raise NotImplementedError
 
     def parameter_groups(self) -> list[dict]:
         """Groups for SGD; the loop fills in lr, momentum and weight decay where a group has none of its own."""
