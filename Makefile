@@ -28,6 +28,7 @@ demo: $(READY)
 	$(BIN)/snakemake --cores $(CORES) demo
 	@echo "results/demo/report.md holds the tables, results/demo/notebooks the executed notebooks"
 
+test: export OMP_NUM_THREADS = 1
 test: $(READY)
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile tests
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --nbval-lax --nbval-cell-timeout=900 notebooks
