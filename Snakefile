@@ -59,8 +59,8 @@ def training_inputs(wildcards):
 def evaluated(wildcards):
     """The evaluations that a table or figure waits for."""
     tier = load_tier(wildcards.tier)
-    runs = protocol.runs_of(tier, wildcards.name)
-    return [f"results/{tier.name}/evaluated/{wildcards.name}/{run.id}.json" for run in runs]
+    source = protocol.SHARED.get(wildcards.name, wildcards.name)
+    return [f"results/{tier.name}/evaluated/{source}/{run.id}.json" for run in protocol.runs_of(tier, source)]
 
 
 def product(tier, name):

@@ -114,6 +114,10 @@ ARTEFACTS = {
 }  # fmt: skip
 
 
+# Artefacts that show evaluations of another one: Figure 3 is Table 5 taken apart.
+SHARED = {"figure3": "table5"}
+
+
 def artefact(name: str) -> Artefact:
     if name not in ARTEFACTS:
         raise UserError(f"there is no '{name}' in the paper's evaluation; {nearest(name, ARTEFACTS)}")
