@@ -143,7 +143,7 @@ def severity_bars(accuracies: Mapping[str, Sequence[float]]) -> Figure:
     if accuracies:
         every = np.concatenate([np.asarray(v, float) for v in accuracies.values()])
         ax.set_ylim(max(0, every.min() - 3), min(100, every.max() + 3))
-    ax.set(xlabel="corruption severity", ylabel="accuracy (%), mean over 19 corruptions")
+    ax.set(xlabel="corruption severity", ylabel="accuracy (%), mean of 19 kinds\n(axis does not start at 0)")
     ax.legend(fontsize=8, ncols=6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.22))
     return fig
 
