@@ -101,15 +101,15 @@ def show_table(tier: Tier, name: str) -> list[dict]:
 def table_html(caption: str, methods: dict) -> str:
     """One block of a table as HTML: ours, the paper's number small below; best bold, second underlined."""
     columns = list(next(iter(methods.values())))
-    marks = {c: tables.best_and_second(tables._values(methods, c), c) for c in columns}
+    marks = {c: tables.best_and_second(tables.competing(methods, c), c) for c in columns}
     head = "".join(f"<th>{escape(c)}</th>" for c in columns)
     body = []
     for method, cells in methods.items():
         shown = []
         for c in columns:
             text, (best, second) = escape(tables.number(cells[c])), marks[c]
-            if len(methods) > 1 and text != "–":
-                text = f"<b>{text}</b>" if method == best else f"<u>{text}</u>" if method == second else text
+            if text != "–":
+                text = f"<b>{text}</b>" if method in best else f"<u>{text}</u>" if method in second else text
             shown.append(f"<td>{text}<br><small style='color:#777'>paper {escape(str(cells[c]['paper']))}</small></td>")
         body.append(f"<tr><th>{escape(method)}</th>{''.join(shown)}</tr>")
     return f"<table><caption>{escape(caption)}</caption><tr><th></th>{head}</tr>{''.join(body)}</table>"

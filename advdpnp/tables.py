@@ -100,10 +100,14 @@ def _judged(found: list[float], paper: float | None, tier: str, column: str, ima
     return shown | {"verdict": judged}
 
 
-def best_and_second(values: Mapping[str, float], column: str) -> tuple[str | None, str | None]:
-    """Methods with the best and second best value of a column, bold and underlined in the paper; none if alone."""
-    order = sorted(values, key=values.get, reverse=not column.startswith(LOWER_IS_BETTER))
-    return (order[0], order[1]) if len(order) > 1 else (None, None)
+def best_and_second(values: Mapping[str, float], column: str) -> tuple[set[str], set[str]]:
+    """Methods with the best and second best value of a column, bold and underlined in the paper; ties share a mark.
+
+    A method alone is neither best nor second.
+    """
+    order = sorted(set(values.values()), reverse=not column.startswith(LOWER_IS_BETTER))
+    first, second = ({m for m, value in values.items() if value in order[k : k + 1]} for k in (0, 1))
+    return (first, second) if len(values) > 1 else (set(), set())
 
 
 def paper_shaped(rows: list[dict]) -> dict[tuple[str, str], dict[str, dict[str, dict]]]:
@@ -131,21 +135,21 @@ def markdown(rows: list[dict], label: str) -> str:
         columns = list(next(iter(methods.values())))
         lines += [f"**{dataset}, {backbone}**", "", "| method | " + " | ".join(columns) + " |"]
         lines.append("|---|" + "---|" * len(columns))
-        marks = {c: best_and_second(_values(methods, c), c) if len(methods) > 1 else (None, None) for c in columns}
+        marks = {c: best_and_second(competing(methods, c), c) for c in columns}
         for method, cells in methods.items():
             shown = []
             for column in columns:
                 text = number(cells[column])
                 best, second = marks[column]
                 if text != "–":
-                    text = f"**{text}**" if method == best else f"<u>{text}</u>" if method == second else text
+                    text = f"**{text}**" if method in best else f"<u>{text}</u>" if method in second else text
                 shown.append(f"{text} \\| {cells[column]['paper']}")
             lines.append(f"| {method} | " + " | ".join(shown) + " |")
         lines.append("")
     return "\n".join(lines)
 
 
-def _values(methods: Mapping[str, Mapping], column: str) -> dict[str, float]:
+def competing(methods: Mapping[str, Mapping], column: str) -> dict[str, float]:
     """Ours in one column. ST, which defends against nothing, does not compete (the paper's convention)."""
     return {m: float(c[column]["ours"]) for m, c in methods.items() if c[column]["ours"] != "" and m != "ST"}
 
@@ -162,8 +166,8 @@ def latex(rows: list[dict], label: str) -> str:
             shown = []
             for column in columns:
                 text = number(cells[column]).replace("±", r"$\pm$").replace("–", "--")
-                best, second = best_and_second(_values(methods, column), column) if len(methods) > 1 else (None, None)
-                wrap = r"\textbf{%s}" if method == best else r"\underline{%s}" if method == second else "%s"
+                best, second = best_and_second(competing(methods, column), column)
+                wrap = r"\textbf{%s}" if method in best else r"\underline{%s}" if method in second else "%s"
                 shown.append(wrap % text)
             lines.append(method.replace("_", r"\_") + " & " + " & ".join(shown) + r" \\")
         lines += [r"\hline", r"\end{tabular}"]
