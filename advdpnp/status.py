@@ -107,4 +107,5 @@ def plan(tier_name: str, *, measure: bool = False) -> str:
 
 
 def hours(tier: Tier, runs: dict[str, RunConfig]) -> str:
+    """`training_hours` as people read it: '3h20m', '12d04h'."""
     return duration(3600 * training_hours(tier, runs))

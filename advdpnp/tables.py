@@ -84,6 +84,7 @@ def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
 
 
 def paper_number(table: int, block: str, method: str, column: str) -> float | None:
+    """The paper's value of a cell of `block` (dataset/backbone), in the column's unit; None where it has none."""
     dataset, backbone = block.split("/")
     return reported(table, dataset=dataset, backbone=backbone, method=method, column=column)
 
