@@ -89,6 +89,9 @@ class CraftConfig:
         choices=("method", "uniform", "normal", "none"),
     )
     bn_mode: str = setting("eval", "batch norm while crafting (ledger 2)", choices=("eval", "train"))
+    fold_batch_norm: bool = setting(
+        True, "batch norm folded into the convolutions while crafting; same function, faster"
+    )
     epsilon_warmup_epochs: int = setting(0, "epsilon rises linearly from 0 over these epochs (not in the paper)", low=0)
 
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from advdpnp.attacks import frozen, pgd
 from advdpnp.config import RunConfig
 from advdpnp.models import Classifier, classifier
+from advdpnp.models.folding import folded
 
 InnerLoss = str | Callable[[nn.Module, Tensor, Tensor], Tensor]  # a name of attacks.LOSSES, or (model, x, y) -> [B]
 
@@ -45,7 +47,8 @@ class Defense(nn.Module, ABC):
         settings = self.run.craft
         start = {"method": self.start, "uniform": True, "normal": "normal", "none": False}[settings.random_start]
         eval_mode = settings.bn_mode == "eval"
-        with frozen(self.model, eval_mode):
+        fold = folded if eval_mode and settings.fold_batch_norm else nullcontext
+        with frozen(self.model, eval_mode), fold(self.model):
             return pgd(
                 self.model,
                 x,

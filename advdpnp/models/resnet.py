@@ -9,6 +9,8 @@ from torch import Tensor, nn
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut; `activation` None leaves the sum as it is."""
 
+    folds = (("conv1", "bn1"), ("conv2", "bn2"))
+
     def __init__(self, inputs: int, outputs: int, stride: int, activation: nn.Module, last: nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
@@ -31,6 +33,8 @@ class ResNet18(nn.Module):
     `activation` makes the nonlinearity, one a block (the orthogonal classifier wants PReLU); `last_relu=False` leaves
     it out after the last addition, so that features can be negative (ledger 7).
     """
+
+    folds = (("conv1", "bn1"),)
 
     def __init__(
         self,

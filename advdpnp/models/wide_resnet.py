@@ -7,6 +7,8 @@ from torch import Tensor, nn
 class PreActBlock(nn.Module):
     """BN-ReLU-conv twice; the shortcut convolves the activated input where the shape changes."""
 
+    folds = (("conv1", "bn2"),)
+
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
         self.bn1 = nn.BatchNorm2d(inputs)
