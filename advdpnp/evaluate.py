@@ -68,6 +68,8 @@ def evaluate(
             with hold(path, "is being evaluated", wait=wait):
                 found = None if force else _load(path, key)  # made by whom we waited for
                 found = found or _compute(run, name, model, data, key, trained["model_sha256"])
+        else:
+            _part(path).unlink(missing_ok=True)  # a kill may have come just before
         results[name] = found
     return results
 

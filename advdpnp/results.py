@@ -52,7 +52,8 @@ def write_atomic(path: Path, write: Callable[[Any], None]) -> Path:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as handle:
+        place = {"dir": path.parent, "prefix": f".{path.name}.", "suffix": ".tmp"}
+        with tempfile.NamedTemporaryFile(**place, delete=False) as handle:
             temporary = Path(handle.name)
             write(handle)
             handle.flush()
@@ -125,7 +126,7 @@ def hold(path: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
     import filelock
 
     folder, stem = (path.parent, path.stem) if path.suffix == ".json" else (path, "run")
-    note = folder / f".{stem}.holder"
+    note = folder / f"{stem}.holder"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / f".{stem}.lock")
