@@ -9,9 +9,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: forked children may not inherit a pool of threads
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-os.environ["PYTHONPATH"] = sys.path[0]  # for the workflow's jobs
 
-from harness import Chaos, Lost  # noqa: E402
+from harness import Chaos, Lost
 
 
 def main() -> int:

@@ -20,11 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyautoattack  # noqa: F401 (for the children)
 import torch
 
+import advdpnp.evaluate  # noqa: F401 (for the children)
 from advdpnp import corruptions
-from advdpnp.__main__ import main as advdpnp
+from advdpnp.__main__ import main
 from advdpnp.data import load
+from advdpnp.results import provenance
 
 HERE = Path(__file__).parent
 TIER = HERE / "chaos.json"
@@ -45,11 +48,11 @@ class Scenario:
 
 
 def train(kind: str) -> int:
-    return advdpnp(["train", "--tier", str(TIER), RUNS[kind], "--device", "cpu"])
+    return main(["train", "--tier", str(TIER), RUNS[kind], "--device", "cpu"])
 
 
 def evaluate(kind: str) -> int:
-    return advdpnp(["evaluate", "--tier", str(TIER), RUNS[kind], *ATTACKS, "--device", "cpu"])
+    return main(["evaluate", "--tier", str(TIER), RUNS[kind], *ATTACKS, "--device", "cpu"])
 
 
 def generate() -> int:
@@ -80,7 +83,7 @@ def untimed(value):
 
 
 def contents(root: Path) -> dict:
-    """Every file that is left, by its path: numbers without their timing, arrays, or bytes. Locks and notes are none."""
+    """Every file that is left, by its path: numbers without timing, arrays, or bytes. Locks and notes are none."""
     found = {}
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         name = str(path.relative_to(root))
@@ -179,6 +182,8 @@ class Chaos:
 
     def __init__(self, place: Path):
         self.place, self.scenarios, self.kills = place, scenarios(), {}
+        load("digits", "test")  # imports and caches that the children inherit
+        provenance("cpu")
 
     def undisturbed(self, name: str) -> Scenario:
         scenario = self.scenarios[name]
@@ -230,6 +235,7 @@ class Chaos:
         root = self.place / f"workflow-{seed}"
         root.mkdir()
         environment = os.environ | {"ADVDPNP_RESULTS": str(root / "results"), "CHAOS_TIER": str(TIER)}
+        environment["PYTHONPATH"] = str(HERE.parents[1])
         command = [sys.executable, "-m", "snakemake", "-s", str(HERE / "Snakefile"), "-d", str(root), "--cores", "1"]
         command += ["--rerun-incomplete", "--quiet", "--config", f"run={RUNS['fp32']}", f"attacks={','.join(ATTACKS)}"]
         hit = 0
