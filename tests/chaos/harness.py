@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pyautoattack  # noqa: F401 (for the children)
 import torch
+import torch._dynamo
 
 import advdpnp.evaluate  # noqa: F401 (for the children)
 from advdpnp import corruptions
