@@ -6,11 +6,12 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo test lint bench clean
+.PHONY: help env demo test chaos lint bench clean
 
 help:
 	@echo "make demo    the whole pipeline on embedded data: every table and figure, minutes on two cores"
 	@echo "make test    the tests and the notebooks"
+	@echo "make chaos   at least 100 kills at random moments, and what is lost: nothing"
 	@echo "make lint    ruff, and that notebooks are committed without outputs"
 	@echo "make env     only the virtual environment in $(VENV)"
 	@echo "make bench   the benchmarks"
@@ -32,6 +33,10 @@ test: export OMP_NUM_THREADS = 1
 test: $(READY)
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile tests
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --nbval-lax --nbval-cell-timeout=900 notebooks
+
+chaos: export OMP_NUM_THREADS = 1
+chaos: $(READY)
+	$(BIN)/python tests/chaos --kills 100
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -127,7 +127,7 @@ rule evaluate:
     resources: gpu=lambda w: 1 if w.tier == "paper" else 0  # the small tiers share a CPU
     shell:
         "python -m advdpnp evaluate --tier {wildcards.tier} {wildcards.run} --for {wildcards.name}"
-        " --record {output} > {log} 2>&1"
+        " --wait --record {output} > {log} 2>&1"
 
 
 # ---- notebooks: executed by papermill; the executed copy is kept even when a cell fails.

@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--for", dest="artefact", help="all that a table or figure needs, such as table1")
             sub.add_argument("--force", action="store_true", help="compute again what is there")
             sub.add_argument("--record", metavar="FILE", help="write the results' keys to FILE (the workflow does)")
+            sub.add_argument("--wait", action="store_true", help="wait for another process that computes the same")
     command("status", "what is done and what is missing")
     sub = command("plan", "the trainings and attacks of a tier, and how long they take here")
     sub.add_argument("--measure", action="store_true", help="time one step of each network to estimate the hours")
@@ -95,7 +96,7 @@ def _evaluate(args) -> int:
         raise UserError("name at least one attack, or --for a table or figure; see python -m advdpnp evaluate --help")
     from advdpnp.evaluate import evaluate
 
-    results = evaluate(run, *dict.fromkeys(names), device=args.device, force=args.force)
+    results = evaluate(run, *dict.fromkeys(names), device=args.device, force=args.force, wait=args.wait)
     for name, result in results.items():
         shown = f"{result['accuracy']:.2f} %" if "accuracy" in result else ", ".join(
             f"{k} {v:.4g}" for k, v in result.items() if isinstance(v, float) and k != "seconds")  # fmt: skip

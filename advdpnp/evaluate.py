@@ -6,36 +6,46 @@ a killed evaluation goes on where it was. Besides the names of `config.ATTACKS` 
 `features` (Figure 2) and `corruptions` (Table 5, Figure 3).
 """
 
+import sys
 import time
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from advdpnp import attacks, geometry
 from advdpnp.config import ATTACKS, AttackConfig, RunConfig, digest
 from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.progress import Progress
-from advdpnp.results import eval_path, provenance, read_json, run_dir, write_atomic, write_json
+from advdpnp.results import eval_path, hold, provenance, read_json, run_dir, write_atomic, write_json
 from advdpnp.train import load_model, pick_device
 
 SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
-SAVE_EVERY = 20.0  # seconds between two savings of an unfinished attack
+SAVE_EVERY = 1.0  # seconds between two savings of an unfinished attack: a kill costs that or one batch
 
 
 def evaluate(
-    run: RunConfig, *names: str, directory: Path | None = None, device: str = "auto", force: bool = False
+    run: RunConfig,
+    *names: str,
+    directory: Path | None = None,
+    device: str = "auto",
+    force: bool = False,
+    wait: bool = False,
 ) -> dict[str, dict]:
     """The results of a trained run under the named attacks; what is on disk and still true is not computed again.
 
-    Returns {name: content of its JSON}. Raises UserError for an unknown name, or when the run is not trained.
+    Returns {name: content of its JSON}. Raises UserError for an unknown name, when the run is not trained, or when
+    another process computes the same (with `wait`, its result is waited for and used).
     """
     known = (*ATTACKS, *SPECIAL)
     for name in names:
@@ -49,30 +59,40 @@ def evaluate(
     data = load(run.dataset, "test")
     results, model = {}, None
     for name in names:
-        key = _key(run, name, data, trained["model_sha256"])
-        found = None if force else _load(eval_path(run, name), key)
+        key, path = _key(run, name, data, trained["model_sha256"]), eval_path(run, name)
+        found = None if force else _load(path, key)
         if found is None:
             if model is None:
                 place = pick_device(device)
-                model = load_model(run, directory, place)
-            begin = time.monotonic()
-            values, arrays = SPECIAL.get(name, _attack_result)(run, name, model, data, key)
-            found = {
-                "run": run.id,
-                "tier": run.tier,
-                "attack": name,
-                **values,
-                "model_sha256": trained["model_sha256"],
-                "key": key,
-                "seconds": round(time.monotonic() - begin, 2),
-                "provenance": provenance(place),
-            }
-            path = eval_path(run, name)
-            write_atomic(path.with_suffix(".npz"), lambda handle, a=arrays: np.savez_compressed(handle, **a))
-            write_json(path, found)
-            _part(path).unlink(missing_ok=True)
+                model = InPieces(load_model(run, directory, place), run.evaluation.batch_size)
+            with hold(path, "is being evaluated", wait=wait):
+                found = None if force else _load(path, key)  # made by whom we waited for
+                found = found or _compute(run, name, model, data, key, trained["model_sha256"])
+        else:
+            _part(path).unlink(missing_ok=True)  # a kill may have come just before
         results[name] = found
     return results
+
+
+def _compute(run: RunConfig, name: str, model: "InPieces", data: Dataset, key: str, model_sha256: str) -> dict:
+    """One evaluation, written: the flags first, then the JSON that vouches for them."""
+    begin, path = time.monotonic(), eval_path(run, name)
+    values, arrays = SPECIAL.get(name, _attack_result)(run, name, model, data, key)
+    found = {
+        "run": run.id,
+        "tier": run.tier,
+        "attack": name,
+        **values,
+        "images_at_once": model.size,  # below batch_size where memory ran out
+        "model_sha256": model_sha256,
+        "key": key,
+        "seconds": round(time.monotonic() - begin, 2),
+        "provenance": provenance(next(model.parameters()).device),
+    }
+    write_atomic(path.with_suffix(".npz"), lambda handle: np.savez_compressed(handle, **arrays))
+    write_json(path, found)
+    _part(path).unlink(missing_ok=True)
+    return found
 
 
 def flags(run: RunConfig, name: str) -> np.ndarray:
@@ -127,12 +147,83 @@ def craft(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: Run
     return x_adv
 
 
+class InPieces(nn.Module):
+    """A network that sees at most `size` images at once, whatever the batch that an attack works on.
+
+    Attacks keep their batch, and with it every random draw, also AutoAttack's: only the passes through the network are
+    cut. A piece's activations are dropped and computed again for its gradient, so one piece at a time takes memory.
+    In eval mode images don't see each other: the result is the same up to the rounding of other kernel shapes.
+    """
+
+    def __init__(self, model: nn.Module, size: int):
+        super().__init__()
+        self.model, self.size = model, size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._cut(self.model, x)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self._cut(self.model.features, x)
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self.model.classify(features)
+
+    @property
+    def centers(self) -> Tensor:
+        return self.model.centers
+
+    def _cut(self, function: Callable, x: Tensor) -> Tensor:
+        if len(x) <= self.size:
+            return function(x)
+        if torch.is_grad_enabled():
+            return torch.cat([checkpoint(function, piece, use_reentrant=False) for piece in x.split(self.size)])
+        return torch.cat([function(piece) for piece in x.split(self.size)])
+
+
+def _memory_is_out(error: Exception) -> bool:
+    told = ("not enough memory", "DefaultCPUAllocator")  # the CPU's allocator raises a plain RuntimeError
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in told)
+
+
+def halving(model: InPieces, work: Callable[[], Any]) -> Any:
+    """What `work` returns; when memory runs out, the same work again with half as many images in the network at once.
+
+    Raises UserError when one image is too many.
+    """
+    while True:
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as error:
+            if not _memory_is_out(error):
+                raise
+            reason = str(error).splitlines()[0] if str(error) else "out of memory"
+        if model.size == 1:  # outside of `except`: the traceback would keep the tensors alive
+            raise UserError(f"a single image does not fit into memory ({reason}); free some, or use --device cpu.")
+        model.size //= 2
+        print(f"memory is out; going on with {model.size} images at once", file=sys.stderr, flush=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
 def _batches(run: RunConfig, data: Dataset, n: int, device: torch.device):
     size = run.evaluation.batch_size
     for start in range(0, n, size):
         stop = min(start + size, n)
         x = to_float(data.images[start:stop].to(device)).contiguous(memory_format=torch.channels_last)
         yield start, stop, x, data.labels[start:stop].to(device)
+
+
+@torch.no_grad()
+def _seen(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return function(x)
+
+
+def _attacked(
+    function: Callable[[Tensor], Tensor], model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig,
+    name: str, start: int,
+) -> Tensor:  # fmt: skip
+    """`function` (logits or features) of the batch under attack; its draws come from (run, attack, first image)."""
+    return _seen(function, craft(model, x, y, attack, run, seed=zlib.crc32(f"{run.seed} {name} {start}".encode())))
 
 
 def _attack_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
@@ -145,9 +236,7 @@ def _attack_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, k
     for start, stop, x, y in _batches(run, data, n, device):
         if stop <= first:
             continue
-        x_adv = craft(model, x, y, attack, run, seed=zlib.crc32(f"{run.seed} {name} {start}".encode()))
-        with torch.no_grad():
-            logits = model(x_adv)
+        logits = halving(model, partial(_attacked, model.forward, model, x, y, attack, run, name, start))
         correct[start:stop] = (logits.argmax(1) == y).cpu().numpy()
         losses[start:stop] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()
         progress.update(stop - start, f"{100 * correct[:stop].mean():.2f} % so far")
@@ -172,10 +261,9 @@ def paired_features(run: RunConfig, name: str, model: nn.Module, data: Dataset) 
     clean, adversarial = [], []
     progress = Progress(f"{run.id} features under {name}", n)
     for start, stop, x, y in _batches(run, data, n, next(model.parameters()).device):
-        x_adv = craft(model, x, y, attack, run, seed=zlib.crc32(f"{run.seed} {name} {start}".encode()))
-        with torch.no_grad():
-            clean.append(model.features(x).cpu())
-            adversarial.append(model.features(x_adv).cpu())
+        x_adv_features = partial(_attacked, model.features, model, x, y, attack, run, name, start)
+        adversarial.append(halving(model, x_adv_features).cpu())
+        clean.append(halving(model, partial(_seen, model.features, x)).cpu())
         progress.update(stop - start)
     progress.finish()
     return {"clean": torch.cat(clean), "adv": torch.cat(adversarial), "labels": data.labels[:n]}
@@ -235,9 +323,8 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
             pixels = torch.from_numpy(np.array(corrupted[:n])).permute(0, 3, 1, 2)
             changed = Dataset(data.name, "test", pixels, torch.from_numpy(np.array(labels[:n])).long(), "")
             right = 0
-            with torch.no_grad():
-                for _, _, x, y in _batches(run, changed, n, device):
-                    right += int((model(x).argmax(1) == y).sum())
+            for _, _, x, y in _batches(run, changed, n, device):
+                right += int((halving(model, partial(_seen, model.forward, x)).argmax(1) == y).sum())
             accuracy[corruption].append(round(100 * right / n, 4))
             progress.update()
     progress.finish()

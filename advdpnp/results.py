@@ -6,9 +6,13 @@ import io
 import json
 import os
 import platform
+import socket
 import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -48,13 +52,15 @@ def write_atomic(path: Path, write: Callable[[Any], None]) -> Path:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as handle:
+        place = {"dir": path.parent, "prefix": f".{path.name}.", "suffix": ".tmp"}
+        with tempfile.NamedTemporaryFile(**place, delete=False) as handle:
             temporary = Path(handle.name)
             write(handle)
             handle.flush()
             os.fsync(handle.fileno())
         temporary.chmod(0o644)
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{path}: could not be written ({reason}); mend that and start again.") from None
@@ -62,6 +68,16 @@ def write_atomic(path: Path, write: Callable[[Any], None]) -> Path:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return path
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut too. Where a folder can't be opened (Windows), the system does it by itself."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -93,6 +109,58 @@ def read_json(path: Path) -> Any:
 def sha256_file(path: Path) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+# ---------------------------------------------------------------------------------------------------------- locks
+
+
+@contextmanager
+def hold(path: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
+    """One process at a time writes `path`, a run's folder or an evaluation's JSON: the others stop, or wait.
+
+    The lock is the system's (flock), which ends with its process however that dies: a file left by a killed one holds
+    nothing. Who holds it is told by a note beside it, for the message alone. Between machines it works where the shared
+    file system passes flock on (NFSv4, Lustre with -o flock); a machine that dies there keeps it until its lease ends.
+    Raises UserError that says who holds it and since when.
+    """
+    import filelock
+
+    folder, stem = (path.parent, path.stem) if path.suffix == ".json" else (path, "run")
+    note = folder / f"{stem}.holder"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / f".{stem}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            if not wait:
+                raise UserError(f"{path}: {_holder(note)}; wait until it has ended, or stop it.") from None
+            print(f"{path}: {_holder(note)}; waiting for it", file=sys.stderr, flush=True)
+            lock.acquire(poll_interval=0.5)
+    except OSError as error:
+        raise UserError(f"{folder}: could not be locked ({error.strerror or error}); mend that.") from None
+    try:
+        _sweep(folder, stem)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(note, {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "doing": doing})
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(note: Path) -> str:
+    try:
+        held = json.loads(note.read_text())
+        return f"{held['doing']} by process {held['pid']} on {held['host']} since {held['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "held by a process that has only just started"
+
+
+def _sweep(folder: Path, stem: str) -> None:
+    """Remove what a killed holder of the same lock was in the middle of writing (see `write_atomic`)."""
+    for path in folder.glob(".*.????????.tmp" if stem == "run" else f".{stem}.*.????????.tmp"):
+        path.unlink(missing_ok=True)
 
 
 # ----------------------------------------------------------------------------------------------------- provenance

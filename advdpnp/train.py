@@ -4,6 +4,7 @@ Every random number of an epoch comes from (seed, epoch), so training that is ki
 weights, bit for bit on the same machine, as training that never stopped.
 """
 
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -21,7 +22,16 @@ from advdpnp.defenses.base import Defense
 from advdpnp.errors import UserError
 from advdpnp.geometry import mean_separation, min_separation
 from advdpnp.progress import Progress
-from advdpnp.results import provenance, read_json, run_dir, sha256_file, write_atomic, write_csv, write_json
+from advdpnp.results import (
+    hold,
+    provenance,
+    read_json,
+    run_dir,
+    sha256_file,
+    write_atomic,
+    write_csv,
+    write_json,
+)
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -140,9 +150,10 @@ def train_epoch(
         bad_step = bad_step.clamp(max=steps - 1)
     if int(bad_step) < steps:
         shown = ", ".join(f"{name}={value:.4g}" for name, value in means.items())
+        kept = f"last.pt keeps the state after epoch {epoch - 1}" if epoch else "nothing was saved before it"
         raise UserError(
-            f"{run.id}: the loss is not finite from epoch {epoch}, step {int(bad_step)} on ({shown}); last.pt has the "
-            f"state before this epoch, if there was one; a lower optim.lr or optim.clip_norm in the tier may help."
+            f"{run.id}: the loss is not finite from epoch {epoch}, step {int(bad_step)} on ({shown}); {kept}; "
+            f"a lower optim.lr or optim.clip_norm in the tier may help."
         )
     return means
 
@@ -229,10 +240,17 @@ def restore(path: Path, defense: Defense, optimizer: torch.optim.Optimizer) -> t
     return json.loads(state["log"]), state["seconds"], json.loads(state["provenance"])
 
 
+def save_torch(path: Path, value: dict) -> None:
+    """torch.save, whole or not at all. In memory first: torch reports a full disk as an internal error of its own."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    write_atomic(path, lambda handle: handle.write(buffer.getbuffer()))
+
+
 def save_trained(run: RunConfig, directory: Path, defense: Defense, about: dict) -> dict:
     """Write model.pt, then train.json with its checksum and what is known `about` the training."""
     model = {name: value.detach().cpu().contiguous() for name, value in defense.model.state_dict().items()}
-    write_atomic(directory / "model.pt", lambda handle: torch.save(model, handle))
+    save_torch(directory / "model.pt", model)
     done = {
         "run": run.id,
         "tier": run.tier,
@@ -256,14 +274,22 @@ def fit(
     """Train a run, or go on where an earlier call stopped; returns what train.json holds.
 
     Returns None if `max_minutes` are up before the end: the next call goes on from there. Raises UserError when the
-    folder holds a run under other settings, or a loss is not finite.
+    folder holds a run under other settings, another process trains it, or a loss is not finite.
     """
     directory = run_dir(run) if directory is None else directory
     device = pick_device(str(device))
+    with hold(directory, "is being trained"):
+        return _fit(run, directory, device, max_minutes, restart)
+
+
+def _fit(
+    run: RunConfig, directory: Path, device: torch.device, max_minutes: float | None, restart: bool
+) -> dict | None:
+    """`fit`, by the one process that holds the folder."""
     precision = pick_precision(run.optim.precision, device)
     last, begin = directory / "last.pt", time.monotonic()
     if restart:
-        for name in ("last.pt", "config.json", "train.json", "model.pt"):
+        for name in ("train.json", "model.pt", "last.pt", "config.json"):  # killed in between: never half a run
             (directory / name).unlink(missing_ok=True)
     check_same_settings(run, directory)
     write_json(directory / "config.json", run.training_settings())
@@ -294,8 +320,9 @@ def fit(
             "seconds": seconds,
             "provenance": json.dumps(made),
         }
-        write_atomic(last, lambda handle, state=state: torch.save(state, handle))
+        save_torch(last, state)
         write_csv(directory / "log.csv", log, log[0])
+    write_csv(directory / "log.csv", log, log[0])  # a kill may have come between last.pt and log.csv
     defense.finish()
     progress.finish(", ".join(f"{k} {log[-1][k]:.4g}" for k in ("loss", "train_clean", "train_adv") if k in log[-1]))
     about = {

@@ -7,7 +7,6 @@ official test batch: their labels come from labels.npy, never from another copy 
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
@@ -18,6 +17,7 @@ import PIL
 import scipy
 
 from advdpnp.errors import UserError
+from advdpnp.results import write_atomic, write_text
 
 from .catalogue import BENCHMARK, EXTRA, SEVERITIES, check_choice, check_images, corrupt
 
@@ -140,6 +140,8 @@ def generate(
     if labels.shape != images.shape[:1]:
         raise UserError(f"{len(images)} images need as many labels, not an array of shape {labels.shape}")
     directory.mkdir(parents=True, exist_ok=True)
+    for half in directory.glob(".*.????????.tmp"):  # a killed process was writing it
+        half.unlink()
     manifest = _opened_manifest(directory, _settings(images, labels, severities, seed))
     _write(directory, manifest, "labels", [labels] * len(severities))
     for name in names:
@@ -187,20 +189,19 @@ def _write(directory: Path, manifest: dict, name: str, parts: list) -> None:
     path = directory / f"{name}.npy"
     if name in manifest["files"] and path.is_file() and _sha256(path) == manifest["files"][name]["sha256"]:
         return
-    temporary = directory / f".{name}.{os.getpid()}.npy"
-    rows, array = manifest["n"], None
-    try:
-        for i, part in enumerate(parts):
-            block = corrupt(*part[:3], seed=part[3]) if isinstance(part, tuple) else part
-            if array is None:
-                shape = (len(parts) * rows, *block.shape[1:])
-                array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-            array[i * rows : (i + 1) * rows] = block
-        array.flush()
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    manifest["files"][name] = {"shape": list(shape), "sha256": _sha256(path)}
+    shape: list[int] = []
+
+    def write(handle) -> None:  # plain writes: through a memory map a full disk is a SIGBUS, not an error
+        for part in parts:
+            block = np.ascontiguousarray(corrupt(*part[:3], seed=part[3]) if isinstance(part, tuple) else part)
+            if not shape:
+                shape[:] = [len(parts) * manifest["n"], *block.shape[1:]]
+                header = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
+                np.lib.format.write_array_header_1_0(handle, header)
+            handle.write(block.astype(np.uint8, copy=False).data)
+
+    write_atomic(path, write)
+    manifest["files"][name] = {"shape": shape, "sha256": _sha256(path)}
     _save_manifest(directory, manifest)
 
 
@@ -210,6 +211,4 @@ def _sha256(path: Path) -> str:
 
 
 def _save_manifest(directory: Path, manifest: dict) -> None:
-    temporary = directory / f".manifest.{os.getpid()}.json"
-    temporary.write_text(json.dumps(manifest, indent=2) + "\n")
-    os.replace(temporary, directory / "manifest.json")
+    write_text(directory / "manifest.json", json.dumps(manifest, indent=2) + "\n")
