@@ -27,6 +27,7 @@ class Artefact:
     `rows` maps a block (dataset/backbone) to its methods; `columns` maps a column of data/paper/table<N>.csv to where
     its value comes from: an attack of config.ATTACKS (its accuracy), `<attack>.loss`, `geometry.<metric>`,
     `corruptions`, or "avg" and "ensemble", which are made of other columns. `attacks` lists what else is evaluated.
+    `one_seed`: it shows single networks, not averages.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Artefact:
     rows: Mapping[str, tuple[str, ...]]
     columns: Mapping[str, str]
     attacks: tuple[str, ...] = ()
+    one_seed: bool = False
 
     def evaluations(self) -> tuple[str, ...]:
         """Names for `evaluate`, without repetition."""
@@ -99,7 +101,7 @@ ARTEFACTS = {
     ),
     "figure2": Artefact(
         "Two-dimensional features of LeNets++ on MNIST", "4.3",
-        {MNIST: ("AT", "Adv-DPNP")}, {}, ("clean", "pgd40_mnist", "features"),
+        {MNIST: ("AT", "Adv-DPNP")}, {}, ("clean", "pgd40_mnist", "features"), one_seed=True,
     ),
     "figure3": Artefact(
         "Accuracy by corruption severity", "4.4",
@@ -139,7 +141,7 @@ def runs_of(tier: Tier, name: str) -> Iterator[RunConfig]:
     for block, methods in artefact(name).rows.items():
         for method in methods:
             if block in tier.blocks and method in tier.methods:
-                for seed in tier.seeds_of(method):
+                for seed in tier.seeds_of(method)[: 1 if artefact(name).one_seed else None]:
                     yield tier.run(block, method, seed)
 
 
