@@ -251,6 +251,7 @@ def _attack_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, k
         "correct": int(correct.sum()),
         "accuracy": round(100 * float(correct.mean()), 4),
         "loss": round(float(losses.mean()), 6),
+        "loss_std": round(float(losses.std(ddof=1)), 6) if n > 1 else 0.0,
     }
     return values, {"correct": correct}
 
@@ -311,10 +312,9 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
     n, device = images_of(run, name, data), next(model.parameters()).device
     images = data.images[:n].permute(0, 2, 3, 1).numpy()
     root = data_root() if run.dataset == "cifar10" else None  # the official files are CIFAR-10's
-    accuracy, sources = {}, set()
+    sources, correct = set(), np.zeros((len(corruptions.CORRUPTIONS), 5, n), bool)
     progress = Progress(f"{run.id} corruptions", 5 * len(corruptions.CORRUPTIONS))
-    for corruption in corruptions.CORRUPTIONS:
-        accuracy[corruption] = []
+    for row, corruption in enumerate(corruptions.CORRUPTIONS):
         for severity in range(1, 6):
             corrupted, labels, source = corruptions.corrupted_test_set(
                 images, data.labels[:n].numpy(), corruption, severity, root=root
@@ -322,15 +322,22 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
             sources.add(source)
             pixels = torch.from_numpy(np.array(corrupted[:n])).permute(0, 3, 1, 2)
             changed = Dataset(data.name, "test", pixels, torch.from_numpy(np.array(labels[:n])).long(), "")
-            right = 0
-            for _, _, x, y in _batches(run, changed, n, device):
-                right += int((halving(model, partial(_seen, model.forward, x)).argmax(1) == y).sum())
-            accuracy[corruption].append(round(100 * right / n, 4))
+            for start, stop, x, y in _batches(run, changed, n, device):
+                logits = halving(model, partial(_seen, model.forward, x))
+                correct[row, severity - 1, start:stop] = (logits.argmax(1) == y).cpu().numpy()
             progress.update()
     progress.finish()
-    mean = float(np.mean(list(accuracy.values())))
-    values = {"images": n, "source": "+".join(sorted(sources)), "accuracy": round(mean, 4), "accuracies": accuracy}
-    return values | {"data_sha256": data.sha256}, {"accuracies": np.array(list(accuracy.values()))}
+    accuracy = np.round(100 * correct.mean(2), 4)
+    an_image = 100 * correct.mean((0, 1))  # its corruptions are not independent: the interval is over images
+    values = {
+        "images": n,
+        "source": "+".join(sorted(sources)),
+        "data_sha256": data.sha256,
+        "accuracy": round(float(an_image.mean()), 4),
+        "accuracy_std": round(float(an_image.std(ddof=1)), 4) if n > 1 else 0.0,
+        "accuracies": dict(zip(corruptions.CORRUPTIONS, accuracy.tolist(), strict=True)),
+    }
+    return values, {"correct": correct}
 
 
 SPECIAL: dict[str, Callable] = {

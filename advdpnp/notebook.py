@@ -99,7 +99,7 @@ def show_table(tier: Tier, name: str) -> list[dict]:
 
 
 def table_html(caption: str, methods: dict) -> str:
-    """One block of a table as HTML: ours, the paper's number small below; best bold, second underlined."""
+    """One block of a table as HTML: ours, its interval and the paper's number below; best bold, second underlined."""
     columns = list(next(iter(methods.values())))
     marks = {c: tables.best_and_second(tables.competing(methods, c), c) for c in columns}
     head = "".join(f"<th>{escape(c)}</th>" for c in columns)
@@ -110,7 +110,9 @@ def table_html(caption: str, methods: dict) -> str:
             text, (best, second) = escape(tables.number(cells[c])), marks[c]
             if text != "–":
                 text = f"<b>{text}</b>" if method in best else f"<u>{text}</u>" if method in second else text
-            shown.append(f"<td>{text}<br><small style='color:#777'>paper {escape(str(cells[c]['paper']))}</small></td>")
+            below = [b for b in (tables.bounds(cells[c]), f"paper {cells[c]['paper']}") if b]
+            small = "<br>".join(f"<small style='color:#666'>{escape(line)}</small>" for line in below)
+            shown.append(f"<td>{text}<br>{small}</td>")
         body.append(f"<tr><th>{escape(method)}</th>{''.join(shown)}</tr>")
     return f"<table><caption>{escape(caption)}</caption><tr><th></th>{head}</tr>{''.join(body)}</table>"
 

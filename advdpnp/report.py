@@ -23,8 +23,15 @@ def built_tables() -> list[str]:
 
 
 def costs_markdown(tier: Tier, root: Path) -> str:
-    """What each training took, on what, as its train.json says."""
-    lines = ["| run | images | epochs | wall time | images/s | precision | device |", "|---|---|---|---|---|---|---|"]
+    """What each table and figure took, then each training, on what, as the JSON files say."""
+    lines = ["| table or figure | trainings | took | evaluations | took |", "|---|---|---|---|---|"]
+    for name in protocol.built():
+        trained, evaluated = costs_of(tier, name, root)
+        if trained or evaluated:
+            cells = [f"{len(took)} | {duration(sum(took))}" for took in (trained, evaluated)]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", "Trainings and evaluations that several tables share are counted in each of them, and done once.", ""]
+    lines += ["| run | images | epochs | wall time | images/s | precision | device |", "|---|---|---|---|---|---|---|"]
     for name in protocol.all_runs(tier):
         path = root / "runs" / name / "train.json"
         if path.exists():
@@ -34,6 +41,16 @@ def costs_markdown(tier: Tier, root: Path) -> str:
                 f"{t['images_per_second']:.0f} | {t['precision']} | {t['provenance']['device']} |"
             )
     return "\n".join(lines)
+
+
+def costs_of(tier: Tier, name: str, root: Path) -> tuple[list[float], list[float]]:
+    """Seconds of each training and of each evaluation behind a table or figure, as far as they are there."""
+    runs = protocol.all_runs(tier, (name,))
+    wanted = [(run.id, e) for run in protocol.runs_of(tier, name) for e in protocol.artefact(name).evaluations()]
+    trained = [root / "runs" / run_id / "train.json" for run_id in runs]
+    evaluated = [root / "evals" / run_id / f"{e}.json" for run_id, e in wanted]
+    first, second = ([read_json(path)["seconds"] for path in some if path.exists()] for some in (trained, evaluated))
+    return first, second
 
 
 def report_markdown(tier: Tier, root: Path) -> str:
