@@ -63,22 +63,17 @@ def evaluated(wildcards):
     return [f"results/{tier.name}/evaluated/{source}/{run.id}.json" for run in protocol.runs_of(tier, source)]
 
 
-def product(tier, name):
-    folder, suffix = ("tables", "csv") if name.startswith("table") else ("figures", "png")
-    return f"results/{tier}/{folder}/{name}.{suffix}"
-
-
 @plain
 def products(tier_name):
     """Every table and figure that this tier has rows for."""
     tier = load_tier(tier_name)
-    return [product(tier.name, name) for name in BUILT if any(protocol.runs_of(tier, name))]
+    return [f"results/{tier.name}/{protocol.product(name)}" for name in BUILT if any(protocol.runs_of(tier, name))]
 
 
 wildcard_constraints:
     tier="|".join(TIERS),
     run=r"[a-z0-9_.]+-[a-z0-9_]+-[a-z0-9_.]+-s\d+",
-    name=r"(table|figure)\d",
+    name=r"(table|figure)\d|ledger",
 
 
 localrules: all, demo, short, report
@@ -146,7 +141,7 @@ rule table:
     log:
         notebook="results/{tier}/notebooks/{name}.ipynb",
         text="results/{tier}/logs/notebooks/{name}.log",
-    wildcard_constraints: name=r"table\d"
+    wildcard_constraints: name=r"table\d|ledger"
     shell: EXECUTE
 
 

@@ -91,7 +91,7 @@ def _evaluate(args) -> int:
     from advdpnp.tiers import resolve
 
     run = resolve(args.tier, args.run)
-    names = [*args.attack, *(protocol.artefact(args.artefact).evaluations() if args.artefact else ())]
+    names = [*args.attack, *(protocol.artefact(args.artefact).evaluations(run.variant) if args.artefact else ())]
     if not names:
         raise UserError("name at least one attack, or --for a table or figure; see python -m advdpnp evaluate --help")
     from advdpnp.evaluate import evaluate

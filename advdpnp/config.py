@@ -220,6 +220,7 @@ class AttackConfig:
     random_start: bool = setting(False, "uniform in the ball (ledger 3: none in Tables 1-4 and 8)")
     confidence: float = setting(50.0, "of C&W (Section 4.2)", low=0)
     l1_step: str = setting("top1", "how an l1 step is taken (ledger 11)", choices=("top1", "dense"))
+    renormalise: bool = setting(False, "norms of Adv-DPNP's prototypes return to the radius first (ledger 5)")
     version: str = setting(
         "standard", "of AutoAttack; smoke = APGD-CE and Square alone, to exercise code", choices=("standard", "smoke")
     )
@@ -255,6 +256,11 @@ ATTACKS = {
         for n in (1, 5, 10, 20)
     },
     "adaptive20": AttackConfig("adaptive"),
+    # The ledger's other choices, beside clean, pgd20, pgd100_l1 and cw30.
+    "clean_renormalised": AttackConfig("clean", renormalise=True),
+    "pgd20_renormalised": AttackConfig("pgd", renormalise=True),
+    "pgd100_l1_dense": AttackConfig("pgd", "l1", 2000 / 255, 50 / 255, 100, l1_step="dense"),
+    "cw30_confidence0": AttackConfig("cw", steps=30, confidence=0),
 }
 
 

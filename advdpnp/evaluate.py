@@ -6,6 +6,7 @@ a killed evaluation goes on where it was. Besides the names of `config.ATTACKS` 
 `features` (Figure 2) and `corruptions` (Table 5, Figure 3).
 """
 
+import copy
 import sys
 import time
 import zipfile
@@ -226,9 +227,19 @@ def _attacked(
     return _seen(function, craft(model, x, y, attack, run, seed=zlib.crc32(f"{run.seed} {name} {start}".encode())))
 
 
+def renormalised(model: InPieces, run: RunConfig) -> InPieces:
+    """A copy whose prototypes have the radius as norm again (ledger 5). Raises UserError for a model without them."""
+    if run.method != "Adv-DPNP":
+        raise UserError(f"{run.id}: only Adv-DPNP has prototypes to renormalise.")
+    twin = copy.deepcopy(model)
+    twin.model.head.renormalise()
+    return twin
+
+
 def _attack_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
     """Accuracy (%) with its flags, and the mean cross-entropy at the final iterate, under one attack."""
     attack, n = resolved_attack(run, name), images_of(run, name, data)
+    model = renormalised(model, run) if attack.renormalise else model
     part = _part(eval_path(run, name))
     correct, losses, first = _load_part(part, key, n)
     device = next(model.parameters()).device

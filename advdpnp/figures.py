@@ -83,6 +83,23 @@ def feature_panels(
     return fig
 
 
+def effects(rows: Sequence[Mapping]) -> Figure:
+    """Measured effects on accuracy (rows of ledger.effects): points with 95 % intervals, a tick for each seed."""
+    rows = [row for row in rows if row["low"] != ""][::-1]
+    fig, ax = figure(width=7.2, height=1.1 + 0.36 * len(rows))
+    for height, row in enumerate(rows):
+        ax.plot([row["low"], row["high"]], [height] * 2, color=PALETTE[0], linewidth=2)
+        ax.plot(row["effect"], height, "o", color=PALETTE[0], markersize=7)
+        seeds = [float(value) for value in row["by_seed"].split()]
+        ax.plot(seeds, [height] * len(seeds), "|", color=PALETTE[6], markersize=11, markeredgewidth=2)
+    labels = [f"{row['choice']}: {row['default']} → {row['other']}, {row['measure']}" for row in rows]
+    ax.set_yticks(range(len(rows)), labels, fontsize=8)
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.set_xlabel("effect on accuracy (points); bars: 95 % over images, ticks: single seeds")
+    return fig
+
+
 def training_curves(log: Sequence[Mapping[str, float]], radius: float | None = None) -> Figure:
     """A run's log.csv over the epochs: loss terms, accuracies, norms of the centers, and their angles."""
     epochs = [row["epoch"] for row in log]

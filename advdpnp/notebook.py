@@ -45,13 +45,12 @@ def measure(tier: Tier, name: str) -> list[RunConfig]:
         if tier.name == "demo":
             _ensure_trained(run)
         if (run_dir(run) / "train.json").exists():
-            evaluate(run, *protocol.artefact(name).evaluations())
+            evaluate(run, *protocol.artefact(name).evaluations(run.variant))
             there.append(run)
         else:
             missing.append(run.id)
     if missing:
-        product = f"tables/{name}.csv" if name.startswith("table") else f"figures/{name}.png"
-        command = f"snakemake --cores 1 results/{tier.name}/{product}"
+        command = f"snakemake --cores 1 results/{tier.name}/{protocol.product(name)}"
         display(Markdown(f"*Not trained in this tier: {', '.join(missing)}. `{command}` does it.*"))
     return there
 

@@ -8,10 +8,16 @@ from advdpnp import protocol, tables
 from advdpnp.claims import claims_markdown
 from advdpnp.config import ROOT
 from advdpnp.errors import UserError
+from advdpnp.ledger import effects, ledger_markdown
 from advdpnp.paper import consistency, values_from
 from advdpnp.progress import duration
 from advdpnp.results import read_json, tier_dir, write_text
 from advdpnp.tiers import Tier, load_tier
+
+LEDGER_NOTE = (
+    "Entries of docs/ledger.md. The effect is other minus default, in points of accuracy or degrees; its interval is "
+    "over test images, each under both choices, seeds pooled. What a seed does stands in the last column."
+)
 
 
 def published_dir(tier: str) -> Path:
@@ -46,9 +52,8 @@ def costs_markdown(tier: Tier, root: Path) -> str:
 def costs_of(tier: Tier, name: str, root: Path) -> tuple[list[float], list[float]]:
     """Seconds of each training and of each evaluation behind a table or figure, as far as they are there."""
     runs = protocol.all_runs(tier, (name,))
-    wanted = [(run.id, e) for run in protocol.runs_of(tier, name) for e in protocol.artefact(name).evaluations()]
     trained = [root / "runs" / run_id / "train.json" for run_id in runs]
-    evaluated = [root / "evals" / run_id / f"{e}.json" for run_id, e in wanted]
+    evaluated = [root / "evals" / run.id / f"{e}.json" for run, e in protocol.wanted(tier, name)]
     first, second = ([read_json(path)["seconds"] for path in some if path.exists()] for some in (trained, evaluated))
     return first, second
 
@@ -80,6 +85,8 @@ def report_markdown(tier: Tier, root: Path) -> str:
         f"| {f.where} | {f.what} | {'yes' if f.ok else '**no**'} | {f.detail} |" for f in consistency() if not f.ok
     ]
     lines += ["", f"({sum(f.ok for f in consistency())} further checks hold.)", ""]
+    lines += ["## The ledger: what the open choices are worth here", "", LEDGER_NOTE, ""]
+    lines += [ledger_markdown(effects(tier, root)), ""]
     lines += ["## Costs", "", costs_markdown(tier, root), ""]
     return "\n".join(lines)
 

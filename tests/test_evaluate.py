@@ -354,3 +354,15 @@ def test_corruptions_are_averaged_over_kinds_and_severities(measure):
     assert found["images"] == 12
     assert "regenerated" in found["source"]
     assert all(0 <= value <= 100 for row in found["accuracies"].values() for value in row)
+
+
+def test_renormalised_prototypes_change_the_logits_and_not_the_network(measure):
+    _, found = measure("pgd20", "pgd20_renormalised", method="Adv-DPNP")
+    assert found["pgd20"]["loss"] != found["pgd20_renormalised"]["loss"]
+    _, again = measure("pgd20_renormalised", "pgd20", method="Adv-DPNP", force=True)
+    assert {name: one["loss"] for name, one in again.items()} == {name: one["loss"] for name, one in found.items()}
+
+
+def test_only_adv_dpnp_has_prototypes_to_renormalise(measure):
+    with pytest.raises(UserError, match="only Adv-DPNP has prototypes"):
+        measure("clean_renormalised", method="AT")
