@@ -56,6 +56,15 @@ def training_inputs(wildcards):
 
 
 @plain
+def evaluation_inputs(wildcards):
+    """The trained run and, where the tier has one, the standard model that the guard transfers attacks from."""
+    run = run_of(wildcards)
+    trained, standard = protocol.all_runs(load_tier(run.tier)), protocol.standard_of(run)
+    needed = [run.id] + ([standard.id] if standard and standard.id in trained else [])
+    return [f"results/{run.tier}/runs/{name}/train.json" for name in needed]
+
+
+@plain
 def evaluated(wildcards):
     """The evaluations that a table or figure waits for."""
     tier = load_tier(wildcards.tier)
@@ -113,7 +122,7 @@ rule train:
 
 # ---- evaluation: what one table needs of one run; results shared between tables are computed once.
 rule evaluate:
-    input: "results/{tier}/runs/{run}/train.json"
+    input: evaluation_inputs
     output: "results/{tier}/evaluated/{name}/{run}.json"
     params:
         attacks=lambda w: digest(protocol.evaluation_settings(run_of(w), w.name)),

@@ -100,10 +100,15 @@ def _evaluate(args) -> int:
     for name, result in results.items():
         shown = f"{result['accuracy']:.2f} %" if "accuracy" in result else ", ".join(
             f"{k} {v:.4g}" for k, v in result.items() if isinstance(v, float) and k != "seconds")  # fmt: skip
+        shown = _warnings(result["checks"]) if "checks" in result else shown
         print(f"{run.id}  {name}  {shown}  ({result['images']} images)")
     if args.record:
         write_json(Path(args.record), {name: result["key"] for name, result in results.items()})
     return 0
+
+
+def _warnings(checks: list[dict]) -> str:
+    return "; ".join(f"warning: {c['name']}, {c['detail']}" for c in checks if c["ok"] is False) or "no warning"
 
 
 def _fetch(args) -> int:

@@ -3,7 +3,7 @@
 `results/<tier>/evals/<run_id>/<attack>.json` is small and says everything; the `.npz` beside it holds `correct`, one
 flag a test image. Attacks run in float32 whatever the network was trained in. A long attack is kept batch by batch, so
 a killed evaluation goes on where it was. Besides the names of `config.ATTACKS` there are `geometry` (Table 4),
-`features` (Figure 2) and `corruptions` (Table 5, Figure 3).
+`features` (Figure 2), `corruptions` (Table 5, Figure 3) and `guard` (signs of masked gradients, see guard.py).
 """
 
 import copy
@@ -23,11 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from advdpnp import attacks, geometry
+from advdpnp import attacks, geometry, guard
 from advdpnp.config import ATTACKS, AttackConfig, RunConfig, digest
 from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.progress import Progress
+from advdpnp.protocol import standard_of
 from advdpnp.results import eval_path, hold, provenance, read_json, run_dir, write_atomic, write_json
 from advdpnp.train import load_model, pick_device
 
@@ -114,6 +115,8 @@ def images_of(run: RunConfig, name: str, data: Dataset) -> int:
     own = run.attacks[name].images if name in ATTACKS else 0
     if name == "corruptions":
         own = run.evaluation.corruption_images
+    if name == "guard":
+        own = guard.IMAGES
     return min(own or most, most)
 
 
@@ -351,7 +354,28 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
     return values, {"correct": correct}
 
 
+def _surrogate(run: RunConfig) -> RunConfig | None:
+    """The trained standard model whose adversarial images are transferred to the run's, or None."""
+    other = standard_of(run)
+    path = run_dir(other) / "train.json" if other else None
+    there = path is not None and path.exists()
+    return other if there and read_json(path)["settings_digest"] == digest(other.training_settings()) else None
+
+
+def _guard_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
+    """The checks of guard.py that need the model, on a few images."""
+    n, attack, other = images_of(run, name, data), feature_attack(run), _surrogate(run)
+    device = next(model.parameters()).device
+    x, y = to_float(data.images[:n].to(device)), data.labels[:n].to(device)
+    surrogate = InPieces(load_model(other, device=device), model.size) if other else None
+    found = halving(model, partial(guard.probe, model, x, y, resolved_attack(run, attack), surrogate, run.seed))
+    checks = [asdict(check) for check in guard.judge(found)]
+    values = {"white_box": attack, "images": n, "data_sha256": data.sha256, "checks": checks}
+    return values, {name: flags for name, flags in found.items() if flags is not None}
+
+
 SPECIAL: dict[str, Callable] = {
+    "guard": _guard_result,
     "geometry": _geometry_result,
     "features": _features_result,
     "corruptions": _corruptions_result,
@@ -369,7 +393,11 @@ def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
 
         return digest(what | {"official": run.dataset == "cifar10" and corruptions.has_official(data_root())})
     attack = resolved_attack(run, name if name in ATTACKS else feature_attack(run))
-    if attack.random_start or attack.kind == "autoattack":
+    if name == "guard":
+        other = _surrogate(run)
+        surrogate = read_json(run_dir(other) / "train.json")["model_sha256"] if other else None
+        what |= guard.identity() | {"seed": run.seed, "surrogate": surrogate}
+    elif attack.random_start or attack.kind == "autoattack":
         what |= {"batch_size": run.evaluation.batch_size, "seed": run.seed}
     return digest(what | {"attack": asdict(attack)})
 

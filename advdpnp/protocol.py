@@ -4,7 +4,7 @@ One literal dict; tables.py fills it with numbers, the Snakefile turns it into j
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from advdpnp.config import ATTACKS, METHODS, REQUIRES, ROOT, RunConfig
 from advdpnp.errors import UserError, nearest
@@ -41,9 +41,9 @@ class Artefact:
     variant_attacks: tuple[str, ...] = ()
 
     def evaluations(self, variant: str = "") -> tuple[str, ...]:
-        """Names for `evaluate`, of a row's own training or of its `variant`, without repetition."""
+        """Names for `evaluate`, of a row's own training or of its `variant`, without repetition; the guard with all."""
         names = [name for source in self.columns.values() for name in sources_of(source)]
-        return self.variant_attacks if variant else tuple(dict.fromkeys([*names, *self.attacks]))
+        return tuple(dict.fromkeys([*(self.variant_attacks if variant else [*names, *self.attacks]), "guard"]))
 
 
 ENSEMBLE = ("fgsm", "pgd20", "pgd100", "cw30")  # Table 2's caption: wrong under any of the four
@@ -180,6 +180,11 @@ def all_runs(tier: Tier, names: tuple[str, ...] | None = None) -> dict[str, RunC
             helper = tier.run(run.block, REQUIRES[run.method], run.seed)
             runs.setdefault(helper.id, helper)
     return runs
+
+
+def standard_of(run: RunConfig) -> RunConfig | None:
+    """The standard model of the same data, network and seed: the guard transfers its adversarial images."""
+    return None if run.method == "ST" else replace(run, method="ST", hyper=METHODS["ST"](), variant="")
 
 
 def evaluation_settings(run: RunConfig, name: str) -> dict:

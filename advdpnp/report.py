@@ -4,7 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
-from advdpnp import protocol, tables
+import numpy as np
+
+from advdpnp import guard, protocol, tables
 from advdpnp.claims import claims_markdown
 from advdpnp.config import ROOT
 from advdpnp.errors import UserError
@@ -17,6 +19,10 @@ from advdpnp.tiers import Tier, load_tier
 LEDGER_NOTE = (
     "Entries of docs/ledger.md. The effect is other minus default, in points of accuracy or degrees; its interval is "
     "over test images, each under both choices, seeds pooled. What a seed does stands in the last column."
+)
+TRUST = (
+    "Signs of masked gradients and of broken attacks (`advdpnp/guard.py`). A check that compares two attacks does so "
+    f"on the same images, and warns when chance explains the difference with a probability below {guard.LEVEL:g}."
 )
 
 
@@ -58,6 +64,19 @@ def costs_of(tier: Tier, name: str, root: Path) -> tuple[list[float], list[float
     return first, second
 
 
+def trust_markdown(tier: Tier, root: Path) -> str:
+    """What guard.py says of each run that was evaluated: from the stored flags, and from the evaluation `guard`."""
+    checks = {}
+    for run in protocol.all_runs(tier).values():
+        if (root / "evals" / run.id).is_dir():
+            flags = {name: tables.stored_flags(run, name, root) for name in ("clean", "aa", *protocol.ENSEMBLE)}
+            four = [flags[name] for name in ("clean", *protocol.ENSEMBLE)]
+            flags["ensemble"] = None if any(f is None for f in four) else np.logical_and.reduce(four)
+            probed = tables.stored(run, "guard", root) or {"checks": []}
+            checks[run.id] = guard.order(flags) + [guard.Check(**check) for check in probed["checks"]]
+    return guard.markdown(checks)
+
+
 def report_markdown(tier: Tier, root: Path) -> str:
     """The report's text from the evaluation files below `root`. Raises UserError when there are none."""
     if not (root / "evals").is_dir():
@@ -78,6 +97,7 @@ def report_markdown(tier: Tier, root: Path) -> str:
         lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", tables.markdown(found, tier.label)]
     verdicts = {v: sum(row["verdict"] == v for row in rows) for v in dict.fromkeys(row["verdict"] for row in rows)}
     lines += ["## Verdicts", "", ", ".join(f"{n} cells: {v}" for v, n in verdicts.items()), ""]
+    lines += ["## Can these numbers be trusted?", "", TRUST, "", trust_markdown(tier, root)]
     ours = values_from(rows) if tier.name != "demo" else None
     lines += ["## The paper's claims", "", claims_markdown(ours), ""]
     lines += ["## Does the paper agree with itself?", "", "| where | what | holds | detail |", "|---|---|---|---|"]

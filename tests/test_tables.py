@@ -103,8 +103,8 @@ def test_every_evaluation_is_one_that_can_be_run(name):
 
 def test_derived_columns_bring_what_they_are_made_of():
     assert {"clean", "aa", "fgsm", "pgd20", "pgd100", "cw30"} <= set(artefact("table2").evaluations())
-    assert artefact("table4").evaluations() == ("geometry",)
-    assert artefact("table6").evaluations() == tuple(f"pgd{n}_random" for n in (20, 40, 100, 250, 500))
+    assert artefact("table4").evaluations() == ("geometry", "guard")
+    assert artefact("table6").evaluations() == (*(f"pgd{n}_random" for n in (20, 40, 100, 250, 500)), "guard")
 
 
 def test_columns_show_the_attacks_of_their_captions():

@@ -14,6 +14,7 @@ from advdpnp import data, train
 from advdpnp.config import digest
 from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
+from advdpnp.evaluate import evaluate
 from advdpnp.tiers import load_tier
 from advdpnp.train import (
     build_defense,
@@ -193,13 +194,41 @@ def test_loss_falls(tiny, tmp_path):
 # --- Which images
 
 
-def test_test_images_are_never_opened(tiny, tmp_path, monkeypatch):
-    def guarded(name, split, *args):
-        assert split == "train"
-        return data.load(name, split, *args)
+@pytest.mark.parametrize("method", DEFENSES)
+def test_test_images_never_influence_training(tiny, monkeypatch, method):
+    """Whoever opens the test split while a network is trained, or chosen, stops here: no method does."""
+    read = data._read_digits
 
-    monkeypatch.setattr(train, "load", guarded)
-    assert fit(tiny("AT"), tmp_path)
+    def without_test(split):
+        assert split == "train", "the test images were opened"
+        return read(split)
+
+    monkeypatch.setattr(data, "_read_digits", without_test)
+    if method == "HAT":
+        fit(tiny("ST"))
+    run = tiny(method)
+    assert fit(run)["final"]["epoch"] == run.optim.epochs - 1
+    with pytest.raises(AssertionError):
+        evaluate(run, "clean")  # the trap is set where evaluation reads
+
+
+def test_other_test_images_change_the_numbers_and_not_the_network(tiny, monkeypatch):
+    """Selection: the network that is evaluated is the last epoch's, whatever the test set says."""
+    run, real = tiny("AT", optim={"epochs": 6}, data={"train_images": 300}), data._read_digits
+    one = fit(run)
+    honest = evaluate(run, "clean", "pgd20")
+
+    def with_wrong_labels(split):
+        images, labels = real(split)
+        return images, (labels + 1) % 10 if split == "test" else labels
+
+    monkeypatch.setattr(data, "_read_digits", with_wrong_labels)
+    other = evaluate(run, "clean", "pgd20")
+    assert other["clean"]["accuracy"] < honest["clean"]["accuracy"]
+    again = fit(run, restart=True)
+    assert again["model_sha256"] == one["model_sha256"] == other["clean"]["model_sha256"]
+    assert other["pgd20"]["model_sha256"] == honest["pgd20"]["model_sha256"]
+    assert again["final"]["epoch"] == run.optim.epochs - 1
 
 
 def test_validation_images_are_held_out(tiny, tmp_path, monkeypatch):
