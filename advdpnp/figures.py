@@ -96,7 +96,8 @@ def effects(rows: Sequence[Mapping]) -> Figure:
     ax.set_yticks(range(len(rows)), labels, fontsize=8)
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_ylim(-0.6, len(rows) - 0.4)
-    ax.set_xlabel("effect on accuracy (points); bars: 95 % over images, ticks: single seeds")
+    ax.set_xlabel("effect on accuracy (points)")
+    fig.suptitle("bars: 95 % over images, ticks: single seeds", fontsize=9)
     return fig
 
 
