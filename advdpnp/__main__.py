@@ -1,4 +1,4 @@
-"""python -m advdpnp: fetch data, train, evaluate, see what is done, report, publish."""
+"""python -m advdpnp: fetch data, train, evaluate, see what is done, report, publish, restore."""
 
 import argparse
 import sys
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--published", action="store_true", help="from published/<tier>/ instead of results/<tier>/")
     sub.add_argument("--output", help="where to write (default: results/<tier>/report.md; '-' prints)")
     command("publish", "copy measured results to published/<tier>/ and figures/<tier>/")
+    command("restore", "copy published results back to results/<tier>/, to go on from them")
     return parser
 
 
@@ -157,9 +158,16 @@ def _publish(args) -> int:
     return 0
 
 
+def _restore(args) -> int:
+    from advdpnp.report import restore
+
+    print(restore(args.tier))
+    return 0
+
+
 COMMANDS = {
     "fetch": _fetch, "train": _train, "evaluate": _evaluate, "status": _status, "plan": _plan, "report": _report,
-    "publish": _publish,
+    "publish": _publish, "restore": _restore,
 }  # fmt: skip
 
 

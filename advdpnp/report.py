@@ -152,3 +152,25 @@ def publish(tier_name: str) -> str:
                 shutil.copyfile(path, to)
             copied, size = copied + 1, size + path.stat().st_size
     return f"{copied} files, {size / 1e6:.1f} MB, copied to {target.relative_to(ROOT)} and {pictures.relative_to(ROOT)}"
+
+
+def restore(tier_name: str) -> str:
+    """Copy published runs and evaluations back to results/<tier>/ where there are none; returns a summary.
+
+    A tier that was measured in part goes on from there: its tables show what was published, and what is missing is
+    made. Runs come back without weights, so a further attack on them needs them trained again.
+    """
+    tier = load_tier(tier_name)
+    source, target = published_dir(tier.name), tier_dir(tier.name)
+    if not (source / "evals").is_dir():
+        raise UserError(
+            f"{source}: nothing was published for tier {tier.name}; snakemake --cores 1 {tier.name} makes it."
+        )
+    copied = 0
+    for path in sorted([*source.glob("runs/*/*"), *source.glob("evals/*/*")]):
+        to = target / path.relative_to(source)
+        if not to.exists():
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to)
+            copied += 1
+    return f"{copied} files copied to {target}"

@@ -58,3 +58,17 @@ def test_published_copies_hold_no_weights_and_nothing_unfinished(some_results, t
     report.publish("short")
     names = {path.name for path in tmp_path.rglob("*") if path.is_file() and "results" not in path.parts}
     assert names == {"clean.json", "train.json", "table1.png"}
+
+
+def test_restored_results_fill_what_is_missing_and_overwrite_nothing(some_results, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    report.publish("short")
+    stored = some_results / "evals" / "cifar10-resnet18-at-s0" / "clean.json"
+    newer, log = json.dumps({"accuracy": 50.0}), some_results / "runs" / "cifar10-resnet18-at-s0" / "train.json"
+    stored.write_text(newer)
+    log.unlink()
+    report.restore("short")
+    assert stored.read_text() == newer
+    assert json.loads(log.read_text())["train_images"] == 10_000
+    with pytest.raises(UserError, match="nothing was published for tier demo"):
+        report.restore("demo")

@@ -54,8 +54,14 @@ def finish(job: subprocess.Popen, place: Path, seconds: float = 300) -> None:
         job.kill()
         status = f"still running after {seconds} s"
     if status != 0:
-        logs = [place / "log.txt", *place.glob("results/tiny/logs/**/*.log"), *place.glob(".snakemake/slurm_logs/**/*.log")]
-        raise SystemExit("\n".join(f"== {path}\n{path.read_text()[-3000:]}" for path in logs) + f"\nended with: {status}")
+        logs = [
+            place / "log.txt",
+            *place.glob("results/tiny/logs/**/*.log"),
+            *place.glob(".snakemake/slurm_logs/**/*.log"),
+        ]
+        raise SystemExit(
+            "\n".join(f"== {path}\n{path.read_text()[-3000:]}" for path in logs) + f"\nended with: {status}"
+        )
 
 
 def epochs(place: Path, run: str) -> list[dict]:
@@ -121,9 +127,14 @@ def main() -> int:
             expected, found = (contents(place / "results/tiny" / part) for place in (local, remote))
             assert expected, part
             assert not differences(expected, found), f"{part} differ: {differences(expected, found)}"
-        sums = {run: json.loads((remote / "results/tiny/runs" / run / "train.json").read_text())["model_sha256"] for run in RUNS}
+        sums = {
+            run: json.loads((remote / "results/tiny/runs" / run / "train.json").read_text())["model_sha256"]
+            for run in RUNS
+        }
     for run in RUNS:
-        print(f"{run}: Slurm job {given[run][0]}, GPU {given[run][1]}; model {sums[run][:16]} on one machine and by Slurm")
+        print(
+            f"{run}: Slurm job {given[run][0]}, GPU {given[run][1]}; model {sums[run][:16]} on one machine and by Slurm"
+        )
     print(f"slurm: two jobs killed, nothing lost, {time.monotonic() - begin:.0f} s")
     return 0
 
