@@ -1,9 +1,11 @@
 """(run, attack) -> accuracy, a flag for each image, and where they come from: computed once, loaded after that.
 
 `results/<tier>/evals/<run_id>/<attack>.json` is small and says everything; the `.npz` beside it holds `correct`, one
-flag a test image. Attacks run in float32 whatever the network was trained in. A long attack is kept batch by batch, so
-a killed evaluation goes on where it was. Besides the names of `config.ATTACKS` there are `geometry` (Table 4),
-`features` (Figure 2), `corruptions` (Table 5, Figure 3) and `guard` (signs of masked gradients, see guard.py).
+flag a test image. Every image is counted by the network in float32, whatever it was trained in; attacks meet it with
+its batch norms folded, and AutoAttack searches in bfloat16 where the hardware multiplies it (`evaluation.fast`). A
+long attack is kept batch by batch, so a killed evaluation goes on where it was. Besides the names of `config.ATTACKS`
+there are `geometry` (Table 4), `features` (Figure 2), `corruptions` (Table 5, Figure 3) and `guard` (signs of masked
+gradients, see guard.py).
 """
 
 import copy
@@ -27,10 +29,11 @@ from advdpnp import attacks, geometry, guard
 from advdpnp.config import ATTACKS, AttackConfig, RunConfig, digest
 from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
+from advdpnp.models.folding import StandIn, folded
 from advdpnp.progress import Progress
 from advdpnp.protocol import standard_of
 from advdpnp.results import eval_path, hold, provenance, read_json, run_dir, write_atomic, write_json
-from advdpnp.train import load_model, pick_device
+from advdpnp.train import load_model, pick_device, pick_precision
 
 SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
 SAVE_EVERY = 1.0  # seconds between two savings of an unfinished attack: a kill costs that or one batch
@@ -122,33 +125,55 @@ def images_of(run: RunConfig, name: str, data: Dataset) -> int:
 
 def craft(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
     """Adversarial images [B, C, H, W] for one batch. Raises RuntimeError should they leave ball or box."""
-    budget = {"epsilon": attack.epsilon}
-    steps = budget | {"step_size": attack.step_size, "steps": attack.steps}
-    if attack.kind == "clean":
-        return x
-    if attack.kind == "fgsm":
-        x_adv = attacks.fgsm(model, x, y, **budget)
-    elif attack.kind == "pgd":
-        generator = torch.Generator(x.device).manual_seed(seed)
-        start = {"random_start": attack.random_start, "restarts": attack.restarts, "generator": generator}
-        x_adv = attacks.pgd(model, x, y, **steps, norm=attack.norm, l1_step=attack.l1_step, **start)
-    elif attack.kind == "cw":
-        x_adv = attacks.cw(model, x, y, **steps, confidence=attack.confidence)
-    elif attack.kind == "adaptive":
-        if run.method != "Adv-DPNP":
-            raise UserError(f"{run.id}: the adaptive attack maximises Eq. (7), which only Adv-DPNP trains with.")
-        composite = ("radius", "lambda_dpp", "lambda_dnp", "lambda_dfa")
-        weights = {key: getattr(run.hyper, key) for key in composite}
-        x_adv = attacks.adaptive(model, x, y, **steps, **weights)
+    if not run.evaluation.fast or attack.kind == "clean":
+        x_adv = _crafted(model, x, y, attack, run, seed)
+    elif attack.kind == "autoattack":
+        search = StandIn(model, bf16=pick_precision("auto", x.device) == "bf16")
+        x_adv = _crafted(model, x, y, attack, run, seed, search=search)
     else:
-        parts = ("apgd-ce", "square") if attack.version == "smoke" else None
-        limits = {"attacks": parts, "square_queries": attack.square_queries or None}
-        x_adv = attacks.autoattack(model, x, y, **budget, norm=attack.norm, seed=seed, **limits)
+        with attacks.frozen(model), folded(model):
+            x_adv = _crafted(model, x, y, attack, run, seed)
     order = {"linf": torch.inf, "l2": 2, "l1": 1}[attack.norm]
     reached = float((x_adv - x).flatten(1).norm(order, dim=1).max())
     if not (reached <= attack.epsilon * (1 + SLACK) + 1e-6 and x_adv.min() >= 0 and x_adv.max() <= 1):  # NaN neither
         raise RuntimeError(f"{attack.kind} left its {attack.norm} ball of {attack.epsilon:g} ({reached:g}) or the box")
     return x_adv
+
+
+def path_of(attack: AttackConfig, run: RunConfig, device: torch.device) -> str:
+    """How the attack met the network, said in the result; it does not change what the number means."""
+    if not run.evaluation.fast or attack.kind == "clean":
+        return "fp32"
+    if attack.kind != "autoattack":
+        return "fp32, batch norm folded"
+    return f"searched in {pick_precision('auto', device)}, batch norm folded; counted by the fp32 network"
+
+
+def _crafted(
+    model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int, **search: nn.Module
+) -> Tensor:
+    """`craft` on the network as it is; `search` goes to AutoAttack."""
+    budget = {"epsilon": attack.epsilon}
+    steps = budget | {"step_size": attack.step_size, "steps": attack.steps}
+    if attack.kind == "clean":
+        return x
+    if attack.kind == "fgsm":
+        return attacks.fgsm(model, x, y, **budget)
+    if attack.kind == "pgd":
+        generator = torch.Generator(x.device).manual_seed(seed)
+        start = {"random_start": attack.random_start, "restarts": attack.restarts, "generator": generator}
+        return attacks.pgd(model, x, y, **steps, norm=attack.norm, l1_step=attack.l1_step, **start)
+    if attack.kind == "cw":
+        return attacks.cw(model, x, y, **steps, confidence=attack.confidence)
+    if attack.kind == "adaptive":
+        if run.method != "Adv-DPNP":
+            raise UserError(f"{run.id}: the adaptive attack maximises Eq. (7), which only Adv-DPNP trains with.")
+        composite = ("radius", "lambda_dpp", "lambda_dnp", "lambda_dfa")
+        weights = {key: getattr(run.hyper, key) for key in composite}
+        return attacks.adaptive(model, x, y, **steps, **weights)
+    parts = ("apgd-ce", "square") if attack.version == "smoke" else None
+    limits = {"attacks": parts, "square_queries": attack.square_queries or None}
+    return attacks.autoattack(model, x, y, **budget, norm=attack.norm, seed=seed, **limits, **search)
 
 
 class InPieces(nn.Module):
@@ -260,6 +285,7 @@ def _attack_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, k
     progress.finish(f"{100 * correct.mean():.2f} %")
     values = {
         "settings": asdict(attack),
+        "path": path_of(attack, run, device),
         "images": n,
         "data_sha256": data.sha256,
         "correct": int(correct.sum()),
@@ -399,6 +425,8 @@ def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
         what |= guard.identity() | {"seed": run.seed, "surrogate": surrogate}
     elif attack.random_start or attack.kind == "autoattack":
         what |= {"batch_size": run.evaluation.batch_size, "seed": run.seed}
+    if run.evaluation.fast and attack.kind != "clean":
+        what |= {"fast": True}  # another rounding: an image on the boundary may fall the other way
     return digest(what | {"attack": asdict(attack)})
 
 

@@ -13,6 +13,7 @@ from advdpnp import evaluate as module
 from advdpnp.corruptions import CORRUPTIONS
 from advdpnp.errors import UserError
 from advdpnp.evaluate import craft, evaluate, flags, images_of, resolved_attack
+from advdpnp.models.folding import FoldedConv, StandIn
 from advdpnp.results import eval_path, read_json
 from advdpnp.train import fit, load_model
 
@@ -153,6 +154,34 @@ def test_force_computes_again(measure, monkeypatch):
     sizes = counted(monkeypatch)
     measure("pgd20", force=True)
     assert sizes == [20, 20, 20]
+
+
+SMOKE = {"attacks": {"aa": {"version": "smoke", "square_queries": 10}}}
+OFF = {"evaluation": {"fast": False}}
+
+
+def test_the_fast_path_is_told_and_part_of_the_key_only_where_it_can_change_a_number(measure):
+    quick, plain = measure("clean", "pgd20", "aa", **SMOKE)[1], measure("clean", "pgd20", "aa", **SMOKE, **OFF)[1]
+    assert quick["clean"] == plain["clean"]
+    for name, path in {"pgd20": "fp32, batch norm folded", "aa": "counted by the fp32 network"}.items():
+        assert path in quick[name]["path"]
+        assert plain[name]["path"] == "fp32"
+        assert quick[name]["key"] != plain[name]["key"]
+        assert quick[name]["accuracy"] == pytest.approx(plain[name]["accuracy"], abs=2)  # an image on the border
+
+
+@pytest.mark.parametrize(("changes", "folded"), [({}, True), (OFF, False)])
+def test_attacks_meet_the_network_that_the_setting_says(measure, monkeypatch, changes, folded):
+    met = []
+
+    def watched(model, x, y, **options):
+        met.append((any(isinstance(module, FoldedConv) for module in model.modules()), "search" in options))
+        return x
+
+    for name in ("pgd", "autoattack"):
+        monkeypatch.setattr(attacks, name, watched)
+    measure("pgd20", "aa", force=True, **SMOKE, **changes)
+    assert met == [(folded, False)] * 3 + [(False, folded)] * 3
 
 
 @pytest.mark.parametrize(
@@ -297,6 +326,7 @@ def test_every_kind_of_attack_is_dispatched_with_its_settings(tiny, monkeypatch)
     weights = {"radius": 10, "lambda_dpp": 0.1, "lambda_dnp": 0.1, "lambda_dfa": 2}
     assert seen["adaptive"] == linf | {"steps": 20} | weights
     standard = {"epsilon": 8 / 255, "norm": "linf", "seed": 3, "square_queries": 7, "attacks": None}
+    assert isinstance(seen["autoattack"].pop("search"), StandIn)
     assert seen["autoattack"] == standard  # all four components
     generator = seen["pgd"].pop("generator")
     assert generator.initial_seed() == 3
