@@ -27,6 +27,12 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see python -m advdpnp --help")
 
 
+def _minutes(text: str) -> float:
+    if not (minutes := float(text)) >= 0:  # NaN neither
+        raise ValueError
+    return minutes
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m advdpnp",
@@ -53,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
         if name == "train":
             sub.add_argument(
-                "--max-minutes", type=float, help="stop after the last epoch that fits; call again to go on"
+                "--max-minutes", type=_minutes, help="stop after the last epoch that fits; call again to go on"
             )
             sub.add_argument("--restart", action="store_true", help="forget what was trained before")
             sub.add_argument("--allow-cpu", action="store_true", help="train the paper tier without a GPU")

@@ -290,6 +290,9 @@ def _check(images: np.ndarray, labels: np.ndarray, facts: DatasetFacts, split: s
     if len(images) != expected:
         raise UserError(f"{where}: {split} holds {len(images):,} images, not {expected:,}: copy the full set")
     _check_labels(labels, facts.classes, f"{where} {split}")
+    found = len(np.unique(labels))
+    if found < facts.classes and expected >= 50 * facts.classes:  # every split has at least a hundred of each class
+        raise UserError(f"{where}: {split} has labels of {found} classes, not {facts.classes}: copy the full set")
 
 
 def _check_labels(labels: np.ndarray, classes: int, where: str, first: int = 0) -> None:
@@ -333,9 +336,9 @@ def _read_cifar(files: list[Path], name: str, split: str, root: Path) -> tuple[n
     key = "labels" if name == "cifar10" else "fine_labels"
     batches = [_unpickle(_verified(path, name, root), path) for path in files]
     try:
-        rows = np.concatenate([np.asarray(batch["data"], dtype=np.uint8) for batch in batches])
-        labels = np.concatenate([np.asarray(batch[key], dtype=np.int64) for batch in batches])
-        return rows.reshape(-1, 3, 32, 32), labels
+        rows = np.concatenate([np.asarray(batch["data"]).reshape(-1, 3, 32, 32) for batch in batches])
+        labels = np.concatenate([np.asarray(batch[key]) for batch in batches])
+        return rows.astype(np.uint8, casting="no"), labels.astype(np.int64, casting="safe")  # TypeError, not wrapped
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{files[0].parent} does not hold CIFAR batches ({error!r}): fetch {name} again") from error
 

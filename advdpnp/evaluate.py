@@ -32,7 +32,7 @@ from advdpnp.errors import UserError, nearest
 from advdpnp.models.folding import StandIn, folded
 from advdpnp.progress import Progress
 from advdpnp.protocol import standard_of
-from advdpnp.results import eval_path, hold, provenance, read_json, run_dir, write_atomic, write_json
+from advdpnp.results import eval_path, hold, provenance, read_arrays, read_json, run_dir, write_atomic, write_json
 from advdpnp.train import load_model, pick_device, pick_precision
 
 SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
@@ -57,10 +57,10 @@ def evaluate(
         if name not in known:
             raise UserError(f"unknown attack '{name}'; {nearest(name, known)}")
     directory = run_dir(run) if directory is None else directory
-    trained = read_json(directory / "train.json") if (directory / "train.json").exists() else None
-    if trained is None:
+    if not (directory / "train.json").exists():
         command = f"python -m advdpnp train --tier {run.tier} {run.id}"
         raise UserError(f"{run.id} is not trained in tier {run.tier}; {command}")
+    trained = read_json(directory / "train.json", "model_sha256")
     data = load(run.dataset, "test")
     results, model = {}, None
     for name in names:
@@ -102,8 +102,7 @@ def _compute(run: RunConfig, name: str, model: "InPieces", data: Dataset, key: s
 
 def flags(run: RunConfig, name: str) -> np.ndarray:
     """Which test images the run classifies right under an attack already evaluated: bool [N]."""
-    with np.load(eval_path(run, name).with_suffix(".npz"), allow_pickle=False) as arrays:
-        return arrays["correct"]
+    return read_arrays(eval_path(run, name).with_suffix(".npz"), "correct")["correct"]
 
 
 def resolved_attack(run: RunConfig, name: str) -> AttackConfig:
@@ -384,8 +383,9 @@ def _surrogate(run: RunConfig) -> RunConfig | None:
     """The trained standard model whose adversarial images are transferred to the run's, or None."""
     other = standard_of(run)
     path = run_dir(other) / "train.json" if other else None
-    there = path is not None and path.exists()
-    return other if there and read_json(path)["settings_digest"] == digest(other.training_settings()) else None
+    if path is None or not path.exists():
+        return None
+    return other if read_json(path, "settings_digest")["settings_digest"] == digest(other.training_settings()) else None
 
 
 def _guard_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
@@ -421,7 +421,7 @@ def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
     attack = resolved_attack(run, name if name in ATTACKS else feature_attack(run))
     if name == "guard":
         other = _surrogate(run)
-        surrogate = read_json(run_dir(other) / "train.json")["model_sha256"] if other else None
+        surrogate = read_json(run_dir(other) / "train.json", "model_sha256")["model_sha256"] if other else None
         what |= guard.identity() | {"seed": run.seed, "surrogate": surrogate}
     elif attack.random_start or attack.kind == "autoattack":
         what |= {"batch_size": run.evaluation.batch_size, "seed": run.seed}
@@ -434,8 +434,8 @@ def _load(path: Path, key: str) -> dict | None:
     """A finished result with this key, or None."""
     if not (path.exists() and path.with_suffix(".npz").exists()):
         return None
-    found = read_json(path)
-    return found if found.get("key") == key else None
+    found = read_json(path, "key")
+    return found if found["key"] == key else None
 
 
 def _part(path: Path) -> Path:

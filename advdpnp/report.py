@@ -47,7 +47,7 @@ def costs_markdown(tier: Tier, root: Path) -> str:
     for name in protocol.all_runs(tier):
         path = root / "runs" / name / "train.json"
         if path.exists():
-            t = read_json(path)
+            t = read_json(path, "train_images", "final", "seconds", "images_per_second", "precision", "provenance")
             lines.append(
                 f"| {name} | {t['train_images']:,} | {t['final']['epoch'] + 1} | {duration(t['seconds'])} | "
                 f"{t['images_per_second']:.0f} | {t['precision']} | {t['provenance']['device']} |"
@@ -72,7 +72,7 @@ def trust_markdown(tier: Tier, root: Path) -> str:
             flags = {name: tables.stored_flags(run, name, root) for name in ("clean", "aa", *protocol.ENSEMBLE)}
             four = [flags[name] for name in ("clean", *protocol.ENSEMBLE)]
             flags["ensemble"] = None if any(f is None for f in four) else np.logical_and.reduce(four)
-            probed = tables.stored(run, "guard", root) or {"checks": []}
+            probed = tables.stored(run, "guard", root, "checks") or {"checks": []}
             checks[run.id] = guard.order(flags) + [guard.Check(**check) for check in probed["checks"]]
     return guard.markdown(checks)
 

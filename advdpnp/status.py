@@ -18,9 +18,10 @@ def run_state(run: RunConfig) -> str:
     directory = run_dir(run)
     done = directory / "train.json"
     if done.exists():
-        return "done" if read_json(done)["settings_digest"] == digest(run.training_settings()) else "stale"
+        made = read_json(done, "settings_digest")["settings_digest"]
+        return "done" if made == digest(run.training_settings()) else "stale"
     log = directory / "log.csv"
-    epochs = max(0, len(log.read_text().splitlines()) - 1) if log.exists() else 0
+    epochs = max(0, len(log.read_bytes().splitlines()) - 1) if log.exists() else 0
     return f"{epochs}/{run.optim.epochs} epochs" if epochs else "missing"
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from advdpnp import protocol
 from advdpnp.config import RunConfig
 from advdpnp.paper import column_kind, mean_interval, reported, seed_interval, verdict, wilson
-from advdpnp.results import read_json, tier_dir
+from advdpnp.results import read_arrays, read_json, tier_dir
 from advdpnp.tiers import Tier
 
 COLUMNS = (
@@ -22,21 +22,19 @@ COLUMNS = (
 LOWER_IS_BETTER = ("fdr", "afs", "loss")
 
 
-def stored(run: RunConfig, name: str, root: Path | None = None) -> dict | None:
-    """The JSON of an evaluation below `root` (results/<tier>, or published/<tier>), or None where there is none."""
+def stored(run: RunConfig, name: str, root: Path | None = None, key: str = "images") -> dict | None:
+    """The JSON of an evaluation below `root` (results/<tier>, or published/<tier>), or None where there is none.
+
+    Raises UserError for one without `key`.
+    """
     path = (tier_dir(run.tier) if root is None else root) / "evals" / run.id / f"{name}.json"
-    return read_json(path) if path.exists() else None
+    return read_json(path, "images", key) if path.exists() else None
 
 
 def stored_flags(run: RunConfig, name: str, root: Path | None = None):
     """The flags beside it: bool [N], True where the run is right; or None."""
-    import numpy as np
-
     path = (tier_dir(run.tier) if root is None else root) / "evals" / run.id / f"{name}.npz"
-    if not path.exists():
-        return None
-    with np.load(path, allow_pickle=False) as arrays:
-        return arrays["correct"]
+    return read_arrays(path, "correct")["correct"] if path.exists() else None
 
 
 def ensemble_accuracy(all_flags: Iterable) -> float:
@@ -75,13 +73,14 @@ def measured(run: RunConfig, source: str, root: Path | None = None) -> Measured 
         value, n = ensemble_accuracy(found), len(found[0])
         return Measured(value, n, *wilson(round(value * n / 100), n))
     name, _, field = source.partition(".")
-    result = stored(run, name, root)
+    field = field or "accuracy"
+    result = stored(run, name, root, field)
     if result is None:
         return None
-    value, n = result[field or "accuracy"], result["images"]
-    if f"{field or 'accuracy'}_std" in result:
-        return Measured(value, n, *mean_interval(value, result[f"{field or 'accuracy'}_std"], n))
-    return Measured(value, n, *(wilson(result["correct"], n) if not field and "correct" in result else ()))
+    value, n = result[field], result["images"]
+    if f"{field}_std" in result:
+        return Measured(value, n, *mean_interval(value, result[f"{field}_std"], n))
+    return Measured(value, n, *(wilson(result["correct"], n) if field == "accuracy" and "correct" in result else ()))
 
 
 def cell(run: RunConfig, source: str, root: Path | None = None) -> float | None:

@@ -278,17 +278,6 @@ def test_a_part_of_other_settings_is_not_used(measure, monkeypatch):
 # --- What is refused
 
 
-def test_an_unknown_attack_gets_the_nearest(measure):
-    with pytest.raises(UserError, match=r"unknown attack 'pgd2O'; did you mean 'pgd20'\?"):
-        measure("clean", "pgd2O")
-
-
-def test_a_run_that_is_not_trained_gets_the_command(tiny):
-    sentence = r"at-s0 is not trained in tier tiny; python -m advdpnp train --tier tiny digits-resnet18-at-s0"
-    with pytest.raises(UserError, match=sentence):
-        evaluate(tiny("AT"), "clean")
-
-
 def test_the_adaptive_attack_is_for_adv_dpnp(measure):
     assert measure("adaptive20", method="Adv-DPNP")[1]["adaptive20"]["images"] == 60
     with pytest.raises(UserError, match=r"only Adv-DPNP"):
