@@ -7,7 +7,7 @@ what is there, and cells that were not run say so.
 from html import escape
 
 import torch
-from IPython.display import HTML, Markdown, display
+from IPython.display import HTML, Image, Markdown, display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -143,6 +143,11 @@ def show(fig: Figure) -> None:
     """Display a picture once, whatever the backend."""
     display(fig)
     plt.close(fig)
+
+
+def show_film(animated_png: bytes, text: str) -> None:
+    """Display a picture that moves; `text` says what it shows where it can't be seen."""
+    display(Image(data=animated_png, format="png", alt=text))
 
 
 def save_figure(tier: Tier, name: str, fig: Figure) -> None:
