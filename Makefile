@@ -6,11 +6,12 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo test chaos lint bench clean
+.PHONY: help env demo test chaos lint bench book book-test clean
 
 help:
 	@echo "make demo    the whole pipeline on embedded data: every table and figure, minutes on two cores"
 	@echo "make test    the tests and the notebooks"
+	@echo "make book    the executed notebooks, the report and the reference as a site: results/book/html"
 	@echo "make chaos   at least 100 kills at random moments, and what is lost: nothing"
 	@echo "make lint    ruff, and that notebooks are committed without outputs"
 	@echo "make env     only the virtual environment in $(VENV)"
@@ -42,9 +43,19 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 
+$(VENV)/.book: $(READY)
+	$(BIN)/python tools/install.py book
+	@touch $@
+
+book: $(VENV)/.book demo
+	$(BIN)/python book/build.py
+
+book-test: $(VENV)/.book
+	$(BIN)/python -m pytest -m book tests/test_book.py
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf results/demo .snakemake .pytest_cache .ruff_cache .hypothesis
+	rm -rf results/demo results/book .snakemake .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

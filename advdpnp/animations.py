@@ -55,7 +55,7 @@ def _stage(ax, name: str, frame: Frame, labels: np.ndarray, limit: float):
     """Draw a panel's first moment; returns what moves: points, stars and lines."""
     ax.set(title=name, aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
     colours = np.array(PALETTE)
-    lines = ax.add_collection(LineCollection([], colors="#777777", linewidths=0.6))
+    lines = ax.add_collection(LineCollection([], colors="#777777", linewidths=0.4, alpha=0.5))
     points = ax.scatter(*frame.points.T, s=12, alpha=0.6, linewidths=0, c=colours[labels % 10])
     own = colours[: len(frame.centers)]
     stars = ax.scatter(*frame.centers.T, marker="*", s=150, c=own, edgecolors="black", linewidths=0.7, zorder=3)
@@ -64,7 +64,8 @@ def _stage(ax, name: str, frame: Frame, labels: np.ndarray, limit: float):
 
 def animated_png(pictures: Sequence[Image.Image], wait: int) -> bytes:
     """RGB pictures of one size -> an animated PNG that loops; its still, for print and old viewers, is the last one."""
-    palette = pictures[-1].quantize(128)
+    palette = pictures[-1].quantize(127)
+    palette.putpalette([*palette.getpalette()[: 3 * 127], 255, 255, 255])  # white stays white
     still, *moving = (p.quantize(palette=palette, dither=Image.Dither.NONE) for p in (pictures[-1], *pictures))
     durations = [wait] * (len(moving) - 1) + [2000]
     handle = io.BytesIO()

@@ -1,7 +1,8 @@
 """Build the book: `make book`, or python book/build.py once its packages are there.
 
-Nothing is trained, measured or downloaded here. Executed notebooks, reports and documents are staged in results/book/pages,
-one Markdown page a module is written for the reference, and Sphinx turns all of it into results/book/html.
+Nothing is trained, measured or downloaded here. Executed notebooks, reports and documents are staged in
+results/book/pages, one Markdown page a module is written for the reference, and Sphinx turns all of it into
+results/book/html.
 """
 
 import ast
@@ -27,6 +28,7 @@ TIERS = ("paper", "short", "demo")
 # Documents of the repository that are pages of the book, where they exist.
 DOCUMENTS = ("docs/*.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "notebooks/exercises/*.ipynb")
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)\s#]+)(#[^)\s]*)?(?=\))")
+AUTODOC = "   :members:\n   :member-order: bysource\n   :ignore-module-all:\n"
 
 
 def source_of(tier: str) -> Path | None:
@@ -118,18 +120,16 @@ def write_reference() -> None:
     for name, path in modules().items():
         summary = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0].replace("\n", " ")
         rows.append(f"| [`{name}`]({name}.md) | {summary.replace('|', chr(92) + '|')} |")
-        (folder / f"{name}.md").write_text(
-            f"# `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n   :member-order: bysource\n```\n"
-        )
+        (folder / f"{name}.md").write_text(f"# `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n{AUTODOC}```\n")
     toc = "\n".join(modules())
     (folder / "index.md").write_text(
-        "# Reference\n\nFrom the docstrings. A model takes images `[B, C, H, W]` in `[0, 1]` and returns logits `[B, M]`.\n\n"
+        "# Reference\n\nFrom the docstrings. A model takes images `[B, C, H, W]` in `[0, 1]`, returns logits `[B, M]`.\n\n"
         "| module | what |\n|---|---|\n" + "\n".join(rows) + f"\n\n```{{toctree}}\n:hidden:\n\n{toc}\n```\n"
     )
 
 
 def write_costs() -> None:
-    parts = ["# Costs\n\nWhat each training took, on what, as its `train.json` says; runs of a tier that were not made are left out.\n"]
+    parts = ["# Costs\n\nWhat each training took, on what, as its `train.json` says.\n"]
     for tier in TIERS:
         folder = source_of(tier)
         if folder is not None:
@@ -159,7 +159,11 @@ def write_landing(found: dict[str, Path]) -> None:
     trees += [toctree(names[tier], of) for tier, of in of_tier.items() if of]
     trees += [toctree("To teach", teaching)] if teaching else []
     trees.append(toctree("To look up", ["costs.md", *rest, "api/index.md"]))
-    first = f"[{'the lecture plan' if 'plan' in teaching[0] else 'the exercises'}]({teaching[0]})" if teaching else "[the method]"
+    first = (
+        f"[{'the lecture plan' if 'plan' in teaching[0] else 'the exercises'}]({teaching[0]})"
+        if teaching
+        else "[the method]"
+    )
     text = (HERE / "index.md").read_text()
     for key, value in {"TIERS": "\n".join(tiers), "TREES": "\n".join(trees), "TEACH": first}.items():
         text = text.replace(f"%{key}%", value)
@@ -179,7 +183,20 @@ def main() -> int:
     write_costs()
     write_landing(found)
     shutil.copytree(HERE / "static", PAGES / "static")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-c", HERE, PAGES, BOOK / "html"]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-b",
+        "html",
+        "-c",
+        HERE,
+        PAGES,
+        BOOK / "html",
+    ]
     done = subprocess.run(command, cwd=ROOT, check=False)
     if done.returncode == 0:
         print(f"{len(found) + len(modules()) + 3} pages: open {BOOK / 'html' / 'index.html'}")

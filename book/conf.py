@@ -1,4 +1,4 @@
-"""Sphinx settings of the book. Notebooks are shown as they were executed; nothing is fetched, by the build or the reader."""
+"""Sphinx settings of the book: notebooks are shown as they were executed, and nothing is fetched."""
 
 import dataclasses
 import importlib.util
@@ -33,6 +33,7 @@ html_theme = "furo"
 html_title = project
 html_static_path = ["static"]
 html_css_files = ["book.css"]
+html_favicon = "static/icon.svg"
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False
@@ -48,9 +49,12 @@ mathjax3_config = {"options": {"enableMenu": False}, "svg": {"fontCache": "local
 MEASURED_ELSEWHERE = "several tiers: each number names its own"
 NO_NUMBERS = "no tier: nothing on this page was measured"
 LABELS = {
-    "index": MEASURED_ELSEWHERE, "costs": MEASURED_ELSEWHERE, "docs/findings": MEASURED_ELSEWHERE,
-    "docs/ledger": MEASURED_ELSEWHERE, "notebooks/method": "demo tier: a live example on 8x8 digits, not the paper's protocol",
-}  # fmt: skip
+    "index": MEASURED_ELSEWHERE,
+    "costs": MEASURED_ELSEWHERE,
+    "docs/findings": MEASURED_ELSEWHERE,
+    "docs/ledger": MEASURED_ELSEWHERE,
+    "notebooks/method": "demo tier: a live example on 8x8 digits; not the paper's protocol",
+}
 
 
 def tier_label(page: str) -> str:
@@ -78,7 +82,7 @@ def plain(text: str) -> str:
 
 
 def plain_docstring(app, what, name, thing, options, lines) -> None:
-    """Docstrings are plain text with `code`: keep what reStructuredText would take for markup; list a dataclass's fields."""
+    """Docstrings are plain text with `code`, not reStructuredText; a dataclass also lists its fields."""
     lines[:] = plain("\n".join(lines)).split("\n")
     if what == "class" and dataclasses.is_dataclass(thing):
         lines += ["", *field_list(thing)]

@@ -1,4 +1,4 @@
-"""The book in a real browser, at the width of a phone: `make book-test` after `make book`. Needs Chromium and its driver.
+"""The book in a real browser, at the width of a phone: `make book-test`. Needs Chromium and its driver.
 
 Each kind of fault is first shown to be found on a page that has it.
 """
@@ -68,6 +68,8 @@ def faults(browser, site: Path) -> dict[str, list[str]]:
     home = f"http://127.0.0.1:{server.server_port}/"
     pages = sorted(str(path.relative_to(site)) for path in site.rglob("*.html") if "_static" not in path.parts)
     seen, found = {}, {kind: [] for kind in KINDS}
+    browser.get("about:blank")
+    requests(browser)  # what the browser itself asked for when it started
     try:
         for page in pages:
             browser.get(home + page)
@@ -134,5 +136,11 @@ def test_both_broken_links_are_caught(of_a_broken_page):
 
 def test_every_page_shows_its_tier():
     for page in SITE.rglob("*.html"):
-        if page.parts[len(SITE.parts)] not in ("_static", "_modules", "genindex.html", "search.html", "py-modindex.html"):
+        if page.parts[len(SITE.parts)] not in (
+            "_static",
+            "_modules",
+            "genindex.html",
+            "search.html",
+            "py-modindex.html",
+        ):
             assert 'class="tier-label' in page.read_text(), page

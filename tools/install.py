@@ -1,5 +1,5 @@
-"""Install the project and what it needs into the interpreter that runs this; `make env` calls it. `install.py book` adds
-what the book is built with.
+"""Install the project and what it needs into the interpreter that runs this; `make env` calls it, and `make book`
+with "book" for what the book is built with.
 
 On Linux without an NVIDIA GPU the CPU build of torch is taken (its CUDA build is gigabytes), from PyTorch's own index
 or from whatever PIP_FIND_LINKS offers; everything else comes from PyPI as constraints.txt pins it.
