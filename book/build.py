@@ -47,12 +47,16 @@ def pages() -> dict[str, Path]:
         if folder is None:
             continue
         found[f"{tier}/report.md"] = folder / "report.md"
-        for notebook in sorted((folder / "notebooks").glob("*.ipynb")):
+        for notebook in sorted((folder / "notebooks").glob("*.ipynb"), key=tables_first):
             found[f"{tier}/{notebook.name}"] = notebook
     found["notebooks/method.ipynb"] = method_of(found)
     for pattern in DOCUMENTS:
         found |= {str(path.relative_to(ROOT)): path for path in sorted(ROOT.glob(pattern))}
     return found
+
+
+def tables_first(path: Path) -> tuple[bool, str]:
+    return not path.name.startswith("table"), path.name
 
 
 def method_of(found: dict[str, Path]) -> Path:
@@ -123,7 +127,7 @@ def write_reference() -> None:
         (folder / f"{name}.md").write_text(f"# `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n{AUTODOC}```\n")
     toc = "\n".join(modules())
     (folder / "index.md").write_text(
-        "# Reference\n\nFrom the docstrings. A model takes images `[B, C, H, W]` in `[0, 1]`, returns logits `[B, M]`.\n\n"
+        "# Reference\n\nFrom the docstrings.\n\n"
         "| module | what |\n|---|---|\n" + "\n".join(rows) + f"\n\n```{{toctree}}\n:hidden:\n\n{toc}\n```\n"
     )
 
@@ -162,7 +166,7 @@ def write_landing(found: dict[str, Path]) -> None:
     first = (
         f"[{'the lecture plan' if 'plan' in teaching[0] else 'the exercises'}]({teaching[0]})"
         if teaching
-        else "[the method]"
+        else "[the method](notebooks/method.ipynb)"
     )
     text = (HERE / "index.md").read_text()
     for key, value in {"TIERS": "\n".join(tiers), "TREES": "\n".join(trees), "TEACH": first}.items():

@@ -63,7 +63,7 @@ def tier_label(page: str) -> str:
     if tier == "paper":
         return f"paper tier: {load_tier(tier).label}"
     if tier in ("short", "demo"):
-        return f"{tier} tier: {load_tier(tier).label.removeprefix(f'{tier}: ')}; not the paper's protocol"
+        return f"{tier} tier: {load_tier(tier).label.split(': ', 1)[-1]}; not the paper's protocol"
     if page.startswith("notebooks/exercises"):
         return "no tier: exercises on small data"
     return LABELS.get(page, NO_NUMBERS)
