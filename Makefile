@@ -41,7 +41,7 @@ chaos: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
-	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb notebooks/exercises/*.ipynb
 
 $(VENV)/.book: $(READY)
 	$(BIN)/python tools/install.py book

@@ -204,7 +204,9 @@ def slug(method: str) -> str:
     return method.lower().replace("-", "_")
 
 
-SLUGS = {slug(method): method for method in METHODS}
+def slugs() -> dict[str, str]:
+    """{'adv_dpnp': 'Adv-DPNP', ...} of METHODS as it is now: a method added from a notebook is among them."""
+    return {slug(method): method for method in METHODS}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from advdpnp.config import (
     DATASETS,
     METHODS,
     ROOT,
-    SLUGS,
     AttackConfig,
     CraftConfig,
     DataConfig,
@@ -31,6 +30,7 @@ from advdpnp.config import (
     OptimConfig,
     RunConfig,
     slug,
+    slugs,
 )
 from advdpnp.errors import UserError, nearest
 
@@ -102,10 +102,12 @@ def build(base: Any, changes: Any, where: str) -> Any:
     return replace(base, **{k: _check(v, specs[k], f"{where}.{k}") for k, v in changes.items()})
 
 
-_SECTIONS = {
-    "data": DataConfig(), "model": ModelConfig(), "optim": OptimConfig(), "craft": CraftConfig(),
-    "evaluation": EvaluationConfig(), **{slug(name): cls() for name, cls in METHODS.items()},
-}  # fmt: skip
+def paper_sections() -> dict[str, Any]:
+    """The sections of a tier's file with the paper's protocol in them: five, and one for each method."""
+    return {
+        "data": DataConfig(), "model": ModelConfig(), "optim": OptimConfig(), "craft": CraftConfig(),
+        "evaluation": EvaluationConfig(), **{slug(name): cls() for name, cls in METHODS.items()},
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,7 @@ def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
         raise UserError(f"{path}: methods: each method once is wanted, not {brief(methods)}.")
     seeds = _seeds(raw.get("seeds", [0]), f"{path}: seeds")
     more = {m: _seeds(s, f"{path}: more_seeds.{m}") for m, s in (raw.get("more_seeds") or {}).items()}
-    defaults = _sections(_SECTIONS, _mapping(raw.get("defaults"), f"{path}: defaults"), f"{path}: defaults")
+    defaults = _sections(paper_sections(), _mapping(raw.get("defaults"), f"{path}: defaults"), f"{path}: defaults")
     attacks = _attacks(ATTACKS, raw.get("attacks"), f"{path}: attacks")
     blocks: dict[str, Block] = {}
     for block, changes in _mapping(raw.get("blocks"), f"{path}: blocks").items():
@@ -373,12 +375,12 @@ def resolve(tier: Tier | str, run_id: str) -> RunConfig:
             f"{first.dataset}-{first.backbone}-adv_dpnp-s0."
         )
     dataset, backbone, method, variant, seed = match.groups()
-    if method not in SLUGS:
-        raise UserError(f"run id '{run_id}': unknown defense '{method}'; {nearest(method, SLUGS)}")
+    if method not in slugs():
+        raise UserError(f"run id '{run_id}': unknown defense '{method}'; {nearest(method, slugs())}")
     blocks = {f"{b.dataset}-{b.backbone}": b.paper for b in tier.blocks.values()}
     if f"{dataset}-{backbone}" not in blocks:
         raise UserError(
             f"run id '{run_id}': tier {tier.name} has no '{dataset}-{backbone}'; "
             f"{nearest(f'{dataset}-{backbone}', blocks)}"
         )
-    return tier.run(blocks[f"{dataset}-{backbone}"], SLUGS[method], int(seed), variant or "")
+    return tier.run(blocks[f"{dataset}-{backbone}"], slugs()[method], int(seed), variant or "")

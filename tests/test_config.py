@@ -16,7 +16,6 @@ from advdpnp.config import (
     DATASETS,
     METHODS,
     ROOT,
-    SLUGS,
     AttackConfig,
     CraftConfig,
     DataConfig,
@@ -25,6 +24,7 @@ from advdpnp.config import (
     OptimConfig,
     digest,
     slug,
+    slugs,
 )
 from advdpnp.errors import UserError, nearest
 from advdpnp.tiers import PAPER_BLOCKS, load_tier, parse_number, parse_tier, resolve
@@ -151,7 +151,7 @@ def test_methods_are_the_rows_of_the_tables_in_their_order():
     names = ["ST", "AT", "AT_HE", "TRADES", "MART", "OC", "PCL", "HAT", "FSR", "DIO", "IKL", "Adv-DPNP"]
     assert list(METHODS) == names
     assert slug("Adv-DPNP") == "adv_dpnp"
-    assert list(SLUGS.values()) == names
+    assert list(slugs().values()) == names
 
 
 def test_loading_a_tier_costs_no_torch():
