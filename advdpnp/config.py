@@ -312,6 +312,12 @@ class RunConfig:
         return json.loads(json.dumps(settings))  # tuples become lists, as in the saved file
 
 
+def resolved_attack(run: RunConfig, name: str) -> AttackConfig:
+    """The attack with the tier's scale applied to its budget and step."""
+    attack, scale = run.attacks[name], run.evaluation.budget_scale
+    return replace(attack, epsilon=scale * attack.epsilon, step_size=scale * attack.step_size)
+
+
 def digest(settings: Any) -> str:
     """First 16 hex digits of the sha256 of canonical JSON: the identity of a configuration."""
     settings = asdict(settings) if is_dataclass(settings) else settings

@@ -106,8 +106,8 @@ class Dataset:
 
 def class_names(name: str) -> tuple[str, ...]:
     """The classes in label order, e.g. ("airplane", ..., "truck"). Raises UserError for an unknown data set."""
-    _facts(name)
-    return {"cifar10": CIFAR10_CLASSES, "cifar100": CIFAR100_CLASSES}.get(name, tuple("0123456789"))
+    numbers = tuple(map(str, range(_facts(name).classes)))
+    return {"cifar10": CIFAR10_CLASSES, "cifar100": CIFAR100_CLASSES}.get(name, numbers)
 
 
 def data_root(root: str | Path | None = None) -> Path:
@@ -133,7 +133,7 @@ def load(name: str, split: str, root: str | Path | None = None) -> Dataset:
         images, labels = _read_digits(split)
         return Dataset(name, split, torch.from_numpy(images), torch.from_numpy(labels), _sha256(images, labels))
     root = data_root(root)
-    files, read = _official_files(name, split, root), _READERS[name]
+    files, read = _official_files(name, split, root), READERS[name]
     if not files:
         files, read = _parquet_files(name, split, root), _read_parquet
     if not files:
@@ -236,7 +236,7 @@ def _parquet_files(name: str, split: str, root: Path) -> list[Path]:
     """The split's hub shards in order, or []. Raises UserError when the names say that a shard is missing."""
     folder = root / name
     below = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    for place in (folder, folder / HUB_CONFIG[name], *below):
+    for place in (folder, folder / HUB_CONFIG.get(name, name), *below):
         shards = sorted(place.glob(f"{split}-*-of-*.parquet"))
         if not shards:
             continue
@@ -394,7 +394,7 @@ def _read_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
     return images[:, None], digits.target[chosen].astype(np.int64)
 
 
-_READERS = {"cifar10": _read_cifar, "cifar100": _read_cifar, "svhn": _read_svhn, "mnist": _read_mnist}
+READERS = {"cifar10": _read_cifar, "cifar100": _read_cifar, "svhn": _read_svhn, "mnist": _read_mnist}
 
 
 # --- the hub's parquet ------------------------------------------------------------------------------------------------

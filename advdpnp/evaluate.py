@@ -14,7 +14,8 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from contextlib import nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from advdpnp import attacks, geometry, guard
-from advdpnp.config import ATTACKS, AttackConfig, RunConfig, digest
+from advdpnp.config import ATTACKS, AttackConfig, RunConfig, digest, resolved_attack
 from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.models.folding import StandIn, folded
@@ -105,12 +106,6 @@ def flags(run: RunConfig, name: str) -> np.ndarray:
     return read_arrays(eval_path(run, name).with_suffix(".npz"), "correct")["correct"]
 
 
-def resolved_attack(run: RunConfig, name: str) -> AttackConfig:
-    """The attack with the tier's scale applied to its budget and step."""
-    attack, scale = run.attacks[name], run.evaluation.budget_scale
-    return replace(attack, epsilon=scale * attack.epsilon, step_size=scale * attack.step_size)
-
-
 def images_of(run: RunConfig, name: str, data: Dataset) -> int:
     """How many test images, from the first on, an evaluation uses."""
     most = run.evaluation.test_images or len(data)
@@ -122,16 +117,49 @@ def images_of(run: RunConfig, name: str, data: Dataset) -> int:
     return min(own or most, most)
 
 
+def _budget(attack: AttackConfig) -> dict[str, Any]:
+    return {"epsilon": attack.epsilon, "step_size": attack.step_size, "steps": attack.steps}
+
+
+def _pgd(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
+    generator = torch.Generator(x.device).manual_seed(seed)
+    start = {"random_start": attack.random_start, "restarts": attack.restarts, "generator": generator}
+    return attacks.pgd(model, x, y, **_budget(attack), norm=attack.norm, l1_step=attack.l1_step, **start)
+
+
+def _adaptive(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
+    if run.method != "Adv-DPNP":
+        raise UserError(f"{run.id}: the adaptive attack maximises Eq. (7), which only Adv-DPNP trains with.")
+    weights = {key: getattr(run.hyper, key) for key in ("radius", "lambda_dpp", "lambda_dnp", "lambda_dfa")}
+    return attacks.adaptive(model, x, y, **_budget(attack), **weights)
+
+
+def _autoattack(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
+    parts = ("apgd-ce", "square") if attack.version == "smoke" else None
+    limits = {"attacks": parts, "square_queries": attack.square_queries or None}
+    search = StandIn(model, bf16=pick_precision("auto", x.device) == "bf16") if run.evaluation.fast else None
+    return attacks.autoattack(model, x, y, epsilon=attack.epsilon, norm=attack.norm, seed=seed, search=search, **limits)
+
+
+KINDS: dict[str, Callable[..., Tensor]] = {  # AttackConfig.kind -> (model, x, y, attack, run, seed) to images
+    "clean": lambda model, x, y, attack, run, seed: x,
+    "fgsm": lambda model, x, y, attack, run, seed: attacks.fgsm(model, x, y, epsilon=attack.epsilon),
+    "pgd": _pgd,
+    "cw": lambda model, x, y, attack, run, seed: attacks.cw(
+        model, x, y, **_budget(attack), confidence=attack.confidence
+    ),
+    "adaptive": _adaptive,
+    "autoattack": _autoattack,
+}
+
+
 def craft(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
     """Adversarial images [B, C, H, W] for one batch. Raises RuntimeError should they leave ball or box."""
-    if not run.evaluation.fast or attack.kind == "clean":
-        x_adv = _crafted(model, x, y, attack, run, seed)
-    elif attack.kind == "autoattack":
-        search = StandIn(model, bf16=pick_precision("auto", x.device) == "bf16")
-        x_adv = _crafted(model, x, y, attack, run, seed, search=search)
-    else:
-        with attacks.frozen(model), folded(model):
-            x_adv = _crafted(model, x, y, attack, run, seed)
+    if attack.kind == "clean":
+        return x
+    stands_in = folded if run.evaluation.fast and attack.kind != "autoattack" else nullcontext  # AutoAttack has its own
+    with attacks.frozen(model), stands_in(model):
+        x_adv = KINDS[attack.kind](model, x, y, attack, run, seed)
     order = {"linf": torch.inf, "l2": 2, "l1": 1}[attack.norm]
     reached = float((x_adv - x).flatten(1).norm(order, dim=1).max())
     if not (reached <= attack.epsilon * (1 + SLACK) + 1e-6 and x_adv.min() >= 0 and x_adv.max() <= 1):  # NaN neither
@@ -146,33 +174,6 @@ def path_of(attack: AttackConfig, run: RunConfig, device: torch.device) -> str:
     if attack.kind != "autoattack":
         return "fp32, batch norm folded"
     return f"searched in {pick_precision('auto', device)}, batch norm folded; counted by the fp32 network"
-
-
-def _crafted(
-    model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int, **search: nn.Module
-) -> Tensor:
-    """`craft` on the network as it is; `search` goes to AutoAttack."""
-    budget = {"epsilon": attack.epsilon}
-    steps = budget | {"step_size": attack.step_size, "steps": attack.steps}
-    if attack.kind == "clean":
-        return x
-    if attack.kind == "fgsm":
-        return attacks.fgsm(model, x, y, **budget)
-    if attack.kind == "pgd":
-        generator = torch.Generator(x.device).manual_seed(seed)
-        start = {"random_start": attack.random_start, "restarts": attack.restarts, "generator": generator}
-        return attacks.pgd(model, x, y, **steps, norm=attack.norm, l1_step=attack.l1_step, **start)
-    if attack.kind == "cw":
-        return attacks.cw(model, x, y, **steps, confidence=attack.confidence)
-    if attack.kind == "adaptive":
-        if run.method != "Adv-DPNP":
-            raise UserError(f"{run.id}: the adaptive attack maximises Eq. (7), which only Adv-DPNP trains with.")
-        composite = ("radius", "lambda_dpp", "lambda_dnp", "lambda_dfa")
-        weights = {key: getattr(run.hyper, key) for key in composite}
-        return attacks.adaptive(model, x, y, **steps, **weights)
-    parts = ("apgd-ce", "square") if attack.version == "smoke" else None
-    limits = {"attacks": parts, "square_queries": attack.square_queries or None}
-    return attacks.autoattack(model, x, y, **budget, norm=attack.norm, seed=seed, **limits, **search)
 
 
 class InPieces(nn.Module):

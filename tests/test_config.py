@@ -149,9 +149,9 @@ def test_settings_cannot_be_changed_by_accident():
 
 def test_methods_are_the_rows_of_the_tables_in_their_order():
     names = ["ST", "AT", "AT_HE", "TRADES", "MART", "OC", "PCL", "HAT", "FSR", "DIO", "IKL", "Adv-DPNP"]
-    assert list(METHODS) == names
+    assert list(METHODS)[:12] == names, "a method of one's own comes after the paper's"
     assert slug("Adv-DPNP") == "adv_dpnp"
-    assert list(slugs().values()) == names
+    assert slugs() == {slug(name): name for name in METHODS}
 
 
 def test_loading_a_tier_costs_no_torch():
