@@ -559,8 +559,9 @@ def test_a_text_is_the_id_of_one_run_or_refused(text):
 ALL_BLOCKS = parse_tier("all", MINIMAL | {"blocks": dict.fromkeys(PAPER_BLOCKS), "variants": {"v_2": None}}, "all.yaml")
 
 
-@given(st.sampled_from(PAPER_BLOCKS), st.sampled_from(list(METHODS)), st.integers(0, 10**17), st.sampled_from(["", "v_2"]))
+@given(
+    st.sampled_from(PAPER_BLOCKS), st.sampled_from(list(METHODS)), st.integers(0, 10**17), st.sampled_from(["", "v_2"])
+)
 def test_a_run_id_leads_back_to_its_run(block, method, seed, variant):
     run = ALL_BLOCKS.run(block, method, seed, variant)
     assert resolve(ALL_BLOCKS, run.id) == run
-

@@ -41,7 +41,6 @@ def defaults(**sections):
     return {"defaults": sections}
 
 
-
 # --- The paper's protocol
 
 
