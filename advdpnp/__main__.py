@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from advdpnp import __version__
 from advdpnp.errors import UserError, nearest
 from advdpnp.results import write_json
 
@@ -18,6 +19,19 @@ EXAMPLES = """examples:
 A run is <dataset>-<backbone>-<defense>-s<seed>. The tiers are the files of config/: demo (minutes on a laptop),
 short (real images, hours of a CPU), paper (the protocol of Section 4.1, for a GPU). The whole paper, in order:
 snakemake --cores 1 all."""
+
+
+EXAMPLE = {  # shown by `python -m advdpnp <command> --help`
+    "fetch": "fetch cifar10 mnist",
+    "train": "train --tier short cifar10-resnet18-adv_dpnp-s0 --max-minutes 60",
+    "evaluate": "evaluate --tier short cifar10-resnet18-adv_dpnp-s0 clean pgd20 aa",
+    "status": "status --tier paper",
+    "plan": "plan --tier short --measure",
+    "report": "report --tier short --published --output -",
+    "publish": "publish --tier short",
+    "restore": "restore --tier short",
+    "card": "card --tier short cifar10-resnet18-adv_dpnp-s0",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,11 +55,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"advdpnp {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", metavar="command")
 
     def command(name: str, summary: str, tier: bool = True) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        example = f"example:\n  python -m advdpnp {EXAMPLE[name]}" if name in EXAMPLE else None
+        raw = argparse.RawDescriptionHelpFormatter
+        about = {"help": summary, "description": summary, "epilog": example, "formatter_class": raw}
+        sub = commands.add_parser(name, **about, allow_abbrev=False)
         if tier:
             sub.add_argument("--tier", default="demo", help="demo, short, paper, or a .yaml file (default: demo)")
         return sub
@@ -71,12 +89,14 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--force", action="store_true", help="compute again what is there")
             sub.add_argument("--record", metavar="FILE", help="write the results' keys to FILE (the workflow does)")
             sub.add_argument("--wait", action="store_true", help="wait for another process that computes the same")
-    command("status", "what is done and what is missing")
+    command("status", "what is done, running, stale and missing, and the hours left")
     sub = command("plan", "the trainings and attacks of a tier, and how long they take here")
     sub.add_argument("--measure", action="store_true", help="time one step of each network to estimate the hours")
     sub = command("report", "tables of ours beside the paper's, on one page")
     sub.add_argument("--published", action="store_true", help="from published/<tier>/ instead of results/<tier>/")
     sub.add_argument("--output", help="where to write (default: results/<tier>/report.md; '-' prints)")
+    sub = command("card", "a model card for each trained network: results/<tier>/runs/<run>/README.md")
+    sub.add_argument("run", nargs="*", help="run ids (default: all that are trained)")
     command("publish", "copy measured results to published/<tier>/ and figures/<tier>/")
     command("restore", "copy published results back to results/<tier>/, to go on from them")
     return parser
@@ -157,6 +177,16 @@ def _report(args) -> int:
     return 0
 
 
+def _card(args) -> int:
+    from advdpnp.card import write_cards
+    from advdpnp.results import tier_dir
+    from advdpnp.tiers import load_tier, resolve
+
+    tier = load_tier(args.tier)
+    print(*write_cards(tier, tier_dir(tier.name), [resolve(tier, run).id for run in args.run]), sep="\n")
+    return 0
+
+
 def _publish(args) -> int:
     from advdpnp.report import publish
 
@@ -173,7 +203,7 @@ def _restore(args) -> int:
 
 COMMANDS = {
     "fetch": _fetch, "train": _train, "evaluate": _evaluate, "status": _status, "plan": _plan, "report": _report,
-    "publish": _publish, "restore": _restore,
+    "publish": _publish, "card": _card, "restore": _restore,
 }  # fmt: skip
 
 

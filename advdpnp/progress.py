@@ -1,5 +1,6 @@
 """Progress with the time left: one line that refreshes on a terminal, a plain line now and then in a log file."""
 
+import os
 import sys
 import time
 
@@ -14,6 +15,16 @@ def duration(seconds: float) -> str:
     if seconds < 48 * 3600:
         return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
     return f"{seconds // 86400}d{seconds % 86400 // 3600:02d}h"
+
+
+COLOURS = {"done": "32", "running": "36", "stale": "33", "missing": "2"}  # green, cyan, yellow, dim
+
+
+def paint(text: str, state: str, stream=None) -> str:
+    """The text in its state's colour, on a terminal and where NO_COLOR is not set (no-color.org); else as it is."""
+    stream = sys.stdout if stream is None else stream
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
+    return text if plain or state not in COLOURS else f"\x1b[{COLOURS[state]}m{text}\x1b[0m"
 
 
 class Progress:

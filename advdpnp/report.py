@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from advdpnp import guard, protocol, tables
+from advdpnp.card import write_card
 from advdpnp.claims import claims_markdown
 from advdpnp.config import ROOT
 from advdpnp.errors import UserError
@@ -151,6 +152,9 @@ def publish(tier_name: str) -> str:
             else:
                 shutil.copyfile(path, to)
             copied, size = copied + 1, size + path.stat().st_size
+    for name in protocol.all_runs(tier):
+        if (target / "runs" / name / "train.json").exists():
+            write_card(target, name)
     return f"{copied} files, {size / 1e6:.1f} MB, copied to {target.relative_to(ROOT)} and {pictures.relative_to(ROOT)}"
 
 

@@ -166,6 +166,23 @@ def hold(path: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
+def held(path: Path) -> str | None:
+    """Who works on a run's folder or an evaluation's JSON, as far as its note tells, or None. Takes no lock itself.
+
+    A note left by a killed process of this machine does not count.
+    """
+    folder, stem = (path.parent, path.stem) if path.suffix == ".json" else (path, "run")
+    try:
+        note = json.loads((folder / f"{stem}.holder").read_text())
+        if note["host"] == socket.gethostname():
+            os.kill(note["pid"], 0)  # signal 0 only asks whether the process is there
+        return f"process {note['pid']} on {note['host']} since {note['since']}"
+    except PermissionError:  # it is there, and another user's
+        return _holder(folder / f"{stem}.holder")
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _holder(note: Path) -> str:
     try:
         held = json.loads(note.read_text())

@@ -4,7 +4,28 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+from advdpnp import __main__
 from advdpnp.__main__ import COMMANDS, main
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_each_command_has_an_example_that_parses(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert "example:" in shown
+    line = shown[shown.index("example:") :].splitlines()[1].strip()
+    words = line.removeprefix("python -m advdpnp ").split()
+    assert words[0] == command
+    assert __main__._parser().parse_args(words).command == command
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.startswith("advdpnp 0.")
 
 
 def test_help_status_and_version_need_no_torch():
