@@ -68,7 +68,7 @@ def model_card(settings: Mapping, train: Mapping, evaluations: Iterable[Mapping]
         f"| the method's settings | {own} |",
         f"| took | {duration(train['seconds'])} in {train['precision']} on {made['device']} |", "",
         "## Measured", "", *numbers(evaluations), "",
-        "On the first test images, in float32. Accuracy under attack is an upper bound: stronger attacks may leave less.",
+        "On the first test images, in float32. Accuracy under attack is an upper bound: others may leave less.",
         "", "## Use", "",
         "For research on and teaching of adversarial robustness. Input: images `[B, C, H, W]` in `[0, 1]`, normalised "
         "inside; output: logits. Not for decisions about anything: it is not robust outside of the budgets above, to "

@@ -103,7 +103,7 @@ def time_left(runs: dict[str, RunConfig], states: dict[str, str], pairs: dict[tu
         text = f"left, on {device}: about {duration(seconds + sum(map(fmean, like)))}, one job after the other"
         lines.append(text + (f"; {unknown} jobs without a measured like are not in it" if unknown else ""))
     left = f"left: {len(train)} trainings, {len(attack)} evaluations"
-    return [left, *lines] if lines else [f"{left}; hours: `python -m advdpnp plan --measure`, until a first one is done"]
+    return [left, *lines] if lines else [f"{left}; hours: `python -m advdpnp plan --measure`, until one is done"]
 
 
 def network(run: RunConfig) -> tuple:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import socket
 import subprocess
 
 import pytest
@@ -13,7 +14,7 @@ from advdpnp.status import eval_state, run_state, time_left
 from advdpnp.train import fit
 
 
-@pytest.fixture()
+@pytest.fixture
 def trained(tiny):
     run = tiny("AT")
     fit(run)
@@ -42,7 +43,7 @@ def test_a_run_is_missing_running_done_or_stale(tiny, trained):
 def test_a_killed_process_holds_nothing(trained):
     process = subprocess.Popen(["true"])
     process.wait()
-    note = {"pid": process.pid, "host": __import__("socket").gethostname(), "since": "then", "doing": "is being trained"}
+    note = {"pid": process.pid, "host": socket.gethostname(), "since": "then", "doing": "is being trained"}
     write_json(run_dir(trained) / "run.holder", note)
     assert held(run_dir(trained)) is None
     write_json(run_dir(trained) / "run.holder", note | {"host": "another"})
