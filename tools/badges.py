@@ -2,7 +2,7 @@
 
     python tools/badges.py https://github.com/OWNER/NAME
 
-The one setting is `Repository` under [project.urls] of pyproject.toml. An address given here is written there first; else
+The one setting is `Repository` under [project.urls] of pyproject.toml. An address given here goes there first; else
 git's remote "origin" is asked when there is none. README.md, notebooks/method.ipynb and colab.ipynb follow from it.
 """
 
