@@ -37,6 +37,7 @@ def film(
     canvas, title = FigureCanvasAgg(fig), fig.suptitle(captions[0], fontsize=10)
     stages = zip(np.atleast_1d(axes), panels.items())
     actors = [_stage(ax, name, frames[0], labels, limit) for ax, (name, frames) in stages]
+    canvas.draw()  # the layout settles with the first drawing
     pictures = []
     for moment, caption in enumerate(captions):
         title.set_text(caption)
