@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from advdpnp.animations import Frame, animated_png, film
+from advdpnp.animations import Frame, film
 
 LABELS = np.array([0, 1, 2])
 CENTERS = np.array([[5.0, 0.0], [0.0, 5.0], [-5.0, 0.0]])
@@ -56,12 +56,9 @@ def test_panels_of_different_lengths_are_refused():
         film({"one": [moment], "two": [moment] * 2}, LABELS, ["a"], limit=8)
 
 
-def test_white_stays_white_and_a_long_film_is_below_a_megabyte():
+def test_a_long_film_is_white_between_its_points_and_below_a_megabyte():
     rng = np.random.default_rng(0)
-    noise = [Image.fromarray(rng.integers(0, 255, (20, 20, 3), dtype=np.uint8)) for _ in range(2)]
-    for picture in noise:
-        picture.putpixel((0, 0), (255, 255, 255))
-    assert {frame.getpixel((0, 0)) for frame in opened(animated_png(noise, 100))} == {(255, 255, 255)}
     moments = [Frame(rng.normal(size=(360, 2)) * 4, CENTERS) for _ in range(33)]
     data = film({"clean": moments, "attacked": moments}, rng.integers(0, 10, 360), ["x"] * 33, limit=15)
     assert len(data) < 1_000_000
+    assert {frame.getpixel((0, 0)) for frame in opened(data)} == {(255, 255, 255)}
