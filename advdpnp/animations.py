@@ -37,6 +37,8 @@ def film(
     canvas, title = FigureCanvasAgg(fig), fig.suptitle(captions[0], fontsize=10)
     stages = zip(np.atleast_1d(axes), panels.items())
     actors = [_stage(ax, name, frames[0], labels, limit) for ax, (name, frames) in stages]
+    canvas.draw()
+    fig.set_layout_engine("none")  # keep this layout: it would differ a little at each drawing
     pictures = []
     for moment, caption in enumerate(captions):
         title.set_text(caption)
@@ -64,8 +66,8 @@ def _stage(ax, name: str, frame: Frame, labels: np.ndarray, limit: float):
 
 def animated_png(pictures: Sequence[Image.Image], wait: int) -> bytes:
     """RGB pictures of one size -> an animated PNG that loops; its still, for print and old viewers, is the last one."""
-    palette = pictures[-1].quantize(127)
-    palette.putpalette([*palette.getpalette()[: 3 * 127], 255, 255, 255])  # white stays white
+    palette = pictures[-1].quantize(128)
+    palette.putpalette([255 if level >= 248 else level for level in palette.getpalette()])  # white stays white
     still, *moving = (p.quantize(palette=palette, dither=Image.Dither.NONE) for p in (pictures[-1], *pictures))
     durations = [wait] * (len(moving) - 1) + [2000]
     handle = io.BytesIO()

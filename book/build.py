@@ -153,7 +153,7 @@ def write_landing(found: dict[str, Path]) -> None:
     of_tier = {tier: [page for page in found if page.startswith(f"{tier}/")] for tier in TIERS}
     tiers = []
     for tier, of in of_tier.items():
-        note = f"[report]({tier}/report.md), {len(of) - 1} notebooks" if of else "not run: no GPU was at hand"
+        note = f"[report]({tier}/report.md), {len(of) - 1} notebooks" if of else "not run yet"
         tiers.append(f"| **{tier}** | {load_tier(tier).label} | {note} |")
     exercises = [page for page in found if page.startswith("notebooks/exercises/")]
     teaching = [page for page in found if Path(page).name == "lecture-plan.md"] + exercises

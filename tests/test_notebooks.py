@@ -7,7 +7,8 @@ import pytest
 
 from advdpnp import protocol
 
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = sorted(path for path in FOLDER.glob("*.ipynb") if path.stem != "colab")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -26,3 +27,10 @@ def test_a_notebook_is_stripped_parameterised_and_short(path):
 
 def test_every_notebook_is_a_table_a_figure_the_ledger_or_the_method():
     assert {path.stem for path in NOTEBOOKS} - {"method"} <= set(protocol.ARTEFACTS)
+
+
+def test_the_colab_notebook_is_one_stripped_cell_that_runs_the_method():
+    notebook = nbformat.read(FOLDER / "colab.ipynb", as_version=4)
+    (cell,) = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not cell.outputs
+    assert "method.ipynb" in cell.source
