@@ -50,7 +50,8 @@ def costs_markdown(tier: Tier, root: Path) -> str:
             t = read_json(path, "train_images", "final", "seconds", "images_per_second", "precision", "provenance")
             lines.append(
                 f"| {name} | {t['train_images']:,} | {t['final']['epoch'] + 1} | {duration(t['seconds'])} | "
-                f"{t['images_per_second']:.0f} | {t['precision']} | {t['provenance']['device']} |"
+                f"{t['images_per_second']:.0f} | {tables.literal(t['precision'])} | "
+                f"{tables.literal(t['provenance']['device'])} |"
             )
     return "\n".join(lines)
 
@@ -73,7 +74,7 @@ def trust_markdown(tier: Tier, root: Path) -> str:
             four = [flags[name] for name in ("clean", *protocol.ENSEMBLE)]
             flags["ensemble"] = None if any(f is None for f in four) else np.logical_and.reduce(four)
             probed = tables.stored(run, "guard", root, "checks") or {"checks": []}
-            checks[run.id] = guard.order(flags) + [guard.Check(**check) for check in probed["checks"]]
+            checks[run.id] = guard.order(flags) + guard.loaded(probed["checks"], f"{run.id}, guard.json")
     return guard.markdown(checks)
 
 
@@ -82,7 +83,7 @@ def report_markdown(tier: Tier, root: Path) -> str:
     if not (root / "evals").is_dir():
         raise UserError(f"{root}: holds no evaluations; run snakemake --cores 1 {tier.name}, or report another tier.")
     comparable = tier.name == "paper"
-    lines = [f"# Results of tier {tier.name}", "", f"Protocol: {tier.label}.", ""]
+    lines = [f"# Results of tier {tier.name}", "", f"Protocol: {tables.literal(tier.label)}.", ""]
     if not comparable:
         lines += [
             "**This is not the paper's protocol.** The paper's numbers stand beside ours to show what would be "
