@@ -88,6 +88,8 @@ def _compute(run: RunConfig, name: str, model: "InPieces", data: Dataset, key: s
         "run": run.id,
         "tier": run.tier,
         "attack": name,
+        "seed": run.seed,
+        "settings_digest": digest(run.training_settings()),
         **values,
         "images_at_once": model.size,  # below batch_size where memory ran out
         "model_sha256": model_sha256,

@@ -334,7 +334,7 @@ def test_what_a_result_says_is_shown_and_not_obeyed(tmp_path):
                "provenance": {"device": EVIL}}  # fmt: skip
     (tmp_path / "runs" / name / "train.json").write_text(json.dumps(trained))
     checks = [{"name": "gradient", "ok": False, "detail": EVIL}]
-    (tmp_path / "evals" / name / "guard.json").write_text(json.dumps({"images": 1, "checks": checks}))
+    (tmp_path / "evals" / name / "guard.json").write_text(json.dumps({"images": 100, "seconds": 1.0, "checks": checks}))
     text = report.report_markdown(load_tier("demo"), tmp_path)
     assert "&lt;script&gt;" in text
     assert shows_no_markup(text)
