@@ -6,7 +6,7 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo test chaos lint bench book book-test clean
+.PHONY: help env demo test chaos lint audit bench book book-test clean
 
 help:
 	@echo "make demo    the whole pipeline on embedded data: every table and figure, minutes on two cores"
@@ -14,6 +14,7 @@ help:
 	@echo "make book    the executed notebooks, the report and the reference as a site: results/book/html"
 	@echo "make chaos   at least 100 kills at random moments, and what is lost: nothing"
 	@echo "make lint    ruff, and that notebooks are committed without outputs"
+	@echo "make audit   whether a pinned version was yanked or is known to be vulnerable"
 	@echo "make env     only the virtual environment in $(VENV)"
 	@echo "make bench   the benchmarks"
 	@echo "make clean   remove the demo's results and caches (trained networks of other tiers are kept)"
@@ -38,6 +39,9 @@ test: $(READY)
 chaos: export OMP_NUM_THREADS = 1
 chaos: $(READY)
 	$(BIN)/python tests/chaos --kills 100
+
+audit: $(READY)
+	$(BIN)/python tools/audit.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

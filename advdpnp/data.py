@@ -33,6 +33,7 @@ from advdpnp.errors import UserError, nearest
 log = logging.getLogger(__name__)
 REPO = Path(__file__).resolve().parents[1]
 SPLITS = ("train", "test")
+MOST_BYTES = 65_536  # of one parquet row: a raw 32 x 32 RGB image has 3,072
 CACHE_FORMAT = 1  # part of every cache key: raise it when decoding changes
 
 # Official files of each split, relative to the data root, as torchvision lays them out.
@@ -410,10 +411,15 @@ def _read_parquet(files: list[Path], name: str, split: str, root: Path) -> tuple
         shards = [pq.ParquetFile(path) for path in files]
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"a {split} shard in {files[0].parent} is damaged ({error}): copy it again") from error
-    total = sum(shard.metadata.num_rows for shard in shards)
+    total, size = (sum(values) for values in zip(*(_rows_and_bytes(shard) for shard in shards)))
     if total != expected:
         raise UserError(
             f"{files[0].parent}: the {split} shards hold {total:,} images, not {expected:,}: copy the full set"
+        )
+    if size > total * MOST_BYTES:
+        raise UserError(
+            f"{files[0].parent}: the {split} shards unpack to {size:,} bytes, more than {MOST_BYTES:,} a row, which no "
+            "image of this set has: copy the set again"
         )
     images = np.empty((total, facts.channels, facts.size, facts.size), dtype=np.uint8)
     labels = np.empty(total, dtype=np.int64)
@@ -429,6 +435,12 @@ def _read_parquet(files: list[Path], name: str, split: str, root: Path) -> tuple
             at += 1
         _check_labels(labels[first:at], facts.classes, str(path))
     return images, labels
+
+
+def _rows_and_bytes(shard) -> tuple[int, int]:
+    """How many rows a shard holds and how many bytes they unpack to, both from its footer."""
+    footer = shard.metadata
+    return footer.num_rows, sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
 
 
 def _rows(shard, path: Path) -> Iterator[tuple[bytes | None, int | None]]:

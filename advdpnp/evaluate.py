@@ -88,6 +88,8 @@ def _compute(run: RunConfig, name: str, model: "InPieces", data: Dataset, key: s
         "run": run.id,
         "tier": run.tier,
         "attack": name,
+        "seed": run.seed,
+        "settings_digest": digest(run.training_settings()),
         **values,
         "images_at_once": model.size,  # below batch_size where memory ran out
         "model_sha256": model_sha256,
@@ -447,7 +449,7 @@ def _load_part(path: Path, key: str, n: int) -> tuple[np.ndarray, np.ndarray, in
     """Flags, losses and count of images of an unfinished attack with this key; zeros where there is none."""
     try:
         with np.load(path, allow_pickle=False) as part:
-            if str(part["key"]) == key:
+            if str(part["key"]) == key and part["correct"].shape == part["losses"].shape == (n,):
                 return part["correct"], part["losses"], int(part["done"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass

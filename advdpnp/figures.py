@@ -42,7 +42,7 @@ def figure(rows: int = 1, columns: int = 1, *, width: float = 4.2, height: float
 
 def label_protocol(fig: Figure, label: str, *, paper: bool = False) -> Figure:
     """Write the tier's label under the picture, and across it unless it is the paper's protocol."""
-    fig.supxlabel(label, fontsize=8, color="#777777")
+    fig.supxlabel(label, fontsize=8, color="#777777", parse_math=False)  # a label is text, not a formula
     if not paper:
         fig.text(
             0.5, 0.5, "not the paper's protocol", fontsize=22, color="#777777", alpha=0.16, ha="center", va="center",

@@ -25,7 +25,7 @@ def begin(tier_name: str) -> Tier:
     """Load the tier and print where the numbers come from. Raises UserError for an unknown tier."""
     tier = load_tier(tier_name)
     line = f"advdpnp {__version__}, code {code_revision()}, torch {torch.__version__}, {device_name(pick_device())}"
-    display(Markdown(f"**Tier {tier.name}** ({tier.label})  \n<small>{escape(line)}</small>"))
+    display(Markdown(f"**Tier {tier.name}** ({tables.literal(tier.label)})  \n<small>{escape(line)}</small>"))
     return tier
 
 

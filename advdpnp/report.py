@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,15 @@ import numpy as np
 from advdpnp import guard, protocol, tables
 from advdpnp.card import write_card
 from advdpnp.claims import claims_markdown
-from advdpnp.config import ROOT
+from advdpnp.config import ATTACKS, ROOT
 from advdpnp.errors import UserError
+from advdpnp.evaluate import SPECIAL, images_of, resolved_attack
 from advdpnp.ledger import effects, ledger_markdown
 from advdpnp.paper import consistency, values_from
 from advdpnp.progress import duration
 from advdpnp.results import read_json, tier_dir, write_text
 from advdpnp.tiers import Tier, load_tier
+from advdpnp.train import differences
 
 LEDGER_NOTE = (
     "Entries of docs/ledger.md. The effect is other minus default, in points of accuracy or degrees; its interval is "
@@ -51,7 +54,8 @@ def costs_markdown(tier: Tier, root: Path) -> str:
             t = read_json(path, "train_images", "final", "seconds", "images_per_second", "precision", "provenance")
             lines.append(
                 f"| {name} | {t['train_images']:,} | {t['final']['epoch'] + 1} | {duration(t['seconds'])} | "
-                f"{t['images_per_second']:.0f} | {t['precision']} | {t['provenance']['device']} |"
+                f"{t['images_per_second']:.0f} | {tables.literal(t['precision'])} | "
+                f"{tables.literal(t['provenance']['device'])} |"
             )
     return "\n".join(lines)
 
@@ -61,8 +65,55 @@ def costs_of(tier: Tier, name: str, root: Path) -> tuple[list[float], list[float
     runs = protocol.all_runs(tier, (name,))
     trained = [root / "runs" / run_id / "train.json" for run_id in runs]
     evaluated = [root / "evals" / run.id / f"{e}.json" for run, e in protocol.wanted(tier, name)]
-    first, second = ([read_json(path)["seconds"] for path in some if path.exists()] for some in (trained, evaluated))
-    return first, second
+    took = ([read_json(p, "seconds")["seconds"] for p in paths if p.exists()] for paths in (trained, evaluated))
+    return tuple(took)
+
+
+def strangers(tier: Tier, root: Path) -> list[str]:
+    """Result files below `root` made under another protocol than the tier's, each with the first difference.
+
+    A setting that a file does not know, because it came later, is no difference; nor is the code's revision.
+    """
+    found, test_sets, runs = [], {}, protocol.all_runs(tier)
+    for run in runs.values():
+        path, sha256 = root / "runs" / run.id / "config.json", None
+        if path.exists():
+            found += _stranger(path, read_json(path, "method"), run.training_settings())
+        if (path := root / "runs" / run.id / "train.json").exists():
+            trained = read_json(path, "seconds")
+            sha256 = trained.get("model_sha256")
+            found += _stranger(path, trained, {"run": run.id, "tier": tier.name, "seed": run.seed})
+        for path in sorted((root / "evals" / run.id).glob("*.json")):
+            if path.stem not in (*ATTACKS, *SPECIAL):
+                continue
+            expected = {"run": run.id, "tier": tier.name, "seed": run.seed}
+            expected |= {"model_sha256": sha256} if sha256 else {}
+            expected["images"] = images_of(run, path.stem, range(run.facts.test_images))
+            if path.stem in ATTACKS:
+                expected["settings"] = json.loads(json.dumps(asdict(resolved_attack(run, path.stem))))
+            found += _stranger(path, value := read_json(path, "images"), expected)
+            first = test_sets.setdefault(run.dataset, value)
+            found += _stranger(path, value, {"data_sha256": first.get("data_sha256")})
+    return found
+
+
+def _stranger(path: Path, value: dict, expected: dict) -> list[str]:
+    """[] or one sentence part: the file, and how the keys that both know differ."""
+    there = {key: value[key] for key in expected if key in value}
+    if isinstance(value.get("settings"), dict) and "settings" in expected:
+        there["settings"] = expected["settings"] | value["settings"]
+    changes = differences(there, {key: expected[key] for key in there}, known=True)
+    return [f"{path.parent.name}/{path.name} ({changes[0]})"] if changes else []
+
+
+def refuse_strangers(tier: Tier, root: Path) -> None:
+    """One table shows one protocol. Raises UserError naming the files of another."""
+    if found := strangers(tier, root):
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise UserError(
+            f"{root}: {len(found)} results are not of tier {tier.name} as it is configured now: "
+            f"{'; '.join(found[:3])}{more}; train or evaluate these again, or restore the settings they were made with."
+        )
 
 
 def trust_markdown(tier: Tier, root: Path) -> str:
@@ -74,7 +125,7 @@ def trust_markdown(tier: Tier, root: Path) -> str:
             four = [flags[name] for name in ("clean", *protocol.ENSEMBLE)]
             flags["ensemble"] = None if any(f is None for f in four) else np.logical_and.reduce(four)
             probed = tables.stored(run, "guard", root, "checks") or {"checks": []}
-            checks[run.id] = guard.order(flags) + [guard.Check(**check) for check in probed["checks"]]
+            checks[run.id] = guard.order(flags) + guard.loaded(probed["checks"], f"{run.id}, guard.json")
     return guard.markdown(checks)
 
 
@@ -82,8 +133,9 @@ def report_markdown(tier: Tier, root: Path) -> str:
     """The report's text from the evaluation files below `root`. Raises UserError when there are none."""
     if not (root / "evals").is_dir():
         raise UserError(f"{root}: holds no evaluations; run snakemake --cores 1 {tier.name}, or report another tier.")
+    refuse_strangers(tier, root)
     comparable = tier.name == "paper"
-    lines = [f"# Results of tier {tier.name}", "", f"Protocol: {tier.label}.", ""]
+    lines = [f"# Results of tier {tier.name}", "", f"Protocol: {tables.literal(tier.label)}.", ""]
     if not comparable:
         lines += [
             "**This is not the paper's protocol.** The paper's numbers stand beside ours to show what would be "

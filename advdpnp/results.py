@@ -242,7 +242,7 @@ def device_name(device: Any) -> str:
 def provenance(device: Any) -> dict[str, str]:
     """Package versions, device and code revision, for every JSON that holds a number."""
     versions = {}
-    for package in ("torch", "numpy", "pyautoattack"):
+    for package in ("torch", "numpy", "scipy", "pillow", "scikit-learn", "pyautoattack"):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -5,12 +5,15 @@ std, seeds, paper, difference, verdict, and the 95 % interval with what it stand
 is no difference, because a smaller protocol's number and the paper's are not two measurements of one thing.
 """
 
+import re
 from collections.abc import Iterable, Mapping
+from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
 from advdpnp import protocol
 from advdpnp.config import RunConfig
+from advdpnp.errors import UserError
 from advdpnp.paper import column_kind, mean_interval, reported, seed_interval, verdict, wilson
 from advdpnp.results import read_arrays, read_json, tier_dir
 from advdpnp.tiers import Tier
@@ -77,6 +80,8 @@ def measured(run: RunConfig, source: str, root: Path | None = None) -> Measured 
     result = stored(run, name, root, field)
     if result is None:
         return None
+    if isinstance(result[field], bool) or not isinstance(result[field], int | float):
+        raise UserError(f"{run.id}, {name}: {field} is no number (damaged?); delete its JSON and evaluate again.")
     value, n = result[field], result["images"]
     if f"{field}_std" in result:
         return Measured(value, n, *mean_interval(value, result[f"{field}_std"], n))
@@ -177,11 +182,16 @@ LEGEND = (
 )
 
 
+def literal(text: object) -> str:
+    """`text` as Markdown that shows it as it is: neither its HTML nor its Markdown acts."""
+    return re.sub(r"([\\`*_\[\]|$~#])", r"\\\1", escape(" ".join(str(text).split()), quote=False))
+
+
 def markdown(rows: list[dict], label: str) -> str:
     """The table in the paper's shape, 'ours [low, high] | paper' in each cell; our best bold, our second underlined."""
     compared = {row["verdict"] for row in rows} & set(MARKS)
     verdicts = "; " + ", ".join(f"{mark} {v}" for v, mark in MARKS.items()) if compared else ""
-    lines = [f"*{label}. {LEGEND}{verdicts}.*", ""]
+    lines = [f"*{literal(label)}. {LEGEND}{verdicts}.*", ""]
     for (dataset, backbone), methods in paper_shaped(rows).items():
         columns = list(next(iter(methods.values())))
         lines += [f"**{dataset}, {backbone}**", "", "| method | " + " | ".join(columns) + " |"]

@@ -188,12 +188,13 @@ def build_defense(run: RunConfig) -> Defense:
         return DEFENSES[run.method](run, helper)
 
 
-def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:
+def differences(old: dict, new: dict, prefix: str = "", *, known: bool = False) -> list[str]:
+    """'optim.lr: 0.1 -> 0.2' for each setting that changed; with `known`, only for those that both have."""
     out = []
-    for key in old.keys() | new.keys():
+    for key in old.keys() & new.keys() if known else old.keys() | new.keys():
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            out += _differences(a, b, f"{prefix}{key}.")
+            out += differences(a, b, f"{prefix}{key}.", known=known)
         elif a != b:
             out.append(f"{prefix}{key}: {a} -> {b}")
     return sorted(out)
@@ -203,7 +204,7 @@ def check_same_settings(run: RunConfig, directory: Path) -> None:
     """Refuse to mix two configurations in one folder. Raises UserError with the difference."""
     path = directory / "config.json"
     if path.exists() and (old := read_json(path, "method")) != run.training_settings():
-        changes = "; ".join(_differences(old, run.training_settings()))
+        changes = "; ".join(differences(old, run.training_settings()))
         raise UserError(
             f"{directory}: was trained under other settings ({changes}); restore them, delete the folder, or --restart."
         )
@@ -267,6 +268,7 @@ def save_trained(run: RunConfig, directory: Path, defense: Defense, about: dict)
     done = {
         "run": run.id,
         "tier": run.tier,
+        "seed": run.seed,
         "model_sha256": sha256_file(directory / "model.pt"),
         "settings_digest": digest(run.training_settings()),
         "parameters": sum(p.numel() for p in defense.model.parameters()),

@@ -58,8 +58,8 @@ def test_python_is_the_one_pinned():
 
 
 PAGES = (
-    "README.md", "LICENSE", "CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md", "docs/ledger.md", "docs/lecture-plan.md",
-    "data/README.md", "notebooks/exercises/README.md",
+    "README.md", "LICENSE", "CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md",
+    "notebooks/exercises/README.md", *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md")),
 )  # fmt: skip
 
 

@@ -218,7 +218,7 @@ def test_the_report_shows_every_run_and_each_warning():
         for name, right in (("clean", 800), ("fgsm", fgsm)):
             np.savez(folder / f"{name}.npz", correct=some(right))
         bad = guard.Check("deterministic", run.endswith("at-s0"), "7 of 100 images get other logits when asked again")
-        (folder / "guard.json").write_text(json.dumps({"checks": [vars(bad)]}))
+        (folder / "guard.json").write_text(json.dumps({"images": 100, "seconds": 1.0, "checks": [vars(bad)]}))
     text = report.trust_markdown(tier, root)
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| digits")}
     assert rows["digits-resnet18-at-s0"].count(" ok ") == 2

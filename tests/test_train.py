@@ -1,7 +1,6 @@
 """Training on real 8x8 digits: same seed same weights, stopped or not; what is refused; what Algorithm 1 asks."""
 
 import csv
-import io
 import json
 import shutil
 from dataclasses import replace
@@ -354,33 +353,6 @@ def test_other_settings_are_refused_with_the_difference(tiny, copy):
 
 def test_settings_of_evaluation_are_no_other_settings(tiny, copy):
     assert load_model(tiny(evaluation={"test_images": 10}), copy)
-
-
-class Payload:
-    """What a malicious file would run when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-def bytes_of(value):
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("name", ["last.pt", "model.pt"])
-def test_nothing_in_a_checkpoint_is_run(tiny, copy, tmp_path, name):
-    touched = tmp_path / "touched"
-    torch.save({"defense": Payload(touched)}, copy / name)
-    with pytest.raises(UserError, match="is not a checkpoint"):
-        load_state(copy / name)
-    with pytest.raises(UserError):
-        fit(tiny(), copy) if name == "last.pt" else load_model(tiny(), copy)
-    assert not touched.exists()
 
 
 def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_epoch_before(tiny, tmp_path, monkeypatch):
