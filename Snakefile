@@ -4,6 +4,8 @@
 #   snakemake --cores 2 demo                                 every path of it on scikit-learn's digits, in minutes
 #   snakemake --cores 2 short                                real images, a smaller protocol, a CPU
 #   snakemake --cores 1 results/demo/tables/table1.csv       one table or figure of any tier
+#   snakemake --profile profiles/slurm all                   the same jobs on a Slurm cluster
+#   snakemake --cores 4 --resources gpu=4 all                on one machine with four GPUs
 #
 # Everything lands in results/<tier>/. Edges are small JSON files that carry checksums; weights and the state to resume
 # from lie beside them, so a job that is killed goes on where it was. What a run is, is decided in config/ and advdpnp/.
@@ -81,7 +83,25 @@ wildcard_constraints:
     name=r"(table|figure)\d",
 
 
-localrules: all, demo, short, report
+localrules: all, demo, short, report, data  # a cluster's nodes often have no network
+
+
+# gpu=N limits what runs here at a time; a cluster has its own limits.
+resource_scopes: gpu="local"
+
+
+def gpus(wildcards):
+    """The paper's tier wants a GPU a job, the small ones share a CPU (--set-resources train:gpu=1 gives them one too)."""
+    return 1 if wildcards.tier == "paper" else 0
+
+
+def megabytes(wildcards):
+    return 16_000 if wildcards.tier == "paper" else 4_000
+
+
+def minutes(wildcards):
+    """What a job asks of a cluster. One that needs longer is submitted again and goes on from its state."""
+    return 24 * 60 if wildcards.tier == "paper" else 4 * 60
 
 
 rule all:
@@ -112,7 +132,7 @@ rule train:
         allow="--allow-cpu" if config.get("allow_cpu") else "",
     log: "results/{tier}/logs/train/{run}.log"
     benchmark: "results/{tier}/benchmarks/train/{run}.tsv"
-    resources: gpu=lambda w: 1 if w.tier == "paper" else 0  # the small tiers share a CPU
+    resources: gpu=gpus, mem_mb=megabytes, runtime=minutes
     shell: "python -m advdpnp train --tier {wildcards.tier} {wildcards.run} {params.allow} > {log} 2>&1"
 
 
@@ -124,7 +144,7 @@ rule evaluate:
         attacks=lambda w: digest(protocol.evaluation_settings(run_of(w), w.name)),
     log: "results/{tier}/logs/evaluate/{name}/{run}.log"
     benchmark: "results/{tier}/benchmarks/evaluate/{name}/{run}.tsv"
-    resources: gpu=lambda w: 1 if w.tier == "paper" else 0  # the small tiers share a CPU
+    resources: gpu=gpus, mem_mb=megabytes, runtime=minutes
     shell:
         "python -m advdpnp evaluate --tier {wildcards.tier} {wildcards.run} --for {wildcards.name}"
         " --wait --record {output} > {log} 2>&1"
@@ -185,11 +205,12 @@ rule report:
 onstart:
     # A dry run (-n) plans anything; starting the paper's trainings on a CPU is something to be asked for.
     paper = [job for job in dag_trainings() if job.wildcards.tier == "paper"]
-    if paper and not config.get("allow_cpu"):
-        from advdpnp.status import hours
-        from advdpnp.train import pick_device
+    if paper and workflow.local_exec and not config.get("allow_cpu"):  # a cluster's GPUs are on other machines
+        import torch
 
-        if pick_device().type == "cpu":
+        from advdpnp.status import hours
+
+        if not torch.cuda.is_available():
             runs = {job.wildcards.run: run_of(job.wildcards) for job in paper}
             raise WorkflowError(
                 f"no GPU here: {len(runs)} trainings of the paper tier would take about "
