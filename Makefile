@@ -6,12 +6,13 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo test chaos lint bench clean
+.PHONY: help env demo test chaos slurm-test lint bench clean
 
 help:
 	@echo "make demo    the whole pipeline on embedded data: every table and figure, minutes on two cores"
 	@echo "make test    the tests and the notebooks"
 	@echo "make chaos   at least 100 kills at random moments, and what is lost: nothing"
+	@echo "make slurm-test   the workflow through a real Slurm of one node, jobs killed on the way (root, Debian)"
 	@echo "make lint    ruff, and that notebooks are committed without outputs"
 	@echo "make env     only the virtual environment in $(VENV)"
 	@echo "make bench   the benchmarks"
@@ -37,6 +38,9 @@ test: $(READY)
 chaos: export OMP_NUM_THREADS = 1
 chaos: $(READY)
 	$(BIN)/python tests/chaos --kills 100
+
+slurm-test: $(READY)
+	$(BIN)/python tests/slurm
 
 lint: $(READY)
 	$(BIN)/ruff check .

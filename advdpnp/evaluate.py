@@ -239,10 +239,10 @@ def _attack_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, k
         logits = halving(model, partial(_attacked, model.forward, model, x, y, attack, run, name, start))
         correct[start:stop] = (logits.argmax(1) == y).cpu().numpy()
         losses[start:stop] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()
-        progress.update(stop - start, f"{100 * correct[:stop].mean():.2f} % so far")
         if stop < n and time.monotonic() - saved > SAVE_EVERY:
-            saved, arrays = time.monotonic(), {"key": key, "done": stop, "correct": correct, "losses": losses}
-            write_atomic(part, lambda handle, a=arrays: np.savez(handle, **a))
+            saved = time.monotonic()
+            _save_part(part, key, stop, correct, losses)
+        progress.update(stop - start, f"{100 * correct[:stop].mean():.2f} % so far")  # raises when time is up
     progress.finish(f"{100 * correct.mean():.2f} %")
     values = {
         "settings": asdict(attack),
@@ -259,7 +259,7 @@ def paired_features(run: RunConfig, name: str, model: nn.Module, data: Dataset) 
     """Clean and adversarial features [N, d] and labels [N] of the first test images, on the CPU."""
     attack, n = resolved_attack(run, name), images_of(run, name, data)
     clean, adversarial = [], []
-    progress = Progress(f"{run.id} features under {name}", n)
+    progress = Progress(f"{run.id} features under {name}", n, stops=False)
     for start, stop, x, y in _batches(run, data, n, next(model.parameters()).device):
         x_adv_features = partial(_attacked, model.features, model, x, y, attack, run, name, start)
         adversarial.append(halving(model, x_adv_features).cpu())
@@ -311,26 +311,33 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
     n, device = images_of(run, name, data), next(model.parameters()).device
     images = data.images[:n].permute(0, 2, 3, 1).numpy()
     root = data_root() if run.dataset == "cifar10" else None  # the official files are CIFAR-10's
-    accuracy, sources = {}, set()
-    progress = Progress(f"{run.id} corruptions", 5 * len(corruptions.CORRUPTIONS))
-    for corruption in corruptions.CORRUPTIONS:
-        accuracy[corruption] = []
-        for severity in range(1, 6):
-            corrupted, labels, source = corruptions.corrupted_test_set(
-                images, data.labels[:n].numpy(), corruption, severity, root=root
-            )
-            sources.add(source)
-            pixels = torch.from_numpy(np.array(corrupted[:n])).permute(0, 3, 1, 2)
-            changed = Dataset(data.name, "test", pixels, torch.from_numpy(np.array(labels[:n])).long(), "")
-            right = 0
-            for _, _, x, y in _batches(run, changed, n, device):
-                right += int((halving(model, partial(_seen, model.forward, x)).argmax(1) == y).sum())
-            accuracy[corruption].append(round(100 * right / n, 4))
-            progress.update()
+    variants = [(corruption, severity) for corruption in corruptions.CORRUPTIONS for severity in range(1, 6)]
+    part = _part(eval_path(run, name))
+    official, accuracies, first = _load_part(part, key, len(variants))
+    progress, saved = Progress(f"{run.id} corruptions", len(variants), done=first), time.monotonic()
+    for at, (corruption, severity) in enumerate(variants[first:], first):
+        corrupted, labels, source = corruptions.corrupted_test_set(
+            images, data.labels[:n].numpy(), corruption, severity, root=root
+        )
+        pixels = torch.from_numpy(np.array(corrupted[:n])).permute(0, 3, 1, 2)
+        changed = Dataset(data.name, "test", pixels, torch.from_numpy(np.array(labels[:n])).long(), "")
+        right = 0
+        for _, _, x, y in _batches(run, changed, n, device):
+            right += int((halving(model, partial(_seen, model.forward, x)).argmax(1) == y).sum())
+        official[at], accuracies[at] = source == "official", round(100 * right / n, 4)
+        if time.monotonic() - saved > SAVE_EVERY:
+            saved = time.monotonic()
+            _save_part(part, key, at + 1, official, accuracies)
+        progress.update()
     progress.finish()
-    mean = float(np.mean(list(accuracy.values())))
-    values = {"images": n, "source": "+".join(sorted(sources)), "accuracy": round(mean, 4), "accuracies": accuracy}
-    return values | {"data_sha256": data.sha256}, {"accuracies": np.array(list(accuracy.values()))}
+    table = accuracies.reshape(-1, 5)
+    values = {
+        "images": n,
+        "source": "+".join(["official"] * official.any() + ["regenerated"] * (not official.all())),
+        "accuracy": round(float(table.mean()), 4),
+        "accuracies": dict(zip(corruptions.CORRUPTIONS, table.tolist())),
+    }
+    return values | {"data_sha256": data.sha256}, {"accuracies": table}
 
 
 SPECIAL: dict[str, Callable] = {
@@ -366,6 +373,11 @@ def _load(path: Path, key: str) -> dict | None:
 
 def _part(path: Path) -> Path:
     return path.with_name(f"{path.stem}.part.npz")
+
+
+def _save_part(path: Path, key: str, done: int, correct: np.ndarray, losses: np.ndarray) -> None:
+    arrays = {"key": key, "done": done, "correct": correct, "losses": losses}
+    write_atomic(path, lambda handle: np.savez(handle, **arrays))
 
 
 def _load_part(path: Path, key: str, n: int) -> tuple[np.ndarray, np.ndarray, int]:
