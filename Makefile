@@ -13,7 +13,7 @@ help:
 	@echo "make test    the tests and the notebooks"
 	@echo "make chaos   at least 100 kills at random moments, and what is lost: nothing"
 	@echo "make slurm-test   the workflow through a real Slurm of one node, jobs killed on the way (root, Debian)"
-	@echo "make lint    ruff, and that notebooks are committed without outputs"
+	@echo "make lint    ruff, mypy, and that notebooks are committed without outputs"
 	@echo "make env     only the virtual environment in $(VENV)"
 	@echo "make bench   the benchmarks"
 	@echo "make clean   remove the demo's results and caches (trained networks of other tiers are kept)"
@@ -44,6 +44,7 @@ slurm-test: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 
 bench: $(READY)

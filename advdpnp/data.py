@@ -36,7 +36,7 @@ SPLITS = ("train", "test")
 CACHE_FORMAT = 1  # part of every cache key: raise it when decoding changes
 
 # Official files of each split, relative to the data root, as torchvision lays them out.
-LAYOUT = {
+LAYOUT: dict[str, dict[str, tuple[str, ...]]] = {
     "cifar10": {
         "train": tuple(f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)),
         "test": ("cifar-10-batches-py/test_batch",),
@@ -223,8 +223,9 @@ def _expected(facts: DatasetFacts, split: str) -> int:
 
 def _official_files(name: str, split: str, root: Path) -> list[Path]:
     """The split's official files, or [] unless all are there."""
-    files = [_present(root / path) for path in LAYOUT[name][split]]
-    return files if all(files) else []
+    wanted = LAYOUT[name][split]
+    files = [file for file in (_present(root / path) for path in wanted) if file]
+    return files if len(files) == len(wanted) else []
 
 
 def _present(path: Path) -> Path | None:

@@ -331,9 +331,10 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
         progress.update()
     progress.finish()
     table = accuracies.reshape(-1, 5)
+    sources = (("official", official.any()), ("regenerated", not official.all()))
     values = {
         "images": n,
-        "source": "+".join(["official"] * official.any() + ["regenerated"] * (not official.all())),
+        "source": "+".join(source for source, there in sources if there),
         "accuracy": round(float(table.mean()), 4),
         "accuracies": dict(zip(corruptions.CORRUPTIONS, table.tolist())),
     }

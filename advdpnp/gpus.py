@@ -1,7 +1,7 @@
 """Which GPU a process takes where several are visible: one that no other process of this project holds.
 
-`snakemake --cores 4 --resources gpu=4` starts four jobs on one machine and tells none of them which GPU is its own. Each
-takes the first free one by a lock of the system's, which ends with the process however that dies.
+`snakemake --cores 4 --resources gpu=4` starts four jobs on one machine and tells none of them which GPU is its own.
+Each takes the first free one by a lock of the system's, which ends with the process however that dies.
 """
 
 import os

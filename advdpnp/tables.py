@@ -61,7 +61,8 @@ def cell(run: RunConfig, source: str, root: Path | None = None) -> float | None:
 def images_used(run: RunConfig, source: str, root: Path | None = None) -> int | None:
     """The fewest test images behind a cell, or None where an evaluation is missing."""
     found = [stored(run, name, root) for name in protocol.sources_of(source)]
-    return None if None in found else min(result["images"] for result in found)
+    there = [result["images"] for result in found if result is not None]
+    return min(there) if len(there) == len(found) else None
 
 
 def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:

@@ -257,11 +257,11 @@ def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
     if not blocks:
         raise UserError(f"{path}: blocks: at least one of {', '.join(PAPER_BLOCKS)} is wanted.")
     taken: dict[tuple[str, str], str] = {}
-    for block in blocks.values():
-        other = taken.setdefault((block.dataset, block.backbone), block.paper)
-        if other != block.paper:
+    for spec in blocks.values():
+        other = taken.setdefault((spec.dataset, spec.backbone), spec.paper)
+        if other != spec.paper:
             raise UserError(
-                f"{path}: blocks: {other} and {block.paper} would share the runs of {block.dataset}-{block.backbone}."
+                f"{path}: blocks: {other} and {spec.paper} would share the runs of {spec.dataset}-{spec.backbone}."
             )
     variants = _mapping(raw.get("variants"), f"{path}: variants")
     variants = {str(v): _mapping(changes, f"{path}: variants.{v}") for v, changes in variants.items()}
@@ -291,10 +291,7 @@ def load_tier(name: str) -> Tier:
         raise UserError(f"{path}: the name '{path.stem}' is taken by {own.relative_to(ROOT)}; rename the file.")
     try:
         text = path.read_text(encoding="utf-8")
-        if path.suffix == ".json":
-            raw = json.loads(text)
-        else:
-            raw = _read_yaml(path, text)
+        raw = json.loads(text) if path.suffix == ".json" else _read_yaml(path, text)
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not a text file.") from None
     except UserError:

@@ -163,7 +163,7 @@ def seconds_of(run: RunConfig, name: str) -> float:
 
 
 def copy_small(runs: Iterable[RunConfig], output: Path) -> str:
-    """Copy what the runs measured, without weights, to `output`/<tier>/, laid out as results/<tier>/; returns a line."""
+    """Copy what the runs measured, without weights, to `output`/<tier>/, as it lies in results/; returns a line."""
     copied, size = 0, 0
     for run in runs:
         source = tier_dir(run.tier)

@@ -48,7 +48,8 @@ class ResNet18(nn.Module):
         self.conv1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.activation = activation()
-        blocks, inputs = [], width
+        blocks: list[nn.Module] = []
+        inputs = width
         for stage, stride in enumerate((1, 2, 2, 2)):
             outputs = width * 2**stage
             for block_stride in (stride, 1):

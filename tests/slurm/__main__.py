@@ -1,7 +1,7 @@
 """make slurm-test: two trainings, their attacks and a table through a real Slurm, both trainings killed on the way.
 
-One training process gets SIGKILL, the other job `scancel`. Snakemake submits both again, they go on from their state, and
-every file equals that of the same workflow on one machine without Slurm.
+One training process gets SIGKILL, the other job `scancel`. Snakemake submits both again, they go on from their state,
+and every file equals that of the same workflow on one machine without Slurm.
 """
 
 import csv
@@ -19,8 +19,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE.parent / "chaos")]
 
-from cluster import Cluster, install, why_not
-from harness import contents, differences
+from cluster import Cluster, install, why_not  # noqa: E402
+from harness import contents, differences  # noqa: E402
 
 TARGET = "results/tiny/tables/table8.csv"
 RUNS = ("digits-resnet18-adv_dpnp-s0", "digits-resnet18-adv_dpnp-s1")
@@ -56,7 +56,8 @@ def finish(job: subprocess.Popen, place: Path, seconds: float = 900) -> None:
     if status != 0:
         logs = [place / "log.txt", *place.glob("results/tiny/logs/**/*.log"), *place.glob(".snakemake/slurm_logs/**/*")]
         logs = [path for path in logs if path.is_file()]
-        raise SystemExit("\n".join(f"== {path}\n{path.read_text()[-1500:]}" for path in logs) + f"\nended with: {status}")
+        shown = [f"== {path}\n{path.read_text()[-1500:]}" for path in logs]
+        raise SystemExit("\n".join([*shown, f"ended with: {status}"]))
 
 
 def epochs(place: Path, run: str) -> list[dict]:
