@@ -26,7 +26,7 @@ from advdpnp import attacks, geometry
 from advdpnp.config import ATTACKS, AttackConfig, RunConfig, digest
 from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
-from advdpnp.progress import Progress
+from advdpnp.progress import Progress, TimeUp
 from advdpnp.results import eval_path, hold, provenance, read_json, run_dir, write_atomic, write_json
 from advdpnp.train import load_model, pick_device
 
@@ -242,7 +242,11 @@ def _attack_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, k
         if stop < n and time.monotonic() - saved > SAVE_EVERY:
             saved = time.monotonic()
             _save_part(part, key, stop, correct, losses)
-        progress.update(stop - start, f"{100 * correct[:stop].mean():.2f} % so far")  # raises when time is up
+        try:
+            progress.update(stop - start, f"{100 * correct[:stop].mean():.2f} % so far")
+        except TimeUp:
+            _save_part(part, key, stop, correct, losses)
+            raise
     progress.finish(f"{100 * correct.mean():.2f} %")
     values = {
         "settings": asdict(attack),
@@ -328,7 +332,11 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
         if time.monotonic() - saved > SAVE_EVERY:
             saved = time.monotonic()
             _save_part(part, key, at + 1, official, accuracies)
-        progress.update()
+        try:
+            progress.update()
+        except TimeUp:
+            _save_part(part, key, at + 1, official, accuracies)
+            raise
     progress.finish()
     table = accuracies.reshape(-1, 5)
     sources = (("official", official.any()), ("regenerated", not official.all()))
