@@ -28,6 +28,7 @@ class Parser(argparse.ArgumentParser):
     """Mistakes end as a UserError's do: one sentence, status 2."""
 
     def error(self, message: str):
+        """Raise what argparse would print and exit with."""
         raise UserError(f"{message}; see python -m advdpnp --help")
 
 
@@ -196,6 +197,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit status (0 done, 2 a mistake, 75 time is up, 130 interrupted)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         words = [word for word in arguments if not word.startswith("-")]

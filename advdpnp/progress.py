@@ -66,6 +66,7 @@ class Progress:
             raise TimeUp(label)
 
     def update(self, units: float = 1, note: str = "") -> None:
+        """Count finished units; shows the line when it is due. Raises TimeUp."""
         self.done += units
         now = time.monotonic()
         if now - self.shown >= self.every:
@@ -80,6 +81,7 @@ class Progress:
                 raise TimeUp(self.label)
 
     def finish(self, note: str = "") -> None:
+        """Show the last line."""
         self._print(f"{self.label} done in {duration(time.monotonic() - self.begin)}{note and ', ' + note}", last=True)
 
     def _print(self, text: str, last: bool = False) -> None:

@@ -121,6 +121,7 @@ SHARED = {"figure3": "table5"}
 
 
 def artefact(name: str) -> Artefact:
+    """A table or figure by name. Raises UserError with the nearest name."""
     if name not in ARTEFACTS:
         raise UserError(f"there is no '{name}' in the paper's evaluation; {nearest(name, ARTEFACTS)}")
     return ARTEFACTS[name]

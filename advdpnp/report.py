@@ -16,10 +16,12 @@ from advdpnp.tiers import Tier, load_tier
 
 
 def published_dir(tier: str) -> Path:
+    """published/<tier>/ of the checkout."""
     return ROOT / "published" / tier
 
 
 def built_tables() -> list[str]:
+    """Names of the tables whose notebooks exist."""
     return [name for name in protocol.built() if name.startswith("table")]
 
 

@@ -127,6 +127,7 @@ class Tier:
     variants: Mapping[str, Mapping[str, Any]]
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
+        """The seeds that a method is trained with."""
         return tuple(dict.fromkeys(self.seeds + self.more_seeds.get(method, ())))
 
     def run(self, block: str, method: str, seed: int = 0, variant: str = "") -> RunConfig:

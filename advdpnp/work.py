@@ -68,6 +68,7 @@ class Clock:
         self.minutes, self.begin, self.moved = minutes, time.monotonic(), False
 
     def left(self) -> float | None:
+        """Minutes until the limit, at least 0; None without one."""
         return None if self.minutes is None else max(0.0, self.minutes - (time.monotonic() - self.begin) / 60)
 
     def start(self, what: str, expected: float = 0.0) -> None:

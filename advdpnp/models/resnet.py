@@ -63,9 +63,11 @@ class ResNet18(nn.Module):
         self.dim = inputs
 
     def maps(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> the last feature maps."""
         return self.blocks(self.activation(self.bn1(self.conv1(x))))
 
     def pool(self, maps: Tensor) -> Tensor:
+        """Feature maps -> features [B, d]."""
         return maps.mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
