@@ -150,7 +150,7 @@ def test_mistakes_are_one_sentence(arguments, said, capsys):
 # Runs with torch, numpy, pyarrow and Pillow alone: MNIST as the hub's parquet, cut to a few images.
 BARE = """
 import importlib.machinery, importlib.metadata, io, json, os, sys
-if "--hide" in sys.argv:  # every installed package but those, and what torch itself requires, is as if it were not there
+if "--hide" in sys.argv:  # every installed package but those, and what torch requires, is as if it were not there
     kept = {"torch", "torchgen", "functorch", "numpy", "pyarrow", "PIL", "filelock", "typing_extensions", "sympy"}
     kept |= {"mpmath", "networkx", "jinja2", "markupsafe", "fsspec", "advdpnp"}
     hidden = set(importlib.metadata.packages_distributions()) - kept
