@@ -1,4 +1,4 @@
-"""Write docs/architecture.md: which module of advdpnp/ imports which, drawn from the code. A test says when it is due."""
+"""Write docs/architecture.md: what imports what in advdpnp/, drawn from the code. A test says when it is due."""
 
 import ast
 from pathlib import Path
