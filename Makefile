@@ -6,11 +6,12 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo test chaos slurm-test lint bench clean
+.PHONY: help env demo test chaos slurm-test lint bench book book-test clean
 
 help:
 	@echo "make demo    the whole pipeline on embedded data: every table and figure, minutes on two cores"
 	@echo "make test    the tests and the notebooks"
+	@echo "make book    the executed notebooks, the report and the reference as a site: results/book/html"
 	@echo "make chaos   at least 100 kills at random moments, and what is lost: nothing"
 	@echo "make slurm-test   the workflow through a real Slurm of one node, jobs killed on the way (root, Debian)"
 	@echo "make lint    ruff, mypy, and that notebooks are committed without outputs"
@@ -45,11 +46,21 @@ slurm-test: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb notebooks/exercises/*.ipynb
+
+$(VENV)/.book: $(READY)
+	$(BIN)/python tools/install.py book
+	@touch $@
+
+book: $(VENV)/.book demo
+	$(BIN)/python book/build.py
+
+book-test: $(VENV)/.book
+	$(BIN)/python -m pytest -m book tests/test_book.py
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf results/demo .snakemake .pytest_cache .ruff_cache .hypothesis
+	rm -rf results/demo results/book .snakemake .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -58,6 +58,15 @@ def training_inputs(wildcards):
 
 
 @plain
+def evaluation_inputs(wildcards):
+    """The trained run and, where the tier has one, the standard model that the guard transfers attacks from."""
+    run = run_of(wildcards)
+    trained, standard = protocol.all_runs(load_tier(run.tier)), protocol.standard_of(run)
+    needed = [run.id] + ([standard.id] if standard and standard.id in trained else [])
+    return [f"results/{run.tier}/runs/{name}/train.json" for name in needed]
+
+
+@plain
 def evaluated(wildcards):
     """The evaluations that a table or figure waits for."""
     tier = load_tier(wildcards.tier)
@@ -65,22 +74,17 @@ def evaluated(wildcards):
     return [f"results/{tier.name}/evaluated/{source}/{run.id}.json" for run in protocol.runs_of(tier, source)]
 
 
-def product(tier, name):
-    folder, suffix = ("tables", "csv") if name.startswith("table") else ("figures", "png")
-    return f"results/{tier}/{folder}/{name}.{suffix}"
-
-
 @plain
 def products(tier_name):
     """Every table and figure that this tier has rows for."""
     tier = load_tier(tier_name)
-    return [product(tier.name, name) for name in BUILT if any(protocol.runs_of(tier, name))]
+    return [f"results/{tier.name}/{protocol.product(name)}" for name in BUILT if any(protocol.runs_of(tier, name))]
 
 
 wildcard_constraints:
     tier="|".join(TIERS),
     run=r"[a-z0-9_.]+-[a-z0-9_]+-[a-z0-9_.]+-s\d+",
-    name=r"(table|figure)\d",
+    name=r"(table|figure)\d|ledger",
 
 
 localrules: all, demo, short, report, data  # a cluster's nodes often have no network
@@ -138,7 +142,7 @@ rule train:
 
 # ---- evaluation: what one table needs of one run; results shared between tables are computed once.
 rule evaluate:
-    input: "results/{tier}/runs/{run}/train.json"
+    input: evaluation_inputs
     output: "results/{tier}/evaluated/{name}/{run}.json"
     params:
         attacks=lambda w: digest(protocol.evaluation_settings(run_of(w), w.name)),
@@ -166,7 +170,7 @@ rule table:
     log:
         notebook="results/{tier}/notebooks/{name}.ipynb",
         text="results/{tier}/logs/notebooks/{name}.log",
-    wildcard_constraints: name=r"table\d"
+    wildcard_constraints: name=r"table\d|ledger"
     shell: EXECUTE
 
 

@@ -1,4 +1,4 @@
-"""python -m advdpnp: fetch data, train, evaluate, see what is done, report, publish, export."""
+"""python -m advdpnp: fetch data, train, evaluate, see what is done, report, publish, restore, export, work."""
 
 import argparse
 import sys
@@ -32,6 +32,12 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see python -m advdpnp --help")
 
 
+def _minutes(text: str) -> float:
+    if not (minutes := float(text)) >= 0:  # NaN neither
+        raise ValueError
+    return minutes
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m advdpnp",
@@ -58,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
         if name == "train":
             sub.add_argument(
-                "--max-minutes", type=float, help="stop after the last epoch that fits; call again to go on"
+                "--max-minutes", type=_minutes, help="stop after the last epoch that fits; call again to go on"
             )
             sub.add_argument("--restart", action="store_true", help="forget what was trained before")
             sub.add_argument("--allow-cpu", action="store_true", help="train the paper tier without a GPU")
@@ -90,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--output", metavar="DIR", help="where to (default: results/<tier>/export/<run>)")
     sub.add_argument("--onnx", action="store_true", help="model.onnx too")
     command("publish", "copy measured results to published/<tier>/ and figures/<tier>/")
+    command("restore", "copy published results back to results/<tier>/, to go on from them")
     return parser
 
 
@@ -109,7 +116,7 @@ def _evaluate(args) -> int:
     from advdpnp.tiers import resolve
 
     run = resolve(args.tier, args.run)
-    names = [*args.attack, *(protocol.artefact(args.artefact).evaluations() if args.artefact else ())]
+    names = [*args.attack, *(protocol.artefact(args.artefact).evaluations(run.variant) if args.artefact else ())]
     if not names:
         raise UserError("name at least one attack, or --for a table or figure; see python -m advdpnp evaluate --help")
     from advdpnp.evaluate import evaluate
@@ -119,6 +126,7 @@ def _evaluate(args) -> int:
     for name, result in results.items():
         shown = f"{result['accuracy']:.2f} %" if "accuracy" in result else ", ".join(
             f"{k} {v:.4g}" for k, v in result.items() if isinstance(v, float) and k != "seconds")  # fmt: skip
+        shown = _warnings(result["checks"]) if "checks" in result else shown
         print(f"{run.id}  {name}  {shown}  ({result['images']} images)")
     if args.record:
         write_json(Path(args.record), {name: result["key"] for name, result in results.items()})
@@ -132,6 +140,10 @@ def _work(args) -> int:
     options = {"max_minutes": args.max_minutes, "device": args.device, "output": output, "allow_cpu": args.allow_cpu}
     work(args.tier, args.run, **options)
     return 0
+
+
+def _warnings(checks: list[dict]) -> str:
+    return "; ".join(f"warning: {c['name']}, {c['detail']}" for c in checks if c["ok"] is False) or "no warning"
 
 
 def _fetch(args) -> int:
@@ -190,9 +202,16 @@ def _export(args) -> int:
     return 0
 
 
+def _restore(args) -> int:
+    from advdpnp.report import restore
+
+    print(restore(args.tier))
+    return 0
+
+
 COMMANDS = {
     "fetch": _fetch, "train": _train, "evaluate": _evaluate, "status": _status, "plan": _plan, "report": _report,
-    "publish": _publish, "export": _export, "work": _work,
+    "publish": _publish, "restore": _restore, "export": _export, "work": _work,
 }  # fmt: skip
 
 

@@ -230,7 +230,9 @@ def slug(method: str) -> str:
     return method.lower().replace("-", "_")
 
 
-SLUGS = {slug(method): method for method in METHODS}
+def slugs() -> dict[str, str]:
+    """{'adv_dpnp': 'Adv-DPNP', ...} of METHODS as it is now: a method added from a notebook is among them."""
+    return {slug(method): method for method in METHODS}
 
 
 @dataclass(frozen=True)
@@ -246,6 +248,7 @@ class AttackConfig:
     random_start: bool = setting(False, "uniform in the ball (ledger 3: none in Tables 1-4 and 8)")
     confidence: float = setting(50.0, "of C&W (Section 4.2)", low=0)
     l1_step: str = setting("top1", "how an l1 step is taken (ledger 11)", choices=("top1", "dense"))
+    renormalise: bool = setting(False, "norms of Adv-DPNP's prototypes return to the radius first (ledger 5)")
     version: str = setting(
         "standard", "of AutoAttack; smoke = APGD-CE and Square alone, to exercise code", choices=("standard", "smoke")
     )
@@ -281,6 +284,11 @@ ATTACKS = {
         for n in (1, 5, 10, 20)
     },
     "adaptive20": AttackConfig("adaptive"),
+    # The ledger's other choices, beside clean, pgd20, pgd100_l1 and cw30.
+    "clean_renormalised": AttackConfig("clean", renormalise=True),
+    "pgd20_renormalised": AttackConfig("pgd", renormalise=True),
+    "pgd100_l1_dense": AttackConfig("pgd", "l1", 2000 / 255, 50 / 255, 100, l1_step="dense"),
+    "cw30_confidence0": AttackConfig("cw", steps=30, confidence=0),
 }
 
 
@@ -292,6 +300,7 @@ class EvaluationConfig:
     batch_size: int = setting(500, "images a batch", low=1)
     budget_scale: float = setting(1.0, "every epsilon and step of evaluation times this (not in the paper)", low=0)
     corruption_images: int = setting(0, "first n test images a corruption and severity; 0 = all", low=0)
+    fast: bool = setting(True, "attacks meet a folded network, AutoAttack's search a bf16 one; float32 counts")
 
 
 @dataclass(frozen=True)
@@ -330,6 +339,12 @@ class RunConfig:
         for key in ("evaluation", "attacks", "tier", "block"):
             del settings[key]
         return json.loads(json.dumps(settings))  # tuples become lists, as in the saved file
+
+
+def resolved_attack(run: RunConfig, name: str) -> AttackConfig:
+    """The attack with the tier's scale applied to its budget and step."""
+    attack, scale = run.attacks[name], run.evaluation.budget_scale
+    return replace(attack, epsilon=scale * attack.epsilon, step_size=scale * attack.step_size)
 
 
 def digest(settings: Any) -> str:

@@ -106,8 +106,8 @@ class Dataset:
 
 def class_names(name: str) -> tuple[str, ...]:
     """The classes in label order, e.g. ("airplane", ..., "truck"). Raises UserError for an unknown data set."""
-    _facts(name)
-    return {"cifar10": CIFAR10_CLASSES, "cifar100": CIFAR100_CLASSES}.get(name, tuple("0123456789"))
+    numbers = tuple(map(str, range(_facts(name).classes)))
+    return {"cifar10": CIFAR10_CLASSES, "cifar100": CIFAR100_CLASSES}.get(name, numbers)
 
 
 def data_root(root: str | Path | None = None) -> Path:
@@ -133,7 +133,7 @@ def load(name: str, split: str, root: str | Path | None = None) -> Dataset:
         images, labels = _read_digits(split)
         return Dataset(name, split, torch.from_numpy(images), torch.from_numpy(labels), _sha256(images, labels))
     root = data_root(root)
-    files, read = _official_files(name, split, root), _READERS[name]
+    files, read = _official_files(name, split, root), READERS[name]
     if not files:
         files, read = _parquet_files(name, split, root), _read_parquet
     if not files:
@@ -237,7 +237,7 @@ def _parquet_files(name: str, split: str, root: Path) -> list[Path]:
     """The split's hub shards in order, or []. Raises UserError when the names say that a shard is missing."""
     folder = root / name
     below = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    for place in (folder, folder / HUB_CONFIG[name], *below):
+    for place in (folder, folder / HUB_CONFIG.get(name, name), *below):
         shards = sorted(place.glob(f"{split}-*-of-*.parquet"))
         if not shards:
             continue
@@ -291,6 +291,9 @@ def _check(images: np.ndarray, labels: np.ndarray, facts: DatasetFacts, split: s
     if len(images) != expected:
         raise UserError(f"{where}: {split} holds {len(images):,} images, not {expected:,}: copy the full set")
     _check_labels(labels, facts.classes, f"{where} {split}")
+    found = len(np.unique(labels))
+    if found < facts.classes and expected >= 50 * facts.classes:  # every split has at least a hundred of each class
+        raise UserError(f"{where}: {split} has labels of {found} classes, not {facts.classes}: copy the full set")
 
 
 def _check_labels(labels: np.ndarray, classes: int, where: str, first: int = 0) -> None:
@@ -334,9 +337,9 @@ def _read_cifar(files: list[Path], name: str, split: str, root: Path) -> tuple[n
     key = "labels" if name == "cifar10" else "fine_labels"
     batches = [_unpickle(_verified(path, name, root), path) for path in files]
     try:
-        rows = np.concatenate([np.asarray(batch["data"], dtype=np.uint8) for batch in batches])
-        labels = np.concatenate([np.asarray(batch[key], dtype=np.int64) for batch in batches])
-        return rows.reshape(-1, 3, 32, 32), labels
+        rows = np.concatenate([np.asarray(batch["data"]).reshape(-1, 3, 32, 32) for batch in batches])
+        labels = np.concatenate([np.asarray(batch[key]) for batch in batches])
+        return rows.astype(np.uint8, casting="no"), labels.astype(np.int64, casting="safe")  # TypeError, not wrapped
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{files[0].parent} does not hold CIFAR batches ({error!r}): fetch {name} again") from error
 
@@ -392,7 +395,7 @@ def _read_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
     return images[:, None], digits.target[chosen].astype(np.int64)
 
 
-_READERS = {"cifar10": _read_cifar, "cifar100": _read_cifar, "svhn": _read_svhn, "mnist": _read_mnist}
+READERS = {"cifar10": _read_cifar, "cifar100": _read_cifar, "svhn": _read_svhn, "mnist": _read_mnist}
 
 
 # --- the hub's parquet ------------------------------------------------------------------------------------------------

@@ -7,6 +7,14 @@ from difflib import get_close_matches
 class UserError(Exception):
     """Bad input. The command line prints its one sentence and exits with status 2; no traceback unless --debug."""
 
+    def __str__(self) -> str:
+        """One line of printable characters, whatever a file or an argument put into it."""
+        return " ".join("".join(c if c.isprintable() else " " for c in super().__str__()).split())
+
+    def _render_traceback_(self) -> list[str]:
+        """What Jupyter shows in a notebook in place of a traceback."""
+        return [f"error: {self}"]
+
 
 def nearest(name: object, choices: Iterable[str]) -> str:
     """ "did you mean 'pgd20'?" when something is close, else the list of choices."""

@@ -1,17 +1,21 @@
 """(run, attack) -> accuracy, a flag for each image, and where they come from: computed once, loaded after that.
 
 `results/<tier>/evals/<run_id>/<attack>.json` is small and says everything; the `.npz` beside it holds `correct`, one
-flag a test image. Attacks run in float32 whatever the network was trained in. A long attack is kept batch by batch, so
-a killed evaluation goes on where it was. Besides the names of `config.ATTACKS` there are `geometry` (Table 4),
-`features` (Figure 2) and `corruptions` (Table 5, Figure 3).
+flag a test image. Every image is counted by the network in float32, whatever it was trained in; attacks meet it with
+its batch norms folded, and AutoAttack searches in bfloat16 where the hardware multiplies it (`evaluation.fast`). A
+long attack is kept batch by batch, so a killed evaluation goes on where it was. Besides the names of `config.ATTACKS`
+there are `geometry` (Table 4), `features` (Figure 2), `corruptions` (Table 5, Figure 3) and `guard` (signs of masked
+gradients, see guard.py).
 """
 
+import copy
 import sys
 import time
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from contextlib import nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,13 +26,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from advdpnp import attacks, geometry
-from advdpnp.config import ATTACKS, AttackConfig, RunConfig, digest
+from advdpnp import attacks, geometry, guard
+from advdpnp.config import ATTACKS, AttackConfig, RunConfig, digest, resolved_attack
 from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
+from advdpnp.models.folding import StandIn, folded
 from advdpnp.progress import Progress, TimeUp
-from advdpnp.results import eval_path, hold, provenance, read_json, run_dir, write_atomic, write_json
-from advdpnp.train import load_model, pick_device
+from advdpnp.protocol import standard_of
+from advdpnp.results import eval_path, hold, provenance, read_arrays, read_json, run_dir, write_atomic, write_json
+from advdpnp.train import load_model, pick_device, pick_precision
 
 SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
 SAVE_EVERY = 1.0  # seconds between two savings of an unfinished attack: a kill costs that or one batch
@@ -52,10 +58,10 @@ def evaluate(
         if name not in known:
             raise UserError(f"unknown attack '{name}'; {nearest(name, known)}")
     directory = run_dir(run) if directory is None else directory
-    trained = read_json(directory / "train.json") if (directory / "train.json").exists() else None
-    if trained is None:
+    if not (directory / "train.json").exists():
         command = f"python -m advdpnp train --tier {run.tier} {run.id}"
         raise UserError(f"{run.id} is not trained in tier {run.tier}; {command}")
+    trained = read_json(directory / "train.json", "model_sha256")
     data = load(run.dataset, "test")
     results, model = {}, None
     for name in names:
@@ -97,14 +103,7 @@ def _compute(run: RunConfig, name: str, model: "InPieces", data: Dataset, key: s
 
 def flags(run: RunConfig, name: str) -> np.ndarray:
     """Which test images the run classifies right under an attack already evaluated: bool [N]."""
-    with np.load(eval_path(run, name).with_suffix(".npz"), allow_pickle=False) as arrays:
-        return arrays["correct"]
-
-
-def resolved_attack(run: RunConfig, name: str) -> AttackConfig:
-    """The attack with the tier's scale applied to its budget and step."""
-    attack, scale = run.attacks[name], run.evaluation.budget_scale
-    return replace(attack, epsilon=scale * attack.epsilon, step_size=scale * attack.step_size)
+    return read_arrays(eval_path(run, name).with_suffix(".npz"), "correct")["correct"]
 
 
 def images_of(run: RunConfig, name: str, data: Dataset) -> int:
@@ -113,38 +112,68 @@ def images_of(run: RunConfig, name: str, data: Dataset) -> int:
     own = run.attacks[name].images if name in ATTACKS else 0
     if name == "corruptions":
         own = run.evaluation.corruption_images
+    if name == "guard":
+        own = guard.IMAGES
     return min(own or most, most)
+
+
+def _budget(attack: AttackConfig) -> dict[str, Any]:
+    return {"epsilon": attack.epsilon, "step_size": attack.step_size, "steps": attack.steps}
+
+
+def _pgd(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
+    generator = torch.Generator(x.device).manual_seed(seed)
+    start = {"random_start": attack.random_start, "restarts": attack.restarts, "generator": generator}
+    return attacks.pgd(model, x, y, **_budget(attack), norm=attack.norm, l1_step=attack.l1_step, **start)
+
+
+def _adaptive(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
+    if run.method != "Adv-DPNP":
+        raise UserError(f"{run.id}: the adaptive attack maximises Eq. (7), which only Adv-DPNP trains with.")
+    weights = {key: getattr(run.hyper, key) for key in ("radius", "lambda_dpp", "lambda_dnp", "lambda_dfa")}
+    return attacks.adaptive(model, x, y, **_budget(attack), **weights)
+
+
+def _autoattack(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
+    parts = ("apgd-ce", "square") if attack.version == "smoke" else None
+    limits = {"attacks": parts, "square_queries": attack.square_queries or None}
+    search = StandIn(model, bf16=pick_precision("auto", x.device) == "bf16") if run.evaluation.fast else None
+    return attacks.autoattack(model, x, y, epsilon=attack.epsilon, norm=attack.norm, seed=seed, search=search, **limits)
+
+
+KINDS: dict[str, Callable[..., Tensor]] = {  # AttackConfig.kind -> (model, x, y, attack, run, seed) to images
+    "clean": lambda model, x, y, attack, run, seed: x,
+    "fgsm": lambda model, x, y, attack, run, seed: attacks.fgsm(model, x, y, epsilon=attack.epsilon),
+    "pgd": _pgd,
+    "cw": lambda model, x, y, attack, run, seed: attacks.cw(
+        model, x, y, **_budget(attack), confidence=attack.confidence
+    ),
+    "adaptive": _adaptive,
+    "autoattack": _autoattack,
+}
 
 
 def craft(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
     """Adversarial images [B, C, H, W] for one batch. Raises RuntimeError should they leave ball or box."""
-    budget = {"epsilon": attack.epsilon}
-    steps = budget | {"step_size": attack.step_size, "steps": attack.steps}
     if attack.kind == "clean":
         return x
-    if attack.kind == "fgsm":
-        x_adv = attacks.fgsm(model, x, y, **budget)
-    elif attack.kind == "pgd":
-        generator = torch.Generator(x.device).manual_seed(seed)
-        start = {"random_start": attack.random_start, "restarts": attack.restarts, "generator": generator}
-        x_adv = attacks.pgd(model, x, y, **steps, norm=attack.norm, l1_step=attack.l1_step, **start)
-    elif attack.kind == "cw":
-        x_adv = attacks.cw(model, x, y, **steps, confidence=attack.confidence)
-    elif attack.kind == "adaptive":
-        if run.method != "Adv-DPNP":
-            raise UserError(f"{run.id}: the adaptive attack maximises Eq. (7), which only Adv-DPNP trains with.")
-        composite = ("radius", "lambda_dpp", "lambda_dnp", "lambda_dfa")
-        weights = {key: getattr(run.hyper, key) for key in composite}
-        x_adv = attacks.adaptive(model, x, y, **steps, **weights)
-    else:
-        parts = ("apgd-ce", "square") if attack.version == "smoke" else None
-        limits = {"attacks": parts, "square_queries": attack.square_queries or None}
-        x_adv = attacks.autoattack(model, x, y, **budget, norm=attack.norm, seed=seed, **limits)
+    stands_in = folded if run.evaluation.fast and attack.kind != "autoattack" else nullcontext  # AutoAttack has its own
+    with attacks.frozen(model), stands_in(model):
+        x_adv = KINDS[attack.kind](model, x, y, attack, run, seed)
     order = {"linf": torch.inf, "l2": 2, "l1": 1}[attack.norm]
     reached = float((x_adv - x).flatten(1).norm(order, dim=1).max())
     if not (reached <= attack.epsilon * (1 + SLACK) + 1e-6 and x_adv.min() >= 0 and x_adv.max() <= 1):  # NaN neither
         raise RuntimeError(f"{attack.kind} left its {attack.norm} ball of {attack.epsilon:g} ({reached:g}) or the box")
     return x_adv
+
+
+def path_of(attack: AttackConfig, run: RunConfig, device: torch.device) -> str:
+    """How the attack met the network, said in the result; it does not change what the number means."""
+    if not run.evaluation.fast or attack.kind == "clean":
+        return "fp32"
+    if attack.kind != "autoattack":
+        return "fp32, batch norm folded"
+    return f"searched in {pick_precision('auto', device)}, batch norm folded; counted by the fp32 network"
 
 
 class InPieces(nn.Module):
@@ -226,9 +255,19 @@ def _attacked(
     return _seen(function, craft(model, x, y, attack, run, seed=zlib.crc32(f"{run.seed} {name} {start}".encode())))
 
 
+def renormalised(model: InPieces, run: RunConfig) -> InPieces:
+    """A copy whose prototypes have the radius as norm again (ledger 5). Raises UserError for a model without them."""
+    if run.method != "Adv-DPNP":
+        raise UserError(f"{run.id}: only Adv-DPNP has prototypes to renormalise.")
+    twin = copy.deepcopy(model)
+    twin.model.head.renormalise()
+    return twin
+
+
 def _attack_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
     """Accuracy (%) with its flags, and the mean cross-entropy at the final iterate, under one attack."""
     attack, n = resolved_attack(run, name), images_of(run, name, data)
+    model = renormalised(model, run) if attack.renormalise else model
     part = _part(eval_path(run, name))
     correct, losses, first = _load_part(part, key, n)
     device = next(model.parameters()).device
@@ -250,11 +289,13 @@ def _attack_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, k
     progress.finish(f"{100 * correct.mean():.2f} %")
     values = {
         "settings": asdict(attack),
+        "path": path_of(attack, run, device),
         "images": n,
         "data_sha256": data.sha256,
         "correct": int(correct.sum()),
         "accuracy": round(100 * float(correct.mean()), 4),
         "loss": round(float(losses.mean()), 6),
+        "loss_std": round(float(losses.std(ddof=1)), 6) if n > 1 else 0.0,
     }
     return values, {"correct": correct}
 
@@ -317,39 +358,66 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
     root = data_root() if run.dataset == "cifar10" else None  # the official files are CIFAR-10's
     variants = [(corruption, severity) for corruption in corruptions.CORRUPTIONS for severity in range(1, 6)]
     part = _part(eval_path(run, name))
-    official, accuracies, first = _load_part(part, key, len(variants))
+    correct, official, first = _load_part(part, key, len(variants))
+    correct = correct if first else np.zeros((len(variants), n), bool)
     progress, saved = Progress(f"{run.id} corruptions", len(variants), done=first), time.monotonic()
     for at, (corruption, severity) in enumerate(variants[first:], first):
         corrupted, labels, source = corruptions.corrupted_test_set(
             images, data.labels[:n].numpy(), corruption, severity, root=root
         )
+        official[at] = source == "official"
         pixels = torch.from_numpy(np.array(corrupted[:n])).permute(0, 3, 1, 2)
         changed = Dataset(data.name, "test", pixels, torch.from_numpy(np.array(labels[:n])).long(), "")
-        right = 0
-        for _, _, x, y in _batches(run, changed, n, device):
-            right += int((halving(model, partial(_seen, model.forward, x)).argmax(1) == y).sum())
-        official[at], accuracies[at] = source == "official", round(100 * right / n, 4)
+        for start, stop, x, y in _batches(run, changed, n, device):
+            logits = halving(model, partial(_seen, model.forward, x))
+            correct[at, start:stop] = (logits.argmax(1) == y).cpu().numpy()
         if time.monotonic() - saved > SAVE_EVERY:
             saved = time.monotonic()
-            _save_part(part, key, at + 1, official, accuracies)
+            _save_part(part, key, at + 1, correct, official)
         try:
             progress.update()
         except TimeUp:
-            _save_part(part, key, at + 1, official, accuracies)
+            _save_part(part, key, at + 1, correct, official)
             raise
     progress.finish()
-    table = accuracies.reshape(-1, 5)
     sources = (("official", official.any()), ("regenerated", not official.all()))
+    correct = correct.reshape(len(corruptions.CORRUPTIONS), 5, n)
+    accuracy = np.round(100 * correct.mean(2), 4)
+    an_image = 100 * correct.mean((0, 1))  # its corruptions are not independent: the interval is over images
     values = {
         "images": n,
         "source": "+".join(source for source, there in sources if there),
-        "accuracy": round(float(table.mean()), 4),
-        "accuracies": dict(zip(corruptions.CORRUPTIONS, table.tolist())),
+        "data_sha256": data.sha256,
+        "accuracy": round(float(an_image.mean()), 4),
+        "accuracy_std": round(float(an_image.std(ddof=1)), 4) if n > 1 else 0.0,
+        "accuracies": dict(zip(corruptions.CORRUPTIONS, accuracy.tolist(), strict=True)),
     }
-    return values | {"data_sha256": data.sha256}, {"accuracies": table}
+    return values, {"correct": correct}
+
+
+def _surrogate(run: RunConfig) -> RunConfig | None:
+    """The trained standard model whose adversarial images are transferred to the run's, or None."""
+    other = standard_of(run)
+    path = run_dir(other) / "train.json" if other else None
+    if path is None or not path.exists():
+        return None
+    return other if read_json(path, "settings_digest")["settings_digest"] == digest(other.training_settings()) else None
+
+
+def _guard_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
+    """The checks of guard.py that need the model, on a few images."""
+    n, attack, other = images_of(run, name, data), feature_attack(run), _surrogate(run)
+    device = next(model.parameters()).device
+    x, y = to_float(data.images[:n].to(device)), data.labels[:n].to(device)
+    surrogate = InPieces(load_model(other, device=device), model.size) if other else None
+    found = halving(model, partial(guard.probe, model, x, y, resolved_attack(run, attack), surrogate, run.seed))
+    checks = [asdict(check) for check in guard.judge(found)]
+    values = {"white_box": attack, "images": n, "data_sha256": data.sha256, "checks": checks}
+    return values, {name: flags for name, flags in found.items() if flags is not None}
 
 
 SPECIAL: dict[str, Callable] = {
+    "guard": _guard_result,
     "geometry": _geometry_result,
     "features": _features_result,
     "corruptions": _corruptions_result,
@@ -367,8 +435,14 @@ def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
 
         return digest(what | {"official": run.dataset == "cifar10" and corruptions.has_official(data_root())})
     attack = resolved_attack(run, name if name in ATTACKS else feature_attack(run))
-    if attack.random_start or attack.kind == "autoattack":
+    if name == "guard":
+        other = _surrogate(run)
+        surrogate = read_json(run_dir(other) / "train.json", "model_sha256")["model_sha256"] if other else None
+        what |= guard.identity() | {"seed": run.seed, "surrogate": surrogate}
+    elif attack.random_start or attack.kind == "autoattack":
         what |= {"batch_size": run.evaluation.batch_size, "seed": run.seed}
+    if run.evaluation.fast and attack.kind != "clean":
+        what |= {"fast": True}  # another rounding: an image on the boundary may fall the other way
     return digest(what | {"attack": asdict(attack)})
 
 
@@ -376,8 +450,8 @@ def _load(path: Path, key: str) -> dict | None:
     """A finished result with this key, or None."""
     if not (path.exists() and path.with_suffix(".npz").exists()):
         return None
-    found = read_json(path)
-    return found if found.get("key") == key else None
+    found = read_json(path, "key")
+    return found if found["key"] == key else None
 
 
 def _part(path: Path) -> Path:

@@ -83,6 +83,24 @@ def feature_panels(
     return fig
 
 
+def effects(rows: Sequence[Mapping]) -> Figure:
+    """Measured effects on accuracy (rows of ledger.effects): points with 95 % intervals, a tick for each seed."""
+    rows = [row for row in rows if row["low"] != ""][::-1]
+    fig, ax = figure(width=7.2, height=1.1 + 0.36 * len(rows))
+    for height, row in enumerate(rows):
+        ax.plot([row["low"], row["high"]], [height] * 2, color=PALETTE[0], linewidth=2)
+        ax.plot(row["effect"], height, "o", color=PALETTE[0], markersize=7)
+        seeds = [float(value) for value in row["by_seed"].split()]
+        ax.plot(seeds, [height] * len(seeds), "|", color=PALETTE[6], markersize=11, markeredgewidth=2)
+    labels = [f"{row['choice']}: {row['default']} → {row['other']}, {row['measure']}" for row in rows]
+    ax.set_yticks(range(len(rows)), labels, fontsize=8)
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.set_xlabel("effect on accuracy (points)")
+    fig.suptitle("bars: 95 % over images, ticks: single seeds", fontsize=9)
+    return fig
+
+
 def training_curves(log: Sequence[Mapping[str, float]], radius: float | None = None) -> Figure:
     """A run's log.csv over the epochs: loss terms, accuracies, norms of the centers, and their angles."""
     epochs = [row["epoch"] for row in log]
@@ -218,4 +236,42 @@ def repulsion(before: np.ndarray, after: np.ndarray, separations: Sequence[tuple
         axes[2].plot([pair[k] for pair in separations], label=name)
     axes[2].set(xlabel="step", title="angle to the nearest rival (degrees)")
     axes[2].legend(frameon=False, fontsize=8)
+    return fig
+
+
+def settings_grid(rows: Mapping[str, Sequence[tuple[str, np.ndarray, np.ndarray]]], labels: np.ndarray) -> Figure:
+    """What settings do: a row each, and each value a panel (caption, features [N, 2], prototypes [M, 2])."""
+    columns = max(len(panels) for panels in rows.values())
+    fig, axes = figure(len(rows), columns, width=2.9, height=2.9, squeeze=False)
+    for line, (name, panels) in zip(axes, rows.items()):
+        line[0].set_ylabel(name, fontsize=12)
+        for ax, (caption, features, centers) in zip(line, panels):
+            scatter_plane(ax, caption, features, labels, centers)
+    return fig
+
+
+def scatter_plane(ax, caption: str, features: np.ndarray, labels: np.ndarray, centers: np.ndarray) -> None:
+    """Features [N, 2] by label [N], prototypes [M, 2] as stars; all prototypes are in view, far features may not be."""
+    colours = np.array(PALETTE)
+    ax.scatter(*features.T, s=8, alpha=0.5, linewidths=0, c=colours[labels % 10])
+    ax.scatter(*centers.T, marker="*", s=120, c=colours[: len(centers)], edgecolors="black", linewidths=0.7, zorder=3)
+    limit = 1.05 * max(1.25 * np.abs(centers).max(), np.quantile(np.abs(features), 0.995))
+    ax.set(aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
+    ax.set_title(caption, fontsize=9)
+
+
+def paired_seeds(
+    panels: Sequence[tuple[str, np.ndarray, np.ndarray]], labels: np.ndarray, measured: Mapping[str, np.ndarray]
+) -> Figure:
+    """Two variants: a plane each (caption, features, prototypes), then each measure [seeds, 2] with a line a seed."""
+    ratios = [1.6] * len(panels) + [1] * len(measured)
+    fig, axes = figure(1, len(ratios), width=2.4, height=3.0, width_ratios=ratios)
+    for ax, (caption, features, centers) in zip(axes, panels):
+        scatter_plane(ax, caption, features, labels, centers)
+    for ax, (name, values) in zip(axes[len(panels) :], measured.items()):
+        ax.plot([0, 1], values.T, color=PALETTE[0], alpha=0.45, marker="o", markersize=4)
+        ax.plot([0, 1], values.mean(0), color=PALETTE[6], linewidth=2.5, marker="D", label="mean")
+        ax.set(title=name, xticks=[0, 1], xticklabels=[caption for caption, *_ in panels], xlim=(-0.3, 1.3))
+        ax.title.set_fontsize(10)
+    axes[-1].legend(frameon=False, fontsize=8)
     return fig

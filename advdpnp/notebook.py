@@ -7,7 +7,7 @@ what is there, and cells that were not run say so.
 from html import escape
 
 import torch
-from IPython.display import HTML, Markdown, display
+from IPython.display import HTML, Image, Markdown, display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -45,13 +45,12 @@ def measure(tier: Tier, name: str) -> list[RunConfig]:
         if tier.name == "demo":
             _ensure_trained(run)
         if (run_dir(run) / "train.json").exists():
-            evaluate(run, *protocol.artefact(name).evaluations())
+            evaluate(run, *protocol.artefact(name).evaluations(run.variant))
             there.append(run)
         else:
             missing.append(run.id)
     if missing:
-        product = f"tables/{name}.csv" if name.startswith("table") else f"figures/{name}.png"
-        command = f"snakemake --cores 1 results/{tier.name}/{product}"
+        command = f"snakemake --cores 1 results/{tier.name}/{protocol.product(name)}"
         display(Markdown(f"*Not trained in this tier: {', '.join(missing)}. `{command}` does it.*"))
     return there
 
@@ -99,7 +98,7 @@ def show_table(tier: Tier, name: str) -> list[dict]:
 
 
 def table_html(caption: str, methods: dict) -> str:
-    """One block of a table as HTML: ours, the paper's number small below; best bold, second underlined."""
+    """One block of a table as HTML: ours, its interval and the paper's number below; best bold, second underlined."""
     columns = list(next(iter(methods.values())))
     marks = {c: tables.best_and_second(tables.competing(methods, c), c) for c in columns}
     head = "".join(f"<th>{escape(c)}</th>" for c in columns)
@@ -110,7 +109,9 @@ def table_html(caption: str, methods: dict) -> str:
             text, (best, second) = escape(tables.number(cells[c])), marks[c]
             if text != "–":
                 text = f"<b>{text}</b>" if method in best else f"<u>{text}</u>" if method in second else text
-            shown.append(f"<td>{text}<br><small style='color:#777'>paper {escape(str(cells[c]['paper']))}</small></td>")
+            below = [b for b in (tables.bounds(cells[c]), f"paper {cells[c]['paper']}") if b]
+            small = "<br>".join(f"<small style='color:#666'>{escape(line)}</small>" for line in below)
+            shown.append(f"<td>{text}<br>{small}</td>")
         body.append(f"<tr><th>{escape(method)}</th>{''.join(shown)}</tr>")
     return f"<table><caption>{escape(caption)}</caption><tr><th></th>{head}</tr>{''.join(body)}</table>"
 
@@ -142,6 +143,11 @@ def show(fig: Figure) -> None:
     """Display a picture once, whatever the backend."""
     display(fig)
     plt.close(fig)
+
+
+def show_film(animated_png: bytes, text: str) -> None:
+    """Display a picture that moves; `text` says what it shows where it can't be seen."""
+    display(Image(data=animated_png, format="png", alt=text))
 
 
 def save_figure(tier: Tier, name: str, fig: Figure) -> None:

@@ -137,6 +137,12 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
 
 
+def mean_interval(mean: float, std: float, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Normal interval of a mean over n images with standard deviation `std` (n - 1 in the denominator), in its unit."""
+    half = statistics.NormalDist().inv_cdf((1 + level) / 2) * std / math.sqrt(n)
+    return mean - half, mean + half
+
+
 class Spread(NamedTuple):
     """Mean over seeds, in the unit of the values; std (n - 1 in the denominator) and bounds are None for one seed."""
 

@@ -4,7 +4,7 @@ One literal dict; tables.py fills it with numbers, the Snakefile turns it into j
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from advdpnp.config import ATTACKS, METHODS, REQUIRES, ROOT, RunConfig
 from advdpnp.errors import UserError, nearest
@@ -27,7 +27,8 @@ class Artefact:
     `rows` maps a block (dataset/backbone) to its methods; `columns` maps a column of data/paper/table<N>.csv to where
     its value comes from: an attack of config.ATTACKS (its accuracy), `<attack>.loss`, `geometry.<metric>`,
     `corruptions`, or "avg" and "ensemble", which are made of other columns. `attacks` lists what else is evaluated.
-    `one_seed`: it shows single networks, not averages.
+    `one_seed`: it shows single networks, not averages. `variants`: trainings under one changed switch of the tier,
+    beside the rows' own, evaluated with `variant_attacks`; a tier without these variants lacks the artefact.
     """
 
     title: str
@@ -36,11 +37,13 @@ class Artefact:
     columns: Mapping[str, str]
     attacks: tuple[str, ...] = ()
     one_seed: bool = False
+    variants: tuple[str, ...] = ()
+    variant_attacks: tuple[str, ...] = ()
 
-    def evaluations(self) -> tuple[str, ...]:
-        """Names for `evaluate`, without repetition."""
+    def evaluations(self, variant: str = "") -> tuple[str, ...]:
+        """Names for `evaluate`, of a row's own training or of its `variant`, without repetition; the guard with all."""
         names = [name for source in self.columns.values() for name in sources_of(source)]
-        return tuple(dict.fromkeys([*names, *self.attacks]))
+        return tuple(dict.fromkeys([*(self.variant_attacks if variant else [*names, *self.attacks]), "guard"]))
 
 
 ENSEMBLE = ("fgsm", "pgd20", "pgd100", "cw30")  # Table 2's caption: wrong under any of the four
@@ -113,6 +116,13 @@ ARTEFACTS = {
         {CIFAR10: ("Adv-DPNP",), CIFAR100: ("Adv-DPNP",)}, {},
         ("clean", *(f"{kind}_eps{e}" for e in FIGURE4_EPSILONS for kind in ("fgsm", "pgd20_fig4"))),
     ),
+    "ledger": Artefact(
+        "Effects of the open choices on Adv-DPNP", "3, 4.1",
+        {CIFAR10: ("Adv-DPNP",)}, {},
+        ("clean", "pgd20", "pgd20_random", "clean_renormalised", "pgd20_renormalised", "cw30", "cw30_confidence0",
+         "pgd100_l1", "pgd100_l1_dense", "geometry"),
+        variants=("unlocked", "undecayed", "signed"), variant_attacks=("clean", "pgd20", "geometry"),
+    ),
 }  # fmt: skip
 
 
@@ -121,7 +131,7 @@ SHARED = {"figure3": "table5"}
 
 
 def artefact(name: str) -> Artefact:
-    """A table or figure by name. Raises UserError with the nearest name."""
+    """What a table, a figure or the ledger needs. Raises UserError for another name."""
     if name not in ARTEFACTS:
         raise UserError(f"there is no '{name}' in the paper's evaluation; {nearest(name, ARTEFACTS)}")
     return ARTEFACTS[name]
@@ -139,11 +149,25 @@ def built() -> tuple[str, ...]:
 
 def runs_of(tier: Tier, name: str) -> Iterator[RunConfig]:
     """The trainings that a table or figure needs in a tier: the paper's rows, as far as the tier has them."""
-    for block, methods in artefact(name).rows.items():
+    spec = artefact(name)
+    if not set(spec.variants) <= set(tier.variants):
+        return
+    for block, methods in spec.rows.items():
         for method in methods:
             if block in tier.blocks and method in tier.methods:
-                for seed in tier.seeds_of(method)[: 1 if artefact(name).one_seed else None]:
-                    yield tier.run(block, method, seed)
+                for seed in tier.seeds_of(method)[: 1 if spec.one_seed else None]:
+                    for variant in ("", *spec.variants):
+                        yield tier.run(block, method, seed, variant)
+
+
+def wanted(tier: Tier, name: str) -> list[tuple[RunConfig, str]]:
+    """Every (training, evaluation) behind a table or figure of a tier."""
+    return [(run, e) for run in runs_of(tier, name) for e in artefact(name).evaluations(run.variant)]
+
+
+def product(name: str) -> str:
+    """The file below results/<tier>/ that says an artefact is done: tables/table1.csv, figures/figure4.png."""
+    return f"figures/{name}.png" if name.startswith("figure") else f"tables/{name}.csv"
 
 
 def all_runs(tier: Tier, names: tuple[str, ...] | None = None) -> dict[str, RunConfig]:
@@ -158,7 +182,12 @@ def all_runs(tier: Tier, names: tuple[str, ...] | None = None) -> dict[str, RunC
     return runs
 
 
+def standard_of(run: RunConfig) -> RunConfig | None:
+    """The standard model of the same data, network and seed: the guard transfers its adversarial images."""
+    return None if run.method == "ST" else replace(run, method="ST", hyper=METHODS["ST"](), variant="")
+
+
 def evaluation_settings(run: RunConfig, name: str) -> dict:
     """All that decides an artefact's numbers once the run is trained, as plain data."""
-    attacks = {e: asdict(run.attacks[e]) for e in artefact(name).evaluations() if e in ATTACKS}
+    attacks = {e: asdict(run.attacks[e]) for e in artefact(name).evaluations(run.variant) if e in ATTACKS}
     return {"attacks": attacks, "evaluation": asdict(run.evaluation)}

@@ -5,14 +5,26 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from advdpnp import protocol, tables
+import numpy as np
+
+from advdpnp import guard, protocol, tables
 from advdpnp.claims import claims_markdown
 from advdpnp.config import ROOT
 from advdpnp.errors import UserError
+from advdpnp.ledger import effects, ledger_markdown
 from advdpnp.paper import consistency, values_from
 from advdpnp.progress import duration
 from advdpnp.results import read_json, tier_dir, write_text
 from advdpnp.tiers import Tier, load_tier
+
+LEDGER_NOTE = (
+    "Entries of docs/ledger.md. The effect is other minus default, in points of accuracy or degrees; its interval is "
+    "over test images, each under both choices, seeds pooled. What a seed does stands in the last column."
+)
+TRUST = (
+    "Signs of masked gradients and of broken attacks (`advdpnp/guard.py`). A check that compares two attacks does so "
+    f"on the same images, and warns when chance explains the difference with a probability below {guard.LEVEL:g}."
+)
 
 
 def published_dir(tier: str) -> Path:
@@ -26,17 +38,46 @@ def built_tables() -> list[str]:
 
 
 def costs_markdown(tier: Tier, root: Path) -> str:
-    """What each training took, on what, as its train.json says."""
-    lines = ["| run | images | epochs | wall time | images/s | precision | device |", "|---|---|---|---|---|---|---|"]
+    """What each table and figure took, then each training, on what, as the JSON files say."""
+    lines = ["| table or figure | trainings | took | evaluations | took |", "|---|---|---|---|---|"]
+    for name in protocol.built():
+        trained, evaluated = costs_of(tier, name, root)
+        if trained or evaluated:
+            cells = [f"{len(took)} | {duration(sum(took))}" for took in (trained, evaluated)]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", "Trainings and evaluations that several tables share are counted in each of them, and done once.", ""]
+    lines += ["| run | images | epochs | wall time | images/s | precision | device |", "|---|---|---|---|---|---|---|"]
     for name in protocol.all_runs(tier):
         path = root / "runs" / name / "train.json"
         if path.exists():
-            t = read_json(path)
+            t = read_json(path, "train_images", "final", "seconds", "images_per_second", "precision", "provenance")
             lines.append(
                 f"| {name} | {t['train_images']:,} | {t['final']['epoch'] + 1} | {duration(t['seconds'])} | "
                 f"{t['images_per_second']:.0f} | {t['precision']} | {t['provenance']['device']} |"
             )
     return "\n".join(lines)
+
+
+def costs_of(tier: Tier, name: str, root: Path) -> tuple[list[float], list[float]]:
+    """Seconds of each training and of each evaluation behind a table or figure, as far as they are there."""
+    runs = protocol.all_runs(tier, (name,))
+    trained = [root / "runs" / run_id / "train.json" for run_id in runs]
+    evaluated = [root / "evals" / run.id / f"{e}.json" for run, e in protocol.wanted(tier, name)]
+    first, second = ([read_json(path)["seconds"] for path in some if path.exists()] for some in (trained, evaluated))
+    return first, second
+
+
+def trust_markdown(tier: Tier, root: Path) -> str:
+    """What guard.py says of each run that was evaluated: from the stored flags, and from the evaluation `guard`."""
+    checks = {}
+    for run in protocol.all_runs(tier).values():
+        if (root / "evals" / run.id).is_dir():
+            flags = {name: tables.stored_flags(run, name, root) for name in ("clean", "aa", *protocol.ENSEMBLE)}
+            four = [flags[name] for name in ("clean", *protocol.ENSEMBLE)]
+            flags["ensemble"] = None if any(f is None for f in four) else np.logical_and.reduce(four)
+            probed = tables.stored(run, "guard", root, "checks") or {"checks": []}
+            checks[run.id] = guard.order(flags) + [guard.Check(**check) for check in probed["checks"]]
+    return guard.markdown(checks)
 
 
 def report_markdown(tier: Tier, root: Path) -> str:
@@ -59,6 +100,7 @@ def report_markdown(tier: Tier, root: Path) -> str:
         lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", tables.markdown(found, tier.label)]
     verdicts = {v: sum(row["verdict"] == v for row in rows) for v in dict.fromkeys(row["verdict"] for row in rows)}
     lines += ["## Verdicts", "", ", ".join(f"{n} cells: {v}" for v, n in verdicts.items()), ""]
+    lines += ["## Can these numbers be trusted?", "", TRUST, "", trust_markdown(tier, root)]
     ours = values_from(rows) if tier.name != "demo" else None
     lines += ["## The paper's claims", "", claims_markdown(ours), ""]
     lines += ["## Does the paper agree with itself?", "", "| where | what | holds | detail |", "|---|---|---|---|"]
@@ -66,6 +108,8 @@ def report_markdown(tier: Tier, root: Path) -> str:
         f"| {f.where} | {f.what} | {'yes' if f.ok else '**no**'} | {f.detail} |" for f in consistency() if not f.ok
     ]
     lines += ["", f"({sum(f.ok for f in consistency())} further checks hold.)", ""]
+    lines += ["## The ledger: what the open choices are worth here", "", LEDGER_NOTE, ""]
+    lines += [ledger_markdown(effects(tier, root)), ""]
     lines += ["## Costs", "", costs_markdown(tier, root), ""]
     return "\n".join(lines)
 
@@ -117,3 +161,25 @@ def publish(tier_name: str) -> str:
                 shutil.copyfile(path, to)
             copied, size = copied + 1, size + path.stat().st_size
     return f"{copied} files, {size / 1e6:.1f} MB, copied to {target.relative_to(ROOT)} and {pictures.relative_to(ROOT)}"
+
+
+def restore(tier_name: str) -> str:
+    """Copy published runs and evaluations back to results/<tier>/ where there are none; returns a summary.
+
+    A tier that was measured in part goes on from there: its tables show what was published, and what is missing is
+    made. Runs come back without weights, so a further attack on them needs them trained again.
+    """
+    tier = load_tier(tier_name)
+    source, target = published_dir(tier.name), tier_dir(tier.name)
+    if not (source / "evals").is_dir():
+        raise UserError(
+            f"{source}: nothing was published for tier {tier.name}; snakemake --cores 1 {tier.name} makes it."
+        )
+    copied = 0
+    for path in sorted([*source.glob("runs/*/*"), *source.glob("evals/*/*")]):
+        to = target / path.relative_to(source)
+        if not to.exists():
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to)
+            copied += 1
+    return f"{copied} files copied to {target}"

@@ -100,14 +100,31 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[s
     return write_text(path, buffer.getvalue())
 
 
-def read_json(path: Path) -> Any:
-    """The file's value. Raises UserError when it is missing or not JSON."""
+def read_json(path: Path, *keys: str) -> Any:
+    """The file's value. Raises UserError when it is missing, not JSON, or not an object with these keys."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if keys and not (isinstance(value, dict) and all(key in value for key in keys)):
+            raise UserError(f"{path}: does not hold {', '.join(keys)} (damaged?); delete it and run again.")
+        return value
     except FileNotFoundError:
         raise UserError(f"{path}: is missing.") from None
     except ValueError:
         raise UserError(f"{path}: is not valid JSON (damaged?); delete it and run again.") from None
+
+
+def read_arrays(path: Path, *names: str) -> dict[str, Any]:
+    """{name: array} of an .npz file, never unpickled. Raises UserError when it is missing, damaged, or lacks a name."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names}
+    except FileNotFoundError:
+        raise UserError(f"{path}: is missing.") from None
+    except Exception:  # zip, npy and zlib raise half a dozen types for damaged bytes
+        wanted = ", ".join(names)
+        raise UserError(f"{path}: does not hold the arrays {wanted} (damaged?); delete it and run again.") from None
 
 
 def sha256_file(path: Path) -> str:

@@ -18,9 +18,10 @@ def run_state(run: RunConfig) -> str:
     directory = run_dir(run)
     done = directory / "train.json"
     if done.exists():
-        return "done" if read_json(done)["settings_digest"] == digest(run.training_settings()) else "stale"
+        made = read_json(done, "settings_digest")["settings_digest"]
+        return "done" if made == digest(run.training_settings()) else "stale"
     log = directory / "log.csv"
-    epochs = max(0, len(log.read_text().splitlines()) - 1) if log.exists() else 0
+    epochs = max(0, len(log.read_bytes().splitlines()) - 1) if log.exists() else 0
     return f"{epochs}/{run.optim.epochs} epochs" if epochs else "missing"
 
 
@@ -32,7 +33,7 @@ def status(tier_name: str) -> str:
     lines += [f"  {name:<44}{run_state(run)}" for name, run in runs.items()]
     lines.append("evaluations:")
     for name in protocol.built():
-        wanted = [(run, e) for run in protocol.runs_of(tier, name) for e in protocol.artefact(name).evaluations()]
+        wanted = protocol.wanted(tier, name)
         there = sum(eval_path(run, e).exists() for run, e in wanted)
         if wanted:
             lines.append(f"  {name:<44}{there}/{len(wanted)}")
@@ -92,12 +93,7 @@ def plan(tier_name: str, *, measure: bool = False) -> str:
     """The trainings and evaluations of a tier; with `measure`, the hours that the trainings would take here."""
     tier = load_tier(tier_name)
     runs = protocol.all_runs(tier)
-    pairs = {
-        (run.id, name)
-        for item in protocol.built()
-        for run in protocol.runs_of(tier, item)
-        for name in protocol.artefact(item).evaluations()
-    }
+    pairs = {(run.id, name) for item in protocol.built() for run, name in protocol.wanted(tier, item)}
     lines = [f"tier {tier.name} ({tier.label}): {len(runs)} trainings, {len(pairs)} evaluations"]
     for run in runs.values():
         lines.append(f"  {run.id:<44}{run.optim.epochs} epochs, {passes(run):.2g} passes")

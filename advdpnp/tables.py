@@ -1,41 +1,40 @@
 """Tables: our numbers beside the paper's, in long form for machines and in the paper's shape for people.
 
-A cell is the mean over the seeds of a run. Long form, one row a cell:
-table, dataset, backbone, method, column, ours, std, seeds, paper, difference, verdict. Outside of the paper tier there
+A cell is the mean over the seeds of a run. Long form, one row a cell: table, dataset, backbone, method, column, ours,
+std, seeds, paper, difference, verdict, and the 95 % interval with what it stands for. Outside of the paper tier there
 is no difference, because a smaller protocol's number and the paper's are not two measurements of one thing.
 """
 
-import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from advdpnp import protocol
 from advdpnp.config import RunConfig
-from advdpnp.paper import column_kind, reported, verdict
-from advdpnp.results import read_json, tier_dir
+from advdpnp.paper import column_kind, mean_interval, reported, seed_interval, verdict, wilson
+from advdpnp.results import read_arrays, read_json, tier_dir
 from advdpnp.tiers import Tier
 
 COLUMNS = (
     "table", "dataset", "backbone", "method", "column", "ours", "std", "seeds", "paper", "difference", "verdict",
+    "low", "high", "interval", "images",
 )  # fmt: skip
 LOWER_IS_BETTER = ("fdr", "afs", "loss")
 
 
-def stored(run: RunConfig, name: str, root: Path | None = None) -> dict | None:
-    """The JSON of an evaluation below `root` (results/<tier>, or published/<tier>), or None where there is none."""
+def stored(run: RunConfig, name: str, root: Path | None = None, key: str = "images") -> dict | None:
+    """The JSON of an evaluation below `root` (results/<tier>, or published/<tier>), or None where there is none.
+
+    Raises UserError for one without `key`.
+    """
     path = (tier_dir(run.tier) if root is None else root) / "evals" / run.id / f"{name}.json"
-    return read_json(path) if path.exists() else None
+    return read_json(path, "images", key) if path.exists() else None
 
 
 def stored_flags(run: RunConfig, name: str, root: Path | None = None):
     """The flags beside it: bool [N], True where the run is right; or None."""
-    import numpy as np
-
     path = (tier_dir(run.tier) if root is None else root) / "evals" / run.id / f"{name}.npz"
-    if not path.exists():
-        return None
-    with np.load(path, allow_pickle=False) as arrays:
-        return arrays["correct"]
+    return read_arrays(path, "correct")["correct"] if path.exists() else None
 
 
 def ensemble_accuracy(all_flags: Iterable) -> float:
@@ -45,24 +44,49 @@ def ensemble_accuracy(all_flags: Iterable) -> float:
     return 100 * float(np.logical_and.reduce(list(all_flags)).mean())
 
 
-def cell(run: RunConfig, source: str, root: Path | None = None) -> float | None:
-    """One number of one run: an accuracy (%), a loss or a metric; None where an evaluation is missing."""
+class Measured(NamedTuple):
+    """One number of one run: an accuracy (%), a loss or a metric; its 95 % interval over images, where it has one."""
+
+    value: float
+    images: int  # the fewest test images behind it
+    low: float | None = None
+    high: float | None = None
+
+
+def measured(run: RunConfig, source: str, root: Path | None = None) -> Measured | None:
+    """A column's number for one run with what its test images leave open; None where an evaluation is missing.
+
+    Accuracies have Wilson's interval, losses and the mean over corruptions a normal one over images. The interval of
+    "avg" is the mean of both parts' (as if both erred the same way: never too narrow). Table 4's metrics have none.
+    """
     if source == "avg":  # mean of clean and AutoAttack accuracy
-        both = [cell(run, name, root) for name in ("clean", "aa")]
-        return None if None in both else sum(both) / 2
+        both = [part for name in ("clean", "aa") if (part := measured(run, name, root)) is not None]
+        if len(both) < 2:
+            return None
+        parts = [[part[k] for part in both] for k in (0, 2, 3)]
+        value, low, high = (None if None in part else sum(part) / 2 for part in parts)
+        return Measured(value, min(part.images for part in both), low, high)
     if source == "ensemble":
         found = [stored_flags(run, name, root) for name in ("clean", *protocol.ENSEMBLE)]
-        return None if any(f is None for f in found) else ensemble_accuracy(found)
+        if any(flags is None for flags in found):
+            return None
+        value, n = ensemble_accuracy(found), len(found[0])
+        return Measured(value, n, *wilson(round(value * n / 100), n))
     name, _, field = source.partition(".")
-    result = stored(run, name, root)
-    return None if result is None else result[field or "accuracy"]
+    field = field or "accuracy"
+    result = stored(run, name, root, field)
+    if result is None:
+        return None
+    value, n = result[field], result["images"]
+    if f"{field}_std" in result:
+        return Measured(value, n, *mean_interval(value, result[f"{field}_std"], n))
+    return Measured(value, n, *(wilson(result["correct"], n) if field == "accuracy" and "correct" in result else ()))
 
 
-def images_used(run: RunConfig, source: str, root: Path | None = None) -> int | None:
-    """The fewest test images behind a cell, or None where an evaluation is missing."""
-    found = [stored(run, name, root) for name in protocol.sources_of(source)]
-    there = [result["images"] for result in found if result is not None]
-    return min(there) if len(there) == len(found) else None
+def cell(run: RunConfig, source: str, root: Path | None = None) -> float | None:
+    """`measured` without its interval: the number alone, or None where an evaluation is missing."""
+    found = measured(run, source, root)
+    return None if found is None else found.value
 
 
 def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
@@ -75,11 +99,10 @@ def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
         for method in methods:
             runs = [tier.run(block, method, seed) for seed in tier.seeds_of(method)] if here else []
             for column, source in spec.columns.items():
-                found = [value for run in runs if (value := cell(run, source, root)) is not None]
-                images = min((n for run in runs if (n := images_used(run, source, root))), default=None)
+                found = [one for run in runs if (one := measured(run, source, root)) is not None]
                 rows.append(
                     {"table": number, "dataset": dataset, "backbone": backbone, "method": method, "column": column}
-                    | _judged(found, paper_number(number, block, method, column), tier.name, column, images)
+                    | _judged(found, paper_number(number, block, method, column), tier.name, column)
                 )
     return rows
 
@@ -90,16 +113,25 @@ def paper_number(table: int, block: str, method: str, column: str) -> float | No
     return reported(table, dataset=dataset, backbone=backbone, method=method, column=column)
 
 
-def _judged(found: list[float], paper: float | None, tier: str, column: str, images: int | None) -> dict:
-    """Mean and standard deviation over the seeds, beside the paper's number; `images` is the fewest that were used."""
-    ours = statistics.fmean(found) if found else None
-    spread = statistics.stdev(found) if len(found) > 1 else None
+def _judged(found: list[Measured], paper: float | None, tier: str, column: str) -> dict:
+    """Mean over the seeds with its interval, beside the paper's number.
+
+    The interval is Student's t over seeds where there are several, else the one over test images: two questions, so
+    `interval` says which.
+    """
+    images = min((one.images for one in found), default=None)
+    over = seed_interval([one.value for one in found]) if found else None
+    ours, spread = (over.mean, over.std) if over else (None, None)
+    low, high = (over.low, over.high) if len(found) > 1 else found[0][2:] if found else (None, None)
+    interval = "" if low is None else "seeds" if len(found) > 1 else "images"
     judged = verdict(ours, paper, tier=tier, n=images, kind=column_kind(column))
     difference = ours - paper if judged in ("match", "near", "differs") else None
     digits = 2 if ours is not None and abs(ours) >= 10 else 4
-    values = {"ours": ours, "std": spread, "seeds": len(found), "paper": paper, "difference": difference}
-    shown = {k: "" if v is None else v if k == "paper" else round(v, digits) for k, v in values.items()}
-    return shown | {"verdict": judged}
+    rounded = {"ours": ours, "std": spread, "difference": difference, "low": low, "high": high}
+    values = {key: "" if value is None else round(value, digits) for key, value in rounded.items()}
+    values |= {"paper": "" if paper is None else paper, "seeds": len(found), "verdict": judged, "interval": interval}
+    values["images"] = "" if images is None else images
+    return {key: values[key] for key in COLUMNS if key in values}
 
 
 def best_and_second(values: Mapping[str, float], column: str) -> tuple[set[str], set[str]]:
@@ -130,9 +162,26 @@ def number(row: Mapping) -> str:
     return f"{value:.{digits}f}{spread}"
 
 
+def bounds(row: Mapping) -> str:
+    """'[81.2, 84.3]', the 95 % interval of a cell, or nothing where it has none."""
+    if row["low"] == "":
+        return ""
+    digits = 1 if abs(float(row["ours"])) >= 10 else 3
+    return f"[{float(row['low']):.{digits}f}, {float(row['high']):.{digits}f}]"
+
+
+MARKS = {"match": "✓", "near": "≈", "differs": "✗"}  # beside a cell that is compared with the paper
+LEGEND = (
+    "Each cell: ours [95 % interval] | paper. Best in bold, second best underlined. Intervals are over test images, or "
+    "over seeds where ± is given"
+)
+
+
 def markdown(rows: list[dict], label: str) -> str:
-    """The table in the paper's shape, 'ours | paper' in each cell; best bold, second underlined, among ours."""
-    lines = [f"*{label}. Each cell: ours | paper. Best in bold, second best underlined.*", ""]
+    """The table in the paper's shape, 'ours [low, high] | paper' in each cell; our best bold, our second underlined."""
+    compared = {row["verdict"] for row in rows} & set(MARKS)
+    verdicts = "; " + ", ".join(f"{mark} {v}" for v, mark in MARKS.items()) if compared else ""
+    lines = [f"*{label}. {LEGEND}{verdicts}.*", ""]
     for (dataset, backbone), methods in paper_shaped(rows).items():
         columns = list(next(iter(methods.values())))
         lines += [f"**{dataset}, {backbone}**", "", "| method | " + " | ".join(columns) + " |"]
@@ -145,7 +194,8 @@ def markdown(rows: list[dict], label: str) -> str:
                 best, second = marks[column]
                 if text != "–":
                     text = f"**{text}**" if method in best else f"<u>{text}</u>" if method in second else text
-                shown.append(f"{text} \\| {cells[column]['paper']}")
+                extras = bounds(cells[column]), MARKS.get(cells[column]["verdict"], "")
+                shown.append(" ".join(filter(None, (text, *extras))) + f" \\| {cells[column]['paper']}")
             lines.append(f"| {method} | " + " | ".join(shown) + " |")
         lines.append("")
     return "\n".join(lines)

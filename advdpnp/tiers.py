@@ -9,9 +9,9 @@ import hashlib
 import json
 import math
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,32 +22,38 @@ from advdpnp.config import (
     DATASETS,
     METHODS,
     ROOT,
-    SLUGS,
     AttackConfig,
     CraftConfig,
     DataConfig,
+    DatasetFacts,
     EvaluationConfig,
     ModelConfig,
     OptimConfig,
     RunConfig,
     slug,
+    slugs,
 )
 from advdpnp.errors import UserError, nearest
 
 CONFIG_DIR = ROOT / "config"
+_shorten = reprlib.Repr()
+_shorten.maxstring = _shorten.maxother = 80
+brief = _shorten.repr  # a value as a message shows it: a file may hold one of any size
 PAPER_BLOCKS = ("cifar10/resnet18", "cifar100/resnet18", "svhn/resnet18", "cifar10/wrn34_10", "mnist/lenetspp")
 
 
 def parse_number(value: Any) -> float:
-    """A number as YAML gives it, or as people write budgets: 0.1, 1e-3, '8/255', '2.5/255'. Raises ValueError."""
-    if isinstance(value, str):
-        above, *below = (Fraction(part.strip()) for part in value.split("/"))
-        if len(below) > 1 or 0 in below:
-            raise ValueError("a number is wanted")
-        return float(above / below[0] if below else above)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    raise ValueError("a number is wanted")
+    """A finite number as YAML gives it, or as people write budgets: 0.1, '1e-3', '8/255'. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("a number is wanted")
+    try:
+        above, *below = (float(part) for part in str(value).split("/"))
+        number = above / below[0] if below else above
+    except (OverflowError, ZeroDivisionError):
+        raise ValueError("a finite number is wanted") from None
+    if len(below) > 1 or not all(math.isfinite(part) for part in (above, *below, number)):
+        raise ValueError("a finite number is wanted")
+    return number
 
 
 def _check(value: Any, spec, where: str) -> Any:
@@ -56,25 +62,26 @@ def _check(value: Any, spec, where: str) -> Any:
     low, high, choices = (spec.metadata.get(key) for key in ("low", "high", "choices"))
     if kind is bool:
         if not isinstance(value, bool):
-            raise UserError(f"{where}: true or false is wanted, not {value!r}.")
+            raise UserError(f"{where}: true or false is wanted, not {brief(value)}.")
     elif kind is str:
         value = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
         if value not in choices:
-            raise UserError(f"{where}: {value!r} is not known; {nearest(value, choices)}")
+            raise UserError(f"{where}: {brief(value)} is not known; {nearest(value, choices)}")
     elif kind is tuple:
         if not isinstance(value, list | tuple) or any(isinstance(v, bool) or not isinstance(v, int) for v in value):
-            raise UserError(f"{where}: a list of whole numbers is wanted, not {value!r}.")
+            raise UserError(f"{where}: a list of whole numbers is wanted, not {brief(value)}.")
         if list(value) != sorted(set(value)) or (value and value[0] < low):
-            raise UserError(f"{where}: epochs from {low} up, each larger than the last, are wanted, not {value!r}.")
+            shown = brief(value)
+            raise UserError(f"{where}: epochs from {low} up, each larger than the last, are wanted, not {shown}.")
         value = tuple(value)
     else:
         if kind is int and (isinstance(value, bool) or not isinstance(value, int)):
-            raise UserError(f"{where}: a whole number is wanted, not {value!r}.")
+            raise UserError(f"{where}: a whole number is wanted, not {brief(value)}.")
         try:
             number = value if kind is int else parse_number(value)
-        except (ValueError, OverflowError):
-            raise UserError(f"{where}: a number such as 0.1 or 8/255 is wanted, not {value!r}.") from None
-        if not (low is None or number >= low) or not (high is None or number <= high) or number == math.inf:
+        except ValueError:
+            raise UserError(f"{where}: a number such as 0.1 or 8/255 is wanted, not {brief(value)}.") from None
+        if not (low is None or number >= low) or not (high is None or number <= high):
             bounds = f"from {low:g}" + (f" to {high:g}" if high is not None else " up")
             raise UserError(f"{where}: {value} is out of range; a number {bounds} is wanted.")
         value = number
@@ -86,7 +93,7 @@ def build(base: Any, changes: Any, where: str) -> Any:
     if changes is None:
         changes = {}
     if not isinstance(changes, Mapping):
-        raise UserError(f"{where}: a mapping of settings is wanted, not {changes!r}.")
+        raise UserError(f"{where}: a mapping of settings is wanted, not {brief(changes)}.")
     specs = {spec.name: spec for spec in fields(base)}
     for key in changes:
         if key not in specs:
@@ -96,10 +103,12 @@ def build(base: Any, changes: Any, where: str) -> Any:
     return replace(base, **{k: _check(v, specs[k], f"{where}.{k}") for k, v in changes.items()})
 
 
-_SECTIONS = {
-    "data": DataConfig(), "model": ModelConfig(), "optim": OptimConfig(), "craft": CraftConfig(),
-    "evaluation": EvaluationConfig(), **{slug(name): cls() for name, cls in METHODS.items()},
-}  # fmt: skip
+def paper_sections() -> dict[str, Any]:
+    """The sections of a tier's file with the paper's protocol in them: five, and one for each method."""
+    return {
+        "data": DataConfig(), "model": ModelConfig(), "optim": OptimConfig(), "craft": CraftConfig(),
+        "evaluation": EvaluationConfig(), **{slug(name): cls() for name, cls in METHODS.items()},
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -170,22 +179,43 @@ def check_run(run: RunConfig, path: Path | str) -> RunConfig:
             f"{where}.optim.batch_size: {images} images in batches of {run.optim.batch_size} leave a last batch of "
             "one, which has no batch statistics; change either by one."
         )
+    for key in ("warmup_epochs", "epsilon_warmup_epochs"):
+        section = "optim" if key == "warmup_epochs" else "craft"
+        if (warm := getattr(getattr(run, section), key)) > run.optim.epochs:
+            raise UserError(f"{where}.{section}.{key}: {warm:g} of {run.optim.epochs} epochs: warm-up would never end.")
     for name, attack in run.attacks.items():
-        key = f"{path}: attacks.{name}"
-        if attack.restarts > 1 and not attack.random_start:
-            raise UserError(f"{key}: {attack.restarts} restarts without random_start: true would all be the same.")
-        if attack.kind in ("pgd", "cw", "adaptive") and attack.epsilon > 0 and attack.step_size == 0:
-            raise UserError(f"{key}.step_size: 0 would never leave the clean image; use for example 1/255.")
+        _check_attack(attack, facts, f"{path}: attacks.{name}")
     if run.craft.epsilon > 0 and run.craft.step_size == 0:
         raise UserError(f"{where}.craft.step_size: 0 would never leave the clean image; use for example 2/255.")
     return run
+
+
+def _check_attack(attack: AttackConfig, facts: DatasetFacts, key: str) -> None:
+    """Refuse an attack whose settings contradict each other, or that spans the whole box. Raises UserError."""
+    if attack.restarts > 1 and not attack.random_start:
+        raise UserError(f"{key}: {attack.restarts} restarts without random_start: true would all be the same.")
+    if attack.random_start and attack.kind != "pgd":
+        raise UserError(f"{key}.random_start: {attack.kind} has none; only the kind pgd starts at random.")
+    if attack.norm != "linf" and attack.kind in ("fgsm", "cw", "adaptive"):
+        raise UserError(f"{key}.norm: {attack.kind} is an attack in linf, not {attack.norm}; use the kind pgd.")
+    if attack.kind in ("pgd", "cw", "adaptive") and attack.epsilon > 0 and attack.step_size == 0:
+        raise UserError(f"{key}.step_size: 0 would never leave the clean image; use for example 1/255.")
+    if attack.images > facts.test_images:
+        raise UserError(f"{key}.images: {attack.images} are wanted; there are only {facts.test_images} test images.")
+    pixels = facts.channels * facts.size**2
+    widest = {"linf": 1, "l2": pixels**0.5, "l1": pixels}[attack.norm]
+    if attack.kind != "clean" and attack.epsilon > widest:
+        raise UserError(
+            f"{key}.epsilon: {attack.epsilon:g} is out of range; pixels lie in [0, 1], so no two images are more than "
+            f"{widest:.4g} apart in {attack.norm}: write a budget in 1/255 as, for example, 8/255."
+        )
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise UserError(f"{where}: a mapping is wanted, not {value!r}.")
+        raise UserError(f"{where}: a mapping is wanted, not {brief(value)}.")
     return value
 
 
@@ -196,7 +226,7 @@ def _seeds(value: Any, where: str) -> tuple[int, ...]:
         and all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in value)
     )
     if not ok or len(set(value)) != len(value):
-        raise UserError(f"{where}: a list of different whole numbers from 0 up is wanted, not {value!r}.")
+        raise UserError(f"{where}: a list of different whole numbers from 0 up is wanted, not {brief(value)}.")
     return tuple(value)
 
 
@@ -236,19 +266,19 @@ def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
         if key not in _TIER_KEYS:
             raise UserError(f"{path}: unknown key '{key}'; {nearest(key, _TIER_KEYS)}")
     label = raw.get("label")
-    if not isinstance(label, str) or not label.strip():
+    if not isinstance(label, str) or not label.strip() or not label.strip().isprintable():
         raise UserError(f"{path}: label: one line that says what this protocol is, is wanted.")
     methods = raw.get("methods", list(METHODS))
     if not isinstance(methods, list) or not methods:
-        raise UserError(f"{path}: methods: a list of methods is wanted, not {methods!r}.")
+        raise UserError(f"{path}: methods: a list of methods is wanted, not {brief(methods)}.")
     for method in [*methods, *_mapping(raw.get("more_seeds"), f"{path}: more_seeds")]:
         if str(method) not in METHODS:
             raise UserError(f"{path}: unknown method '{method}'; {nearest(method, METHODS)}")
     if len(set(methods)) != len(methods):
-        raise UserError(f"{path}: methods: each method once is wanted, not {methods!r}.")
+        raise UserError(f"{path}: methods: each method once is wanted, not {brief(methods)}.")
     seeds = _seeds(raw.get("seeds", [0]), f"{path}: seeds")
     more = {m: _seeds(s, f"{path}: more_seeds.{m}") for m, s in (raw.get("more_seeds") or {}).items()}
-    defaults = _sections(_SECTIONS, _mapping(raw.get("defaults"), f"{path}: defaults"), f"{path}: defaults")
+    defaults = _sections(paper_sections(), _mapping(raw.get("defaults"), f"{path}: defaults"), f"{path}: defaults")
     attacks = _attacks(ATTACKS, raw.get("attacks"), f"{path}: attacks")
     blocks: dict[str, Block] = {}
     for block, changes in _mapping(raw.get("blocks"), f"{path}: blocks").items():
@@ -277,22 +307,63 @@ def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
     return tier
 
 
-@lru_cache
+def _each_once(pairs: list[tuple[Any, Any]]) -> dict:
+    """The mapping of (key, value) pairs. Raises ValueError for a key that comes twice: one would be lost in silence."""
+    keys = [key for key, _ in pairs]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise ValueError(f"the key {brief(twice)} comes twice in one mapping")
+    return dict(pairs)
+
+
+def _read_yaml(path: Path, text: str) -> Any:
+    """Plain data: nothing in a file is run. Raises yaml.YAMLError or ValueError.
+
+    Without pyyaml, a tier of config/ comes from config/tiers.json, if that is up to date.
+    """
+    try:
+        import yaml
+    except ImportError:
+        copies = json.loads((CONFIG_DIR / "tiers.json").read_text(encoding="utf-8"))
+        copy = copies.get(path.stem, {})
+        if copy.get("sha256") == hashlib.sha256(text.encode()).hexdigest():
+            return copy["settings"]
+        raise UserError(f"{path}: reading YAML needs `pip install pyyaml`; a .json tier needs nothing.") from None
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node, deep=False):
+            _each_once([(key.value, None) for key, _ in node.value])
+            return super().construct_mapping(node, deep)
+
+    return yaml.load(text, Loader)
+
+
 def load_tier(name: str) -> Tier:
     """The tier `name` of config/, or of a path to a .yaml or .json file. Raises UserError.
 
     A file elsewhere may not take the name of a tier of config/: its results would be filed and judged as that tier's.
     """
+    if not isinstance(name, str):
+        raise UserError(f"a tier is asked for by its name or file, such as 'demo', not by {brief(name)}.")
+    return _load_tier(name)
+
+
+@lru_cache
+def _load_tier(name: str) -> Tier:
+    """`load_tier`, once a process."""
     path = Path(name) if name.endswith((".yaml", ".yml", ".json")) else CONFIG_DIR / f"{name}.yaml"
     if not path.is_file():
         known = sorted(p.stem for p in CONFIG_DIR.glob("*.yaml"))
         raise UserError(f"{path}: no such tier; {nearest(path.stem, known)}")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", path.stem, re.ASCII):
+        raise UserError(f"{path}: its name becomes a folder, and may hold only a-z, 0-9, '_', '.' and '-'; rename it.")
     own = CONFIG_DIR / f"{path.stem}.yaml"
     if own.exists() and own.resolve() != path.resolve():
         raise UserError(f"{path}: the name '{path.stem}' is taken by {own.relative_to(ROOT)}; rename the file.")
     try:
         text = path.read_text(encoding="utf-8")
-        raw = json.loads(text) if path.suffix == ".json" else _read_yaml(path, text)
+        json_tier = path.suffix == ".json"
+        raw = json.loads(text, object_pairs_hook=_each_once) if json_tier else _read_yaml(path, text)
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not a text file.") from None
     except UserError:
@@ -303,20 +374,7 @@ def load_tier(name: str) -> Tier:
     return parse_tier(path.stem, raw, shown)
 
 
-def _read_yaml(path: Path, text: str) -> Any:
-    """The file's plain data. Without pyyaml, a tier of config/ comes from config/tiers.json, if that is up to date."""
-    try:
-        import yaml
-    except ImportError:
-        copies = json.loads((CONFIG_DIR / "tiers.json").read_text(encoding="utf-8"))
-        copy = copies.get(path.stem, {})
-        if copy.get("sha256") == hashlib.sha256(text.encode()).hexdigest():
-            return copy["settings"]
-        raise UserError(f"{path}: reading YAML needs `pip install pyyaml`; a .json tier needs nothing.") from None
-    return yaml.safe_load(text)
-
-
-_RUN_ID = re.compile(r"([a-z0-9]+)-([a-z0-9_]+)-([a-z0-9_]+)(?:\.([a-z0-9_]+))?-s(\d+)")
+_RUN_ID = re.compile(r"([a-z0-9]+)-([a-z0-9_]+)-([a-z0-9_]+)(?:\.([a-z0-9_]+))?-s(0|[1-9][0-9]{0,17})")
 
 
 def resolve(tier: Tier | str, run_id: str) -> RunConfig:
@@ -330,12 +388,12 @@ def resolve(tier: Tier | str, run_id: str) -> RunConfig:
             f"{first.dataset}-{first.backbone}-adv_dpnp-s0."
         )
     dataset, backbone, method, variant, seed = match.groups()
-    if method not in SLUGS:
-        raise UserError(f"run id '{run_id}': unknown defense '{method}'; {nearest(method, SLUGS)}")
+    if method not in slugs():
+        raise UserError(f"run id '{run_id}': unknown defense '{method}'; {nearest(method, slugs())}")
     blocks = {f"{b.dataset}-{b.backbone}": b.paper for b in tier.blocks.values()}
     if f"{dataset}-{backbone}" not in blocks:
         raise UserError(
             f"run id '{run_id}': tier {tier.name} has no '{dataset}-{backbone}'; "
             f"{nearest(f'{dataset}-{backbone}', blocks)}"
         )
-    return tier.run(blocks[f"{dataset}-{backbone}"], SLUGS[method], int(seed), variant or "")
+    return tier.run(blocks[f"{dataset}-{backbone}"], slugs()[method], int(seed), variant or "")

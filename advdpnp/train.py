@@ -40,6 +40,8 @@ def pick_device(name: str = "auto") -> torch.device:
     if name == "auto":
         return claim_gpu() if torch.cuda.is_available() else torch.device("cpu")
     try:
+        if not name.startswith(("cpu", "cuda")):
+            raise RuntimeError("is not known")
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
@@ -201,7 +203,7 @@ def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:
 def check_same_settings(run: RunConfig, directory: Path) -> None:
     """Refuse to mix two configurations in one folder. Raises UserError with the difference."""
     path = directory / "config.json"
-    if path.exists() and (old := read_json(path)) != run.training_settings():
+    if path.exists() and (old := read_json(path, "method")) != run.training_settings():
         changes = "; ".join(_differences(old, run.training_settings()))
         raise UserError(
             f"{directory}: was trained under other settings ({changes}); restore them, delete the folder, or --restart."
@@ -223,12 +225,23 @@ def load_model(run: RunConfig, directory: Path | None = None, device: torch.devi
     """The trained model of a run in eval mode, its file checked against train.json. Raises UserError."""
     directory = run_dir(run) if directory is None else directory
     check_same_settings(run, directory)
-    done, path = read_json(directory / "train.json"), directory / "model.pt"
+    done, path = read_json(directory / "train.json", "model_sha256", "settings_digest"), directory / "model.pt"
+    if done["settings_digest"] != digest(run.training_settings()):
+        raise UserError(f"{directory}: train.json is not of {run.id} in tier {run.tier}; train again with --restart.")
     if not path.exists() or sha256_file(path) != done["model_sha256"]:
         raise UserError(f"{path}: is missing or not the file that train.json describes; train again with --restart.")
     model = DEFENSES[run.method].build(run)
-    model.load_state_dict(load_state(path))
+    _put(model, load_state(path), path)
     return model.to(device, memory_format=torch.channels_last).eval()
+
+
+def _put(target: nn.Module | torch.optim.Optimizer, state: dict, path: Path) -> None:
+    """Load a state that fits. Raises UserError for that of another network or method."""
+    try:
+        target.load_state_dict(state)
+    except Exception as error:  # torch raises RuntimeError, ValueError, KeyError, TypeError or AttributeError
+        reason = str(error).splitlines()[-1].strip().rstrip(".") if str(error) else type(error).__name__
+        raise UserError(f"{path}: is of another network than this run's ({reason}); --restart trains anew.") from None
 
 
 def restore(path: Path, defense: Defense, optimizer: torch.optim.Optimizer) -> tuple[list[dict], float, dict | None]:
@@ -236,8 +249,8 @@ def restore(path: Path, defense: Defense, optimizer: torch.optim.Optimizer) -> t
     if not path.exists():
         return [], 0.0, None
     state = load_state(path, "defense", "optimizer", "log", "seconds", "provenance")
-    defense.load_state_dict(state["defense"])
-    optimizer.load_state_dict(state["optimizer"])
+    _put(defense, state["defense"], path)
+    _put(optimizer, state["optimizer"], path)
     return json.loads(state["log"]), state["seconds"], json.loads(state["provenance"])
 
 
@@ -279,13 +292,17 @@ def fit(
     """
     directory = run_dir(run) if directory is None else directory
     device = pick_device(str(device))
+    if not restart:
+        check_same_settings(run, directory)
+    data, defense = training_data(run), build_defense(run)  # before anything is written
     with hold(directory, "is being trained"):
-        return _fit(run, directory, device, max_minutes, restart)
+        return _fit(run, directory, device, data, defense, max_minutes, restart)
 
 
 def _fit(
-    run: RunConfig, directory: Path, device: torch.device, max_minutes: float | None, restart: bool
-) -> dict | None:
+    run: RunConfig, directory: Path, device: torch.device, data: Dataset, defense: Defense,
+    max_minutes: float | None, restart: bool,
+) -> dict | None:  # fmt: skip
     """`fit`, by the one process that holds the folder."""
     precision = pick_precision(run.optim.precision, device)
     last, begin = directory / "last.pt", time.monotonic()
@@ -295,9 +312,8 @@ def _fit(
     check_same_settings(run, directory)
     write_json(directory / "config.json", run.training_settings())
 
-    data = training_data(run)
     images, labels = data.images.to(device), data.labels.to(device)
-    defense = build_defense(run).to(device, memory_format=torch.channels_last).train()
+    defense = defense.to(device, memory_format=torch.channels_last).train()
     optimizer = build_optimizer(defense, run)
     log, seconds, made = restore(last, defense, optimizer)
     first, progress = len(log), Progress(run.id, run.optim.epochs, done=len(log))

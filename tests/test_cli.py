@@ -1,52 +1,10 @@
-"""The command line: mistakes end in one sentence and status 2, nothing is written, help answers at once."""
+"""The command line: help answers at once, and a run's whole life; mistakes are the matter of test_bad_input.py."""
 
 import json
 import subprocess
 import sys
 
-import pytest
-
 from advdpnp.__main__ import COMMANDS, main
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["trian"], "did you mean 'train'"),
-        (["train"], "run"),
-        (["train", "digits-resnet18-adv_dpnp"], "is not a run id"),
-        (["train", "digits-resnet18-adv_dpn-s0"], "did you mean 'adv_dpnp'"),
-        (["train", "cifar10-resnet18-at-s0"], "did you mean 'digits-resnet18'"),
-        (["train", "--tier", "demmo", "digits-resnet18-at-s0"], "did you mean 'demo'"),
-        (["train", "--device", "gpu", "digits-resnet18-at-s0"], "--device gpu"),
-        (["train", "--max-minutes", "soon", "digits-resnet18-at-s0"], "--max-minutes"),
-        (["train", "--tier", "paper", "--device", "cpu", "cifar10-resnet18-at-s0"], "--allow-cpu"),
-        (["evaluate", "digits-resnet18-at-s0"], "at least one attack"),
-        (["evaluate", "digits-resnet18-at-s0", "pdg20"], "did you mean 'pgd20'"),
-        (["evaluate", "digits-resnet18-at-s0", "--for", "tabel1"], "did you mean 'table1'"),
-        (["evaluate", "digits-resnet18-at-s0", "pgd20"], "is not trained"),
-        (["fetch", "cifar"], "did you mean 'cifar10'"),
-        (["report", "--tier", "demo"], "holds no evaluations"),
-        (["publish", "--tier", "demo"], "holds no evaluations"),
-        (["status", "--teir", "demo"], "--teir"),
-    ],
-)
-def test_a_mistake_is_one_sentence_and_status_2(arguments, said, capsys, tmp_path, monkeypatch):
-    results = tmp_path / "results"
-    monkeypatch.setenv("ADVDPNP_RESULTS", str(results))
-    assert main(arguments) == 2
-    captured = capsys.readouterr()
-    assert said in captured.err
-    assert captured.err.startswith("error: ")
-    assert captured.err.count("\n") == 1
-    assert not list(results.rglob("*.*")), "nothing may be written"
-
-
-def test_debug_shows_the_traceback():
-    from advdpnp.errors import UserError
-
-    with pytest.raises(UserError):
-        main(["--debug", "train", "nonsense"])
 
 
 def test_help_status_and_version_need_no_torch():

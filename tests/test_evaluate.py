@@ -13,6 +13,7 @@ from advdpnp import evaluate as module
 from advdpnp.corruptions import CORRUPTIONS
 from advdpnp.errors import UserError
 from advdpnp.evaluate import craft, evaluate, flags, images_of, resolved_attack
+from advdpnp.models.folding import FoldedConv, StandIn
 from advdpnp.results import eval_path, read_json
 from advdpnp.train import fit, load_model
 
@@ -155,6 +156,34 @@ def test_force_computes_again(measure, monkeypatch):
     assert sizes == [20, 20, 20]
 
 
+SMOKE = {"attacks": {"aa": {"version": "smoke", "square_queries": 10}}}
+OFF = {"evaluation": {"fast": False}}
+
+
+def test_the_fast_path_is_told_and_part_of_the_key_only_where_it_can_change_a_number(measure):
+    quick, plain = measure("clean", "pgd20", "aa", **SMOKE)[1], measure("clean", "pgd20", "aa", **SMOKE, **OFF)[1]
+    assert quick["clean"] == plain["clean"]
+    for name, path in {"pgd20": "fp32, batch norm folded", "aa": "counted by the fp32 network"}.items():
+        assert path in quick[name]["path"]
+        assert plain[name]["path"] == "fp32"
+        assert quick[name]["key"] != plain[name]["key"]
+        assert quick[name]["accuracy"] == pytest.approx(plain[name]["accuracy"], abs=2)  # an image on the border
+
+
+@pytest.mark.parametrize(("changes", "folded"), [({}, True), (OFF, False)])
+def test_attacks_meet_the_network_that_the_setting_says(measure, monkeypatch, changes, folded):
+    met = []
+
+    def watched(model, x, y, **options):
+        met.append((any(isinstance(module, FoldedConv) for module in model.modules()), "search" in options))
+        return x
+
+    for name in ("pgd", "autoattack"):
+        monkeypatch.setattr(attacks, name, watched)
+    measure("pgd20", "aa", force=True, **SMOKE, **changes)
+    assert met == [(folded, False)] * 3 + [(False, folded)] * 3
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -249,17 +278,6 @@ def test_a_part_of_other_settings_is_not_used(measure, monkeypatch):
 # --- What is refused
 
 
-def test_an_unknown_attack_gets_the_nearest(measure):
-    with pytest.raises(UserError, match=r"unknown attack 'pgd2O'; did you mean 'pgd20'\?"):
-        measure("clean", "pgd2O")
-
-
-def test_a_run_that_is_not_trained_gets_the_command(tiny):
-    sentence = r"at-s0 is not trained in tier tiny; python -m advdpnp train --tier tiny digits-resnet18-at-s0"
-    with pytest.raises(UserError, match=sentence):
-        evaluate(tiny("AT"), "clean")
-
-
 def test_the_adaptive_attack_is_for_adv_dpnp(measure):
     assert measure("adaptive20", method="Adv-DPNP")[1]["adaptive20"]["images"] == 60
     with pytest.raises(UserError, match=r"only Adv-DPNP"):
@@ -297,6 +315,7 @@ def test_every_kind_of_attack_is_dispatched_with_its_settings(tiny, monkeypatch)
     weights = {"radius": 10, "lambda_dpp": 0.1, "lambda_dnp": 0.1, "lambda_dfa": 2}
     assert seen["adaptive"] == linf | {"steps": 20} | weights
     standard = {"epsilon": 8 / 255, "norm": "linf", "seed": 3, "square_queries": 7, "attacks": None}
+    assert isinstance(seen["autoattack"].pop("search"), StandIn)
     assert seen["autoattack"] == standard  # all four components
     generator = seen["pgd"].pop("generator")
     assert generator.initial_seed() == 3
@@ -354,3 +373,15 @@ def test_corruptions_are_averaged_over_kinds_and_severities(measure):
     assert found["images"] == 12
     assert "regenerated" in found["source"]
     assert all(0 <= value <= 100 for row in found["accuracies"].values() for value in row)
+
+
+def test_renormalised_prototypes_change_the_logits_and_not_the_network(measure):
+    _, found = measure("pgd20", "pgd20_renormalised", method="Adv-DPNP")
+    assert found["pgd20"]["loss"] != found["pgd20_renormalised"]["loss"]
+    _, again = measure("pgd20_renormalised", "pgd20", method="Adv-DPNP", force=True)
+    assert {name: one["loss"] for name, one in again.items()} == {name: one["loss"] for name, one in found.items()}
+
+
+def test_only_adv_dpnp_has_prototypes_to_renormalise(measure):
+    with pytest.raises(UserError, match="only Adv-DPNP has prototypes"):
+        measure("clean_renormalised", method="AT")

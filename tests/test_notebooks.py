@@ -24,5 +24,5 @@ def test_a_notebook_is_stripped_parameterised_and_short(path):
     assert notebook.cells[0].source.startswith("# ")
 
 
-def test_every_notebook_is_a_table_a_figure_or_the_method():
+def test_every_notebook_is_a_table_a_figure_the_ledger_or_the_method():
     assert {path.stem for path in NOTEBOOKS} - {"method"} <= set(protocol.ARTEFACTS)

@@ -17,7 +17,7 @@ def some_results():
     run = "cifar10-resnet18-at-s0"
     for folder in (root / "evals" / run, root / "runs" / run, root / "figures", root / "tables"):
         folder.mkdir(parents=True)
-    (root / "evals" / run / "clean.json").write_text(json.dumps({"accuracy": 43.21, "images": 1000}))
+    (root / "evals" / run / "clean.json").write_text(json.dumps({"accuracy": 43.21, "images": 1000, "seconds": 2.0}))
     (root / "evals" / run / "aa.part.npz").write_bytes(b"unfinished")
     train = {
         "train_images": 10_000, "final": {"epoch": 7}, "seconds": 90.0, "images_per_second": 50.0, "precision": "bf16",
@@ -38,6 +38,12 @@ def test_a_smaller_protocol_says_so_and_takes_no_difference(some_results):
     assert "cells: match" not in text
 
 
+def test_a_table_costs_its_trainings_and_evaluations(some_results):
+    assert report.costs_of(load_tier("short"), "table1", some_results) == ([90.0], [2.0])
+    assert report.costs_of(load_tier("short"), "table8", some_results) == ([], [])
+    assert "| table1 | 1 | 1m30s | 1 | 2s |" in report.report_markdown(load_tier("short"), some_results)
+
+
 def test_the_papers_inconsistencies_are_listed(some_results):
     assert "53.33" in report.report_markdown(load_tier("short"), some_results)
 
@@ -52,3 +58,17 @@ def test_published_copies_hold_no_weights_and_nothing_unfinished(some_results, t
     report.publish("short")
     names = {path.name for path in tmp_path.rglob("*") if path.is_file() and "results" not in path.parts}
     assert names == {"clean.json", "train.json", "table1.png"}
+
+
+def test_restored_results_fill_what_is_missing_and_overwrite_nothing(some_results, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    report.publish("short")
+    stored = some_results / "evals" / "cifar10-resnet18-at-s0" / "clean.json"
+    newer, log = json.dumps({"accuracy": 50.0}), some_results / "runs" / "cifar10-resnet18-at-s0" / "train.json"
+    stored.write_text(newer)
+    log.unlink()
+    report.restore("short")
+    assert stored.read_text() == newer
+    assert json.loads(log.read_text())["train_images"] == 10_000
+    with pytest.raises(UserError, match="nothing was published for tier demo"):
+        report.restore("demo")

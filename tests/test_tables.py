@@ -10,7 +10,7 @@ from advdpnp import protocol, tables
 from advdpnp.config import ATTACKS
 from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL
-from advdpnp.paper import reported, reported_table
+from advdpnp.paper import reported, reported_table, wilson
 from advdpnp.protocol import ARTEFACTS, CIFAR10, CIFAR100, MNIST, SVHN, WRN, all_runs, artefact
 from advdpnp.results import tier_dir, write_csv
 from advdpnp.tables import COLUMNS, best_and_second, cell, ensemble_accuracy, latex, markdown, number, table_rows
@@ -103,8 +103,8 @@ def test_every_evaluation_is_one_that_can_be_run(name):
 
 def test_derived_columns_bring_what_they_are_made_of():
     assert {"clean", "aa", "fgsm", "pgd20", "pgd100", "cw30"} <= set(artefact("table2").evaluations())
-    assert artefact("table4").evaluations() == ("geometry",)
-    assert artefact("table6").evaluations() == tuple(f"pgd{n}_random" for n in (20, 40, 100, 250, 500))
+    assert artefact("table4").evaluations() == ("geometry", "guard")
+    assert artefact("table6").evaluations() == (*(f"pgd{n}_random" for n in (20, 40, 100, 250, 500)), "guard")
 
 
 def test_columns_show_the_attacks_of_their_captions():
@@ -170,7 +170,8 @@ def test_the_long_form_has_its_columns_in_order(tmp_path):
     rows = table_rows(make_tier(), "table1")
     assert [tuple(row) for row in rows] == [COLUMNS] * (2 * 6 * 6)
     first = write_csv(tmp_path / "table1.csv", rows, COLUMNS).read_text().splitlines()[0]
-    assert first == "table,dataset,backbone,method,column,ours,std,seeds,paper,difference,verdict"
+    assert first.startswith("table,dataset,backbone,method,column,ours,std,seeds,paper,difference,verdict,")
+    assert first.endswith(",low,high,interval,images")
 
 
 def test_the_paper_tier_is_compared():
@@ -245,6 +246,57 @@ def test_the_papers_number_is_never_rounded():
     assert one(table_rows(tier, "table6"), dataset="cifar10", column="loss_40")["paper"] == 1.2543  # nothing run
 
 
+# --- Intervals
+
+
+def test_an_accuracy_has_wilsons_interval_over_its_images():
+    tier = make_tier()
+    store(tier.run(CIFAR10, "AT"), "clean", {"accuracy": 80.0, "correct": 8000, "images": 10_000})
+    row = one(table_rows(tier, "table1"), dataset="cifar10", method="AT", column="clean")
+    assert (row["low"], row["high"], row["interval"], row["images"]) == (79.2, 80.77, "images", 10_000)
+
+
+def test_seeds_have_students_interval_which_says_so():
+    tier = make_tier(seeds=[0, 1, 2])
+    for seed, value in enumerate((80.0, 81.0, 82.0)):
+        store(tier.run(CIFAR10, "AT", seed), "clean", {"accuracy": value, "correct": int(100 * value)})
+    row = one(table_rows(tier, "table1"), dataset="cifar10", method="AT", column="clean")
+    assert (row["low"], row["high"], row["interval"]) == (78.52, 83.48, "seeds")  # 81 +- 4.303 / sqrt(3)
+
+
+def test_the_interval_of_avg_is_no_narrower_than_if_both_parts_erred_together():
+    run = make_tier().run(CIFAR10, "AT")
+    store(run, "clean", {"accuracy": 80.0, "correct": 8000})
+    store(run, "aa", {"accuracy": 50.0, "correct": 500, "images": 1000})
+    clean, aa, avg = (tables.measured(run, source) for source in ("clean", "aa", "avg"))
+    assert (avg.value, avg.images) == (65.0, 1000)
+    assert avg.high - avg.low == pytest.approx((clean.high - clean.low + aa.high - aa.low) / 2)
+
+
+def test_the_ensembles_interval_comes_from_its_flags():
+    run = make_tier().run(CIFAR10, "AT")
+    for name in ("clean", *protocol.ENSEMBLE):
+        store(run, name, 50.0, np.arange(100) < 50)
+    assert tables.measured(run, "ensemble") == (50.0, 100, *wilson(50, 100))
+
+
+def test_means_have_a_normal_interval_over_images_and_metrics_none():
+    run = make_tier().run(CIFAR10, "Adv-DPNP")
+    store(run, "pgd20_random", {"accuracy": 50.0, "loss": 1.2, "loss_std": 2.0, "images": 400})
+    store(run, "corruptions", {"accuracy": 70.0, "accuracy_std": 30.0, "images": 900})
+    store(run, "geometry", METRICS)
+    loss, mean = tables.measured(run, "pgd20_random.loss"), tables.measured(run, "corruptions")
+    assert (loss.low, loss.high) == pytest.approx((1.2 - 0.196, 1.2 + 0.196), abs=1e-4)
+    assert (mean.low, mean.high) == pytest.approx((70 - 1.96, 70 + 1.96), abs=1e-4)
+    assert tables.measured(run, "geometry.fdr_clean")[2:] == (None, None)
+
+
+def test_an_interval_stands_beside_its_number():
+    tier = make_tier()
+    store(tier.run(CIFAR10, "Adv-DPNP"), "pgd20", {"accuracy": 53.0, "correct": 5300})
+    assert r"| 53.00 [52.0, 54.0] ✓ \| 53.68 |" in markdown(table_rows(tier, "table8"), LABEL)
+
+
 # --- For people
 
 
@@ -288,10 +340,10 @@ def test_markdown_marks_the_best_and_the_second_among_defenses(clean_rows):
     assert LABEL in lines[0]
     assert "| method | clean | aa | avg | pgd_l1 | pgd_l2 | pgd_linf |" in lines
     rows = {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
-    assert rows["Adv-DPNP"].startswith(r"| Adv-DPNP | **84.00** \| 84.63 | – \| 49.18 |")
-    assert rows["AT"].startswith(r"| AT | <u>83.00</u> \| 83.78 |")
-    assert rows["TRADES"].startswith(r"| TRADES | 81.00 \| 81.38 |")
-    assert rows["ST"].startswith(r"| ST | 94.00 \| 94.39 |")  # defends against nothing, does not compete
+    assert rows["Adv-DPNP"].startswith(r"| Adv-DPNP | **84.00** ✓ \| 84.63 | – \| 49.18 |")
+    assert rows["AT"].startswith(r"| AT | <u>83.00</u> ✓ \| 83.78 |")
+    assert rows["TRADES"].startswith(r"| TRADES | 81.00 ✓ \| 81.38 |")
+    assert rows["ST"].startswith(r"| ST | 94.00 ✓ \| 94.39 |")  # defends against nothing, does not compete
     assert rows["MART"].startswith(r"| MART | – \| 79.6 |")
 
 
@@ -310,18 +362,18 @@ def test_a_table_of_one_method_marks_nothing():
     tier = make_tier()
     store(tier.run(CIFAR10, "Adv-DPNP"), "pgd20", 53.0)
     rows = table_rows(tier, "table8")
-    assert r"53.00 \| 53.68" in markdown(rows, LABEL)
+    assert r"53.00 ✓ \| 53.68" in markdown(rows, LABEL)
     assert "**53" not in markdown(rows, LABEL)
     assert "textbf" not in latex(rows, LABEL)
 
 
 def test_spread_is_shown_in_both_shapes():
     tier = make_tier(seeds=[0, 1])
-    for seed, value in ((0, 84.0), (1, 85.0)):
+    for seed, value in ((0, 84.0), (1, 86.0)):
         store(tier.run(CIFAR10, "Adv-DPNP", seed), "clean", value)
     rows = table_rows(tier, "table1")
-    assert r"| 84.50 ± 0.71 (2) \| 84.63" in markdown(rows, LABEL)
-    assert r"& 84.50 $\pm$ 0.71 (2)" in latex(rows, LABEL)
+    assert r"| 85.00 ± 1.41 (2) [72.3, 97.7] ✓ \| 84.63" in markdown(rows, LABEL)
+    assert r"& 85.00 $\pm$ 1.41 (2)" in latex(rows, LABEL)
 
 
 def test_blocks_keep_the_papers_order():

@@ -1,4 +1,5 @@
-"""Install the project and what it needs into the interpreter that runs this; `make env` calls it.
+"""Install the project and what it needs into the interpreter that runs this; `make env` calls it, and `make book`
+with "book" for what the book is built with.
 
 On Linux without an NVIDIA GPU the CPU build of torch is taken (its CUDA build is gigabytes), from PyTorch's own index
 or from whatever PIP_FIND_LINKS offers; everything else comes from PyPI as constraints.txt pins it.
@@ -37,6 +38,7 @@ def install_torch() -> None:
 
 
 if __name__ == "__main__":
-    print("installing torch, then the rest (once; a minute or two)", flush=True)
+    extra = sys.argv[1] if len(sys.argv) > 1 else "dev"
+    print(f"installing torch, then the rest for {extra} (once; a minute or two)", flush=True)
     install_torch()
-    pip("-c", "constraints.txt", "-e", ".[dev]")
+    pip("-c", "constraints.txt", "-e", f".[{extra}]")

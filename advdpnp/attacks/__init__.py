@@ -6,6 +6,7 @@ Take a model (images [B, C, H, W] in [0, 1] -> logits [B, M]), images x and labe
 balls.py      projections, ascent directions, random starts: pure functions of tensors
 gradient.py   frozen, the losses, fgsm, pgd, cw, adaptive
 auto.py       the AutoAttack adapter
+quick.py      its search on a quicker stand-in, with the model as judge
 """
 
 from advdpnp.attacks.auto import autoattack

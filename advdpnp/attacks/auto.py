@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advdpnp.attacks.gradient import at_least_float32, checked_inputs, frozen
+from advdpnp.attacks.quick import search_and_judge
 from advdpnp.errors import UserError, nearest
 
 VERSIONS = ("standard", "plus", "rand")
@@ -32,13 +33,16 @@ def autoattack(
     square_queries: int | None = None,
     batch_size: int = 250,
     log: Callable[[str], None] | None = None,
+    search: nn.Module | None = None,
 ) -> Tensor:
     """AutoAttack: APGD-CE, targeted APGD, targeted FAB, Square, each on what the ones before left standing.
 
     x [B, C, H, W] in [0, 1], y [B] -> [B, C, H, W]; images that were wrong, or withstood everything, come
     back as they are. version: 'standard', 'plus' or 'rand'. log: called with each line of progress;
     AutoAttack's warnings (a masked or random model) reach the logger 'auto-attack' without it too. The
-    global random state is left as found.
+    global random state is left as found. search: a quicker stand-in for the model (see quick.py), on which
+    images are looked for; they count only when they fool the model, and images on which the two disagree are
+    attacked again on the model alone. Without it the package runs as it is.
 
     Raises ValueError for a bad argument, UserError where pyautoattack is not installed.
     Differs from the standard ensemble, and must not be reported as it, when `attacks` names some of the
@@ -63,20 +67,44 @@ def autoattack(
         raise UserError("AutoAttack is not installed: pip install pyautoattack==0.2.0") from None
 
     devices = [x.device] if x.device.type == "cuda" else []
+    # APGD takes views of the images: channels_last would raise.
+    images = x.float().contiguous(memory_format=torch.contiguous_format)
     with frozen(model), torch.random.fork_rng(devices), _restored_trace(), _forwarded_log(log):
         logits = _FloatLogits(model, x.dtype)
-        ensemble = AutoAttack(logits, eps=epsilon, norm=NORM_NAMES[norm], version=version, seed=seed, device=x.device)
         with torch.no_grad():
-            classes = logits(x[:1]).shape[1]
-        ensemble.attacks_to_run = _possible(attacks or ensemble.attacks_to_run, classes)
-        for targeted in (ensemble.apgd_targeted, ensemble.fab):
-            targeted.n_target_classes = min(targeted.n_target_classes, classes - 1)
-        if square_queries is not None:
-            ensemble.square.n_queries = square_queries
-        # APGD takes views of the images: channels_last would raise.
-        images = x.float().contiguous(memory_format=torch.contiguous_format)
-        x_adv, _ = ensemble.run_standard_evaluation(images, y, batch_size=batch_size)
+            classes = logits(images[:1]).shape[1]
+
+        def ensemble() -> AutoAttack:
+            made = AutoAttack(logits, eps=epsilon, norm=NORM_NAMES[norm], version=version, seed=seed, device=x.device)
+            made.attacks_to_run = _possible(attacks or made.attacks_to_run, classes)
+            for targeted in (made.apgd_targeted, made.fab):
+                targeted.n_target_classes = min(targeted.n_target_classes, classes - 1)
+            if square_queries is not None:
+                made.square.n_queries = square_queries
+            return made
+
+        if search is None:
+            x_adv, _ = ensemble().run_standard_evaluation(images, y, batch_size=batch_size)
+        else:
+            _check_model(logits, images[:batch_size], y[:batch_size])
+            limits = {"epsilon": epsilon, "norm": norm, "batch_size": batch_size}
+            stand_in = _FloatLogits(search, x.dtype)
+            x_adv, disputed = search_and_judge(ensemble(), stand_in, logits, images, y, **limits)
+            if disputed.any():
+                again = search_and_judge(ensemble(), logits, logits, images[disputed], y[disputed], **limits)
+                x_adv[disputed] = again[0]
     return torch.empty_like(x).copy_(x_adv.clamp(0, 1))
+
+
+def _check_model(logits: nn.Module, x: Tensor, y: Tensor) -> None:
+    """The package's own warnings of a random model, of probabilities in place of logits, of a model that optimises."""
+    from pyautoattack import checks
+
+    logger = logging.getLogger("auto-attack")
+    with torch.no_grad():
+        checks.check_randomized(logits, x, y, bs=len(x), logger=logger)
+        checks.check_range_output(logits, x, logger=logger)
+        checks.check_dynamic(logits, x, logger=logger)
 
 
 class _FloatLogits(nn.Module):

@@ -4,6 +4,7 @@ Crafting differentiates the network in eval mode, where batch norm is a fixed af
 2018), Section 3.2, fold it the same way for inference.
 """
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -52,6 +53,15 @@ def pairs(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
                 yield owner, conv, bn
 
 
+def _replacements(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+    """(owner, name, what goes there) for every pair in eval mode; one with forward hooks is left alone."""
+    for owner, conv_name, bn_name in list(pairs(model)):
+        conv, bn = getattr(owner, conv_name), getattr(owner, bn_name)
+        if not bn.training and not any(m._forward_hooks or m._forward_pre_hooks for m in (conv, bn)):
+            yield owner, conv_name, FoldedConv(conv, bn)
+            yield owner, bn_name, nn.Identity()
+
+
 @contextmanager
 def folded(model: nn.Module) -> Iterator[nn.Module]:
     """The model with its batch norms folded, weights as they are on entry; as it was afterwards, also after an error.
@@ -60,15 +70,30 @@ def folded(model: nn.Module) -> Iterator[nn.Module]:
     """
     swapped: list[tuple[nn.Module, str, nn.Module]] = []
     try:
-        for owner, conv_name, bn_name in list(pairs(model)):
-            conv, bn = getattr(owner, conv_name), getattr(owner, bn_name)
-            if bn.training or any(m._forward_hooks or m._forward_pre_hooks for m in (conv, bn)):
-                continue
-            replacement = FoldedConv(conv, bn)
-            swapped += [(owner, conv_name, conv), (owner, bn_name, bn)]
-            setattr(owner, conv_name, replacement)
-            setattr(owner, bn_name, nn.Identity())
+        for owner, name, replacement in list(_replacements(model)):
+            swapped.append((owner, name, getattr(owner, name)))
+            setattr(owner, name, replacement)
         yield model
     finally:
         for owner, name, module in swapped:
             setattr(owner, name, module)
+
+
+class StandIn(nn.Module):
+    """A frozen copy of a model as fast as it gets: folded, channels_last and, where asked for, in bfloat16.
+
+    In float32 it is the same function up to rounding; in bfloat16 logits are off in the third digit.
+    """
+
+    def __init__(self, model: nn.Module, bf16: bool):
+        super().__init__()
+        self.bf16, self.model = bf16, copy.deepcopy(model).eval().requires_grad_(False)
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        with torch.autocast(tensors[0].device.type if tensors else "cpu", torch.bfloat16, enabled=bf16):
+            for owner, name, replacement in list(_replacements(self.model)):
+                setattr(owner, name, replacement)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.model(x.contiguous(memory_format=torch.channels_last))

@@ -1,0 +1,108 @@
+"""What a check answers, and what the checks share: ask the student's function, compare, say what is off."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import wraps
+from html import escape
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Mistake = tuple[Any, str, int]  # (what a known mistake would give, what to say about it, number of the hint)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """True when the answer is right; shown by Jupyter when it is a cell's last line."""
+
+    solved: bool
+    says: str
+    hint: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.solved
+
+    def __repr__(self) -> str:
+        more = f" (hint {self.hint} is about this)" if self.hint else ""
+        return f"{'✓' if self.solved else '✗'} {self.says}{more}"
+
+    def _repr_html_(self) -> str:
+        colour = "#1a7f37" if self.solved else "#b35900"
+        return f"<div style='border-left:4px solid {colour};padding:.4em .8em'>{escape(repr(self))}</div>"
+
+
+class Off(Exception):
+    """An answer is not right yet: what is off, and the number of the hint that is about it."""
+
+    def __init__(self, says: str, hint: int | None = None):
+        super().__init__(says)
+        self.says, self.hint = says, hint
+
+
+def checks(check: Callable[..., str]) -> Callable[..., Verdict]:
+    """Decorator: `check` returns praise or raises Off; its callers get a Verdict and never an exception."""
+
+    @wraps(check)
+    def judged(*answers) -> Verdict:
+        try:
+            return Verdict(True, check(*answers))
+        except Off as off:
+            return Verdict(False, off.says, off.hint)
+
+    return judged
+
+
+def ask(function: Any, *inputs: Any, **settings: Any) -> Any:
+    """What the student's function returns for copies of the inputs. Raises Off when it fails or is not written yet."""
+    if not callable(function):
+        raise Off("hand over the function itself, not what it returns: check_it(my_function).")
+    copies = [value.clone() if isinstance(value, Tensor) else value for value in inputs]  # gradients pass through
+    try:
+        answer = function(*copies, **settings)
+    except Exception as error:
+        raise Off(f"{_where(function, error)} stops with {type(error).__name__}: {error}") from None
+    if answer is ...:
+        raise Off(f"{function.__name__} is still a stub: write the line that says `...`.", 1)
+    if answer is None:
+        raise Off(f"{function.__name__} returns None: does it end in `return`?")
+    return answer
+
+
+def _where(function: Callable, error: Exception) -> str:
+    """'pgd, line 7,': the deepest line of the student's own function that the traceback passes."""
+    line, trace, code = None, error.__traceback__, getattr(function, "__code__", None)
+    while trace:
+        line, trace = trace.tb_lineno if trace.tb_frame.f_code is code else line, trace.tb_next
+    name = getattr(function, "__name__", "the function")
+    return f"{name}, line {line - code.co_firstlineno + 1} of the function," if line else name
+
+
+def same(answer: Tensor, right: Tensor, tolerance: float) -> bool:
+    """Whether an answer has the right shape and, up to the tolerance, the right values."""
+    shapes_fit = answer.shape == right.shape
+    return shapes_fit and torch.allclose(answer.double(), right.double(), rtol=tolerance, atol=tolerance)
+
+
+def compare(
+    what: str, answer: Any, right: Any, mistakes: Iterable[Mistake] = (), *, hint: int = 1, tolerance: float = 1e-4
+) -> None:
+    """Pass in silence when `answer` is `right`, else raise Off: with a known mistake's sentence, or the difference."""
+    if not isinstance(answer, Tensor | int | float):
+        raise Off(f"{what} is a {type(answer).__name__}; a tensor is wanted.", hint)
+    answer, right = torch.as_tensor(answer).detach(), torch.as_tensor(right)
+    if same(answer, right, tolerance):
+        return
+    for wrong, says, number in mistakes:
+        if same(answer, torch.as_tensor(wrong), tolerance):
+            raise Off(f"{what}: {says}", number)
+    if answer.shape != right.shape:
+        raise Off(f"{what} has shape {[*answer.shape]}, wanted is {[*right.shape]}.", hint)
+    if answer.isnan().any():
+        raise Off(f"{what} is not a number (nan) in places.", hint)
+    if right.ndim == 0:
+        raise Off(f"{what} is {float(answer):.5g} where {float(right):.5g} is right.", hint)
+    worst = (answer.double() - right.double()).abs().flatten().argmax()
+    got, wanted = float(answer.flatten()[worst]), float(right.flatten()[worst])
+    place = [int(i) for i in torch.unravel_index(worst, right.shape)]
+    raise Off(f"{what} is off; the worst at {place}: {got:.5g} where {wanted:.5g} is right.", hint)

@@ -1,0 +1,116 @@
+"""What the open choices of docs/ledger.md are worth where it was measured: default against other, image by image."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from advdpnp import protocol
+from advdpnp.config import RunConfig
+from advdpnp.paper import mean_interval
+from advdpnp.tables import cell, stored_flags
+from advdpnp.tiers import Tier
+
+
+class Switch(NamedTuple):
+    """One choice, our default and the other way, and how to measure it.
+
+    `sources` are pairs of evaluations (default, other) of one training; where `variant` names a second training, the
+    other evaluation is that one's.
+    """
+
+    id: str  # of docs/ledger.md
+    choice: str
+    default: str
+    other: str
+    sources: tuple[tuple[str, str], ...]
+    variant: str = ""
+
+
+_TRAINED = tuple((source, source) for source in ("clean", "pgd20", "geometry.mean_sep"))
+SWITCHES = (
+    Switch("3", "start of PGD-20 at evaluation", "none", "uniform", (("pgd20", "pgd20_random"),)),
+    Switch("4", "prototypes in the adversarial branch", "locked", "unlocked", _TRAINED, "unlocked"),
+    Switch("4", "weight decay on prototypes", "5e-4", "none", _TRAINED, "undecayed"),
+    Switch(
+        "5", "prototypes' norms at test time", "as trained", "renormalised",
+        (("clean", "clean_renormalised"), ("pgd20", "pgd20_renormalised")),
+    ),
+    Switch("7", "last ReLU", "kept", "left out", _TRAINED, "signed"),
+    Switch("11", "step of l1 PGD", "one coordinate", "all coordinates", (("pgd100_l1", "pgd100_l1_dense"),)),
+    Switch("12", "confidence of C&W", "50", "0", (("cw30", "cw30_confidence0"),)),
+)  # fmt: skip
+COLUMNS = (
+    "id", "choice", "default", "other", "measure", "with_default", "with_other", "effect", "low", "high", "by_seed",
+    "images",
+)  # fmt: skip
+
+
+def effects(tier: Tier, root: Path | None = None) -> list[dict]:
+    """A row a switch and measure: means over seeds and the effect (other - default), as far as it was measured.
+
+    Accuracies are in percent, angles in degrees. `low` and `high` bound the effect at 95 % over test images, paired:
+    each image under both choices, all seeds pooled. What seeds do shows in `by_seed`. Reads, computes nothing.
+    """
+    runs = list(protocol.runs_of(tier, "ledger"))
+    base = {run.seed: run for run in runs if not run.variant}
+    rows = []
+    for switch in SWITCHES:
+        others = {run.seed: run for run in runs if run.variant == switch.variant}
+        for source, other_source in switch.sources:
+            pairs = [
+                (base[seed], source, others[seed], other_source)
+                for seed in base
+                if cell(base[seed], source, root) is not None and cell(others[seed], other_source, root) is not None
+            ]
+            if pairs:
+                rows.append(_row(switch, pairs, root))
+    return rows
+
+
+def _row(switch: Switch, pairs: list[tuple[RunConfig, str, RunConfig, str]], root: Path | None) -> dict:
+    defaults = [cell(run, source, root) for run, source, _, _ in pairs]
+    others = [cell(run, source, root) for _, _, run, source in pairs]
+    by_seed = [b - a for a, b in zip(defaults, others, strict=True)]
+    changes = list(_changes(pairs, root))
+    low: float | str = ""
+    high: float | str = ""
+    if changes:
+        import numpy as np
+
+        low, high = mean_interval(100 * np.mean(changes), 100 * np.std(changes, ddof=1), len(changes))
+    values = {
+        "with_default": sum(defaults) / len(pairs),
+        "with_other": sum(others) / len(pairs),
+        "effect": sum(by_seed) / len(pairs),
+        "low": low,
+        "high": high,
+    }
+    return {
+        "id": switch.id, "choice": switch.choice, "default": switch.default, "other": switch.other,
+        "measure": pairs[0][1],
+        **{key: value if value == "" else round(float(value), 2) for key, value in values.items()},
+        "by_seed": " ".join(f"{value:+.2f}" for value in by_seed), "images": len(changes) // len(pairs) or "",
+    }  # fmt: skip
+
+
+def _changes(pairs: list, root: Path | None) -> Iterator[int]:
+    """For each image and seed: 1 where only the other choice is right, -1 where only the default is, else 0."""
+    for run, source, other_run, other_source in pairs:
+        if "." in source:  # a metric, not a count of images
+            return
+        before, after = stored_flags(run, source, root), stored_flags(other_run, other_source, root)
+        yield from (after.astype(int) - before.astype(int)).tolist()
+
+
+def ledger_markdown(rows: list[dict]) -> str:
+    """The effects as a Markdown table; one sentence where nothing was measured."""
+    if not rows:
+        return "No switch was measured in this tier."
+    lines = ["| ledger | choice | measure | with default | with other | effect [95 %] | by seed |", "|" + "---|" * 7]
+    for r in rows:
+        bounds = f" [{r['low']:+.2f}, {r['high']:+.2f}]" if r["low"] != "" else ""
+        lines.append(
+            f"| {r['id']} | {r['choice']}: {r['default']} → {r['other']} | {r['measure']} | {r['with_default']:.2f} | "
+            f"{r['with_other']:.2f} | {r['effect']:+.2f}{bounds} | {r['by_seed']} |"
+        )
+    return "\n".join(lines)

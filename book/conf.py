@@ -1,0 +1,107 @@
+"""Sphinx settings of the book: notebooks are shown as they were executed, and nothing is fetched."""
+
+import dataclasses
+import importlib.util
+import re
+import shutil
+from html import escape
+from pathlib import Path
+
+from advdpnp import __version__
+from advdpnp.tiers import load_tier
+
+project = "Adv-DPNP, reproduced"
+author = "the authors of this companion"
+release = __version__
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx.ext.mathjax"]
+exclude_patterns = ["files"]
+default_role = "code"
+templates_path = ["templates"]
+
+nb_execution_mode = "off"
+nb_render_markdown_format = "myst"
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
+myst_heading_anchors = 3
+
+autodoc_typehints_format = "short"
+autodoc_class_signature = "mixed"
+python_maximum_signature_line_length = 78
+add_module_names = False
+toc_object_entries = False
+
+html_theme = "furo"
+html_title = project
+html_static_path = ["static"]
+html_css_files = ["book.css"]
+html_favicon = "static/icon.svg"
+html_show_sphinx = False
+html_show_copyright = False
+html_copy_source = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#332288", "color-brand-content": "#332288"},
+    "dark_css_variables": {"color-brand-primary": "#88ccee", "color-brand-content": "#88ccee"},
+}
+
+# One file of MathJax from a package on PyPI: formulas need no network, and no fonts.
+mathjax_path = "tex-svg.js"
+mathjax3_config = {"options": {"enableMenu": False}, "svg": {"fontCache": "local"}}
+
+MEASURED_ELSEWHERE = "several tiers: each number names its own"
+NO_NUMBERS = "no tier: nothing on this page was measured"
+LABELS = {
+    "index": MEASURED_ELSEWHERE,
+    "costs": MEASURED_ELSEWHERE,
+    "docs/findings": MEASURED_ELSEWHERE,
+    "docs/ledger": MEASURED_ELSEWHERE,
+    "notebooks/method": "demo tier: a live example on 8x8 digits; not the paper's protocol",
+}
+
+
+def tier_label(page: str) -> str:
+    """What a page's numbers are, for the line at its top."""
+    tier = page.split("/")[0]
+    if tier == "paper":
+        return f"paper tier: {load_tier(tier).label}"
+    if tier in ("short", "demo"):
+        return f"{tier} tier: {load_tier(tier).label.split(': ', 1)[-1]}; not the paper's protocol"
+    if page.startswith("notebooks/exercises"):
+        return "no tier: exercises on small data"
+    return LABELS.get(page, NO_NUMBERS)
+
+
+def show_label(app, page, template, context, doctree) -> None:
+    if "body" in context:
+        label = f'<p class="tier-label tier-{escape(page.split("/")[0])}">{escape(tier_label(page))}</p>'
+        context["body"] = label + context["body"]
+
+
+def plain(text: str) -> str:
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([|*_\\])", r"\\\1", part) for part in parts[::2]]
+    return "``".join(parts)
+
+
+def plain_docstring(app, what, name, thing, options, lines) -> None:
+    """Docstrings are plain text with `code`, not reStructuredText; a dataclass also lists its fields."""
+    lines[:] = plain("\n".join(lines)).split("\n")
+    if what == "class" and dataclasses.is_dataclass(thing):
+        lines += ["", *field_list(thing)]
+
+
+def field_list(thing: type) -> list[str]:
+    """What `advdpnp.config.setting` knows of each field."""
+    known = [field for field in dataclasses.fields(thing) if "meaning" in field.metadata]
+    return [f"* ``{field.name} = {field.default!r}``: {plain(field.metadata['meaning'])}" for field in known]
+
+
+def copy_mathjax(app) -> None:
+    package = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent
+    target = Path(app.outdir) / "_static"
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(package / "static" / "mathjax" / "tex-svg.js", target / "tex-svg.js")
+
+
+def setup(app) -> None:
+    app.connect("builder-inited", copy_mathjax)
+    app.connect("html-page-context", show_label)
+    app.connect("autodoc-process-docstring", plain_docstring)

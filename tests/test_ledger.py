@@ -1,0 +1,124 @@
+"""The measured effects of the ledger's switches: paired, from stored flags, nothing made up where nothing ran."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from advdpnp import ledger, protocol
+from advdpnp.evaluate import resolved_attack
+from advdpnp.figures import effects as draw
+from advdpnp.protocol import CIFAR10
+from advdpnp.results import tier_dir
+from advdpnp.tiers import load_tier, parse_tier
+
+VARIANTS = {
+    "unlocked": {"adv_dpnp": {"lock_prototypes": False}},
+    "undecayed": {"adv_dpnp": {"decay_prototypes": False}},
+    "signed": {"model": {"last_relu": False}},
+}
+
+
+@pytest.fixture
+def tier():
+    return parse_tier(
+        "mine", {"label": "a test", "seeds": [0, 1], "blocks": {CIFAR10: None}, "variants": VARIANTS}, "x"
+    )
+
+
+def store(run, attack, correct=None, **values):
+    path = tier_dir(run.tier) / "evals" / run.id / f"{attack}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if correct is not None:
+        correct = np.array(correct, bool)
+        np.savez(path.with_suffix(".npz"), correct=correct)
+        values = {"accuracy": 100 * correct.mean()} | values
+    path.write_text(json.dumps({"images": 0 if correct is None else len(correct)} | values))
+
+
+def by_choice(rows, choice, measure):
+    (row,) = [row for row in rows if choice in row["choice"] and row["measure"] == measure]
+    return row
+
+
+def test_every_switch_names_evaluations_that_are_made_and_an_entry_of_the_ledger():
+    spec = protocol.artefact("ledger")
+    text = (Path(__file__).parent.parent / "docs" / "ledger.md").read_text()
+    for switch in ledger.SWITCHES:
+        assert re.search(rf"^\| {switch.id} \|", text, re.MULTILINE), switch.id
+        assert switch.variant in ("", *spec.variants)
+        for pair in switch.sources:
+            made = [spec.evaluations(), spec.evaluations(switch.variant)]
+            for source, names in zip(pair, made, strict=True):
+                assert source.split(".")[0] in names, (switch.choice, source)
+
+
+def test_a_default_and_its_other_differ_in_the_named_setting_alone():
+    run = load_tier("short").run(CIFAR10, "Adv-DPNP")
+    differing = {
+        ("pgd20", "pgd20_random"): {"random_start"},
+        ("clean", "clean_renormalised"): {"renormalise"},
+        ("pgd20", "pgd20_renormalised"): {"renormalise"},
+        ("pgd100_l1", "pgd100_l1_dense"): {"l1_step"},
+        ("cw30", "cw30_confidence0"): {"confidence"},
+    }
+    found = {pair for switch in ledger.SWITCHES if not switch.variant for pair in switch.sources}
+    assert found == set(differing)
+    for (default, other), keys in differing.items():
+        one, two = vars(resolved_attack(run, default)), vars(resolved_attack(run, other))
+        assert {key for key in one if one[key] != two[key]} == keys
+
+
+def test_the_ledger_needs_its_variants_trained_and_the_paper_tier_has_none(tier):
+    names = [run.id for run in protocol.runs_of(tier, "ledger")]
+    assert len(names) == 2 * 4
+    assert "cifar10-resnet18-adv_dpnp.unlocked-s1" in names
+    assert not list(protocol.runs_of(load_tier("paper"), "ledger"))
+
+
+def test_an_effect_is_other_minus_default_with_a_paired_interval(tier):
+    for seed, flips in ((0, 4), (1, 2)):  # images that only the other choice gets right
+        run = tier.run(CIFAR10, "Adv-DPNP", seed)
+        before = np.arange(100) < 50
+        after = before.copy()
+        after[50 : 50 + flips] = True
+        store(run, "pgd20", before)
+        store(run, "pgd20_random", after)
+    row = by_choice(ledger.effects(tier), "start of PGD-20", "pgd20")
+    assert (row["with_default"], row["with_other"], row["effect"], row["by_seed"]) == (50, 53, 3, "+4.00 +2.00")
+    std = np.std([1] * 6 + [0] * 194, ddof=1)
+    assert row["high"] - row["low"] == pytest.approx(2 * 196 * std / 200**0.5, abs=0.02)
+    assert row["images"] == 100
+
+
+def test_a_variants_effect_is_against_the_same_seed(tier):
+    for seed in (0, 1):
+        store(tier.run(CIFAR10, "Adv-DPNP", seed), "clean", np.arange(10) < 5)
+    store(tier.run(CIFAR10, "Adv-DPNP", 1, "unlocked"), "clean", np.arange(10) < 4)
+    row = by_choice(ledger.effects(tier), "adversarial branch", "clean")
+    assert (row["effect"], row["by_seed"]) == (-10, "-10.00")
+
+
+def test_angles_have_an_effect_and_no_interval(tier):
+    store(tier.run(CIFAR10, "Adv-DPNP"), "geometry", mean_sep=54.0)
+    store(tier.run(CIFAR10, "Adv-DPNP", 0, "signed"), "geometry", mean_sep=80.5)
+    row = by_choice(ledger.effects(tier), "last ReLU", "geometry.mean_sep")
+    assert (row["effect"], row["low"], row["high"]) == (26.5, "", "")
+    assert "| +26.50 | +26.50 |" in ledger.ledger_markdown([row])
+
+
+def test_nothing_measured_is_said(tier):
+    assert ledger.effects(tier) == []
+    assert "No switch was measured" in ledger.ledger_markdown([])
+
+
+def test_the_picture_has_a_line_a_measured_accuracy(tier):
+    run = tier.run(CIFAR10, "Adv-DPNP")
+    store(run, "pgd20", np.arange(10) < 5)
+    store(run, "pgd20_random", np.arange(10) < 6)
+    (ax,) = draw(ledger.effects(tier)).axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == [
+        "start of PGD-20 at evaluation: none → uniform, pgd20"
+    ]
