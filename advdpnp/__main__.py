@@ -1,4 +1,4 @@
-"""python -m advdpnp: fetch data, train, evaluate, see what is done, report, publish, restore."""
+"""python -m advdpnp: fetch data, train, evaluate, see what is done, report, publish, restore, export, work."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from advdpnp import __version__
 from advdpnp.errors import UserError, nearest
+from advdpnp.progress import TimeUp, time_limit
 from advdpnp.results import write_json
 
 EXAMPLES = """examples:
@@ -31,13 +32,17 @@ EXAMPLE = {  # shown by `python -m advdpnp <command> --help`
     "publish": "publish --tier short",
     "restore": "restore --tier short",
     "card": "card --tier short cifar10-resnet18-adv_dpnp-s0",
+    "work": "work --tier paper --max-minutes 9 --output small",
+    "export": "export --tier short cifar10-resnet18-adv_dpnp-s0 --onnx",
 }
+EX_TEMPFAIL = 75  # of sysexits.h: time is up, call again
 
 
 class Parser(argparse.ArgumentParser):
     """Mistakes end as a UserError's do: one sentence, status 2."""
 
     def error(self, message: str):
+        """Raise what argparse would print and exit with."""
         raise UserError(f"{message}; see python -m advdpnp --help")
 
 
@@ -89,6 +94,15 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--force", action="store_true", help="compute again what is there")
             sub.add_argument("--record", metavar="FILE", help="write the results' keys to FILE (the workflow does)")
             sub.add_argument("--wait", action="store_true", help="wait for another process that computes the same")
+            sub.add_argument(
+                "--max-minutes", type=float, help="stop after the last batch that fits; call again to go on"
+            )
+    sub = command("work", "train and attack a list of runs within a time limit; call again to go on")
+    sub.add_argument("run", nargs="*", help="run ids (default: all of the tier, Adv-DPNP and its references first)")
+    sub.add_argument("--max-minutes", type=float, help="stop by itself before so many minutes, with status 75")
+    sub.add_argument("--output", metavar="DIR", help="copy the small results there (json, csv, npz; no weights)")
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    sub.add_argument("--allow-cpu", action="store_true", help="train the paper tier without a GPU")
     command("status", "what is done, running, stale and missing, and the hours left")
     sub = command("plan", "the trainings and attacks of a tier, and how long they take here")
     sub.add_argument("--measure", action="store_true", help="time one step of each network to estimate the hours")
@@ -97,6 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--output", help="where to write (default: results/<tier>/report.md; '-' prints)")
     sub = command("card", "a model card for each trained network: results/<tier>/runs/<run>/README.md")
     sub.add_argument("run", nargs="*", help="run ids (default: all that are trained)")
+    sub = command("export", "a trained network for others: safetensors, one Python file, RobustBench's JSON, ONNX")
+    sub.add_argument("run", help="run id, such as digits-resnet18-adv_dpnp-s0")
+    sub.add_argument("--output", metavar="DIR", help="where to (default: results/<tier>/export/<run>)")
+    sub.add_argument("--onnx", action="store_true", help="model.onnx too")
     command("publish", "copy measured results to published/<tier>/ and figures/<tier>/")
     command("restore", "copy published results back to results/<tier>/, to go on from them")
     return parser
@@ -110,7 +128,7 @@ def _train(args) -> int:
 
     require_hardware(run, args.device, args.allow_cpu)
     done = fit(run, device=args.device, max_minutes=args.max_minutes, restart=args.restart)
-    return 0 if done else 75  # EX_TEMPFAIL: time is up, call again
+    return 0 if done else EX_TEMPFAIL
 
 
 def _evaluate(args) -> int:
@@ -123,7 +141,8 @@ def _evaluate(args) -> int:
         raise UserError("name at least one attack, or --for a table or figure; see python -m advdpnp evaluate --help")
     from advdpnp.evaluate import evaluate
 
-    results = evaluate(run, *dict.fromkeys(names), device=args.device, force=args.force, wait=args.wait)
+    with time_limit(args.max_minutes):
+        results = evaluate(run, *dict.fromkeys(names), device=args.device, force=args.force, wait=args.wait)
     for name, result in results.items():
         shown = f"{result['accuracy']:.2f} %" if "accuracy" in result else ", ".join(
             f"{k} {v:.4g}" for k, v in result.items() if isinstance(v, float) and k != "seconds")  # fmt: skip
@@ -131,6 +150,15 @@ def _evaluate(args) -> int:
         print(f"{run.id}  {name}  {shown}  ({result['images']} images)")
     if args.record:
         write_json(Path(args.record), {name: result["key"] for name, result in results.items()})
+    return 0
+
+
+def _work(args) -> int:
+    from advdpnp.work import work
+
+    output = Path(args.output) if args.output else None
+    options = {"max_minutes": args.max_minutes, "device": args.device, "output": output, "allow_cpu": args.allow_cpu}
+    work(args.tier, args.run, **options)
     return 0
 
 
@@ -194,6 +222,16 @@ def _publish(args) -> int:
     return 0
 
 
+def _export(args) -> int:
+    from advdpnp.tiers import load_tier, resolve
+
+    run = resolve(args.tier, args.run)
+    from advdpnp.export import export
+
+    print(export(run, load_tier(args.tier).label, Path(args.output) if args.output else None, onnx=args.onnx))
+    return 0
+
+
 def _restore(args) -> int:
     from advdpnp.report import restore
 
@@ -203,11 +241,12 @@ def _restore(args) -> int:
 
 COMMANDS = {
     "fetch": _fetch, "train": _train, "evaluate": _evaluate, "status": _status, "plan": _plan, "report": _report,
-    "publish": _publish, "card": _card, "restore": _restore,
+    "publish": _publish, "restore": _restore, "card": _card, "export": _export, "work": _work,
 }  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit status (0 done, 2 a mistake, 75 time is up, 130 interrupted)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         words = [word for word in arguments if not word.startswith("-")]
@@ -224,6 +263,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except TimeUp:
+        print("time is up; what is finished is kept, the same command goes on", file=sys.stderr)
+        return EX_TEMPFAIL
     except KeyboardInterrupt:
         print("stopped; what is finished is kept, the same command goes on", file=sys.stderr)
         return 130

@@ -67,7 +67,8 @@ def _stage(ax, name: str, frame: Frame, labels: np.ndarray, limit: float):
 def animated_png(pictures: Sequence[Image.Image], wait: int) -> bytes:
     """RGB pictures of one size -> an animated PNG that loops; its still, for print and old viewers, is the last one."""
     palette = pictures[-1].quantize(128)
-    palette.putpalette([255 if level >= 248 else level for level in palette.getpalette()])  # white stays white
+    levels = palette.getpalette() or []
+    palette.putpalette([255 if level >= 248 else level for level in levels])  # white stays white
     still, *moving = (p.quantize(palette=palette, dither=Image.Dither.NONE) for p in (pictures[-1], *pictures))
     durations = [wait] * (len(moving) - 1) + [2000]
     handle = io.BytesIO()

@@ -11,7 +11,7 @@ _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-_libraries = []  # a schema vanishes with the Library object that defined it
+_libraries: list[torch.library.Library] = []  # a schema vanishes with the Library object that defined it
 
 
 def import_torchvision() -> ModuleType:

@@ -44,6 +44,8 @@ def setting(default: Any, meaning: str, *, low: float | None = None, high: float
 
 @dataclass(frozen=True)
 class DataConfig:
+    """Which images train, and how they are augmented."""
+
     train_images: int = setting(0, "first n training images; 0 = all of them", low=0)
     validation_images: int = setting(0, "held out from the end of the training set; 0 = none (ledger 14)", low=0)
     augment: str = setting("auto", "crop and flip; auto = CIFAR only (ledger A3)", choices=("auto", "on", "off"))
@@ -53,6 +55,8 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """The network, apart from what its method adds."""
+
     width: int = setting(
         0, "channels of the first stage; 0 = the paper's (ResNet 64, WRN 160, LeNets++ 32)", low=0, high=512
     )
@@ -62,6 +66,8 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
+    """SGD and its schedule."""
+
     epochs: int = setting(110, "passes over the training set (Section 4.1)", low=1, high=100_000)
     batch_size: int = setting(128, "images a step (Section 4.1)", low=1, high=65_536)
     lr: float = setting(0.1, "initial learning rate of SGD (Section 4.1)", low=1e-8, high=100)
@@ -102,11 +108,15 @@ class St:
 
 @dataclass(frozen=True)
 class At:
+    """Adversarial training."""
+
     clean_bn_passes: bool = setting(False, "two extra clean forward passes, as Bag of Tricks' loop does (ledger A7)")
 
 
 @dataclass(frozen=True)
 class AtHe:
+    """Hypersphere embedding."""
+
     scale: float = setting(15.0, "s, multiplies the cosines (Pang et al. 2020)", low=1e-6)
     margin: float = setting(0.2, "m, subtracted from the true class's cosine", low=0, high=2)
     scale_at_test: bool = setting(True, "logits s*cos at test time; official code returns cos (ledger A8)")
@@ -114,23 +124,31 @@ class AtHe:
 
 @dataclass(frozen=True)
 class Trades:
+    """TRADES."""
+
     beta: float = setting(6.0, "weight of KL(p_clean || p_adv) (Zhang et al. 2019)", low=0)
     second_clean_pass: bool = setting(False, "forward the clean batch again for batch norm, as TRADES' code does")
 
 
 @dataclass(frozen=True)
 class Mart:
+    """MART."""
+
     beta: float = setting(5.0, "weight of the weighted KL (Wang et al. 2020; ledger A9)", low=0)
 
 
 @dataclass(frozen=True)
 class Oc:
+    """The orthogonal classifier."""
+
     scale: float = setting(10.0, "norm of each fixed class vector (Xu et al. 2022)", low=1e-6)
     leverage: float = setting(0.15, "weight of the clean loss, 1 - leverage that of the adversarial", low=0, high=1)
 
 
 @dataclass(frozen=True)
 class Pcl:
+    """Prototype conformity."""
+
     proximity: float = setting(1.0, "weight of the pull to the own class's centre (Mustafa et al. 2021)", low=0)
     contrast: float = setting(1e-5, "weight of the push from the other classes' centres", low=0)
     centre_lr: float = setting(0.5, "learning rate of the pulling centres (own SGD)", low=0)
@@ -141,6 +159,8 @@ class Pcl:
 
 @dataclass(frozen=True)
 class Hat:
+    """Helper-based adversarial training."""
+
     beta: float = setting(2.5, "weight of KL(p_clean || p_adv) (Rade & Moosavi-Dezfooli 2022)", low=0)
     gamma: float = setting(0.5, "weight of the helper's cross-entropy", low=0)
     extrapolation: float = setting(2.0, "helper = x + this * (x_adv - x)", low=0)
@@ -148,6 +168,8 @@ class Hat:
 
 @dataclass(frozen=True)
 class Fsr:
+    """Feature separation and recalibration."""
+
     tau: float = setting(0.1, "temperature of the Gumbel softmax mask (Kim et al. 2023)", low=1e-6)
     lambda_sep: float = setting(1.0, "weight of the separation losses", low=0)
     lambda_rec: float = setting(1.0, "weight of the recalibration loss", low=0)
@@ -155,6 +177,8 @@ class Fsr:
 
 @dataclass(frozen=True)
 class Dio:
+    """Diversity via orthogonality."""
+
     heads: int = setting(10, "parallel classifiers L (Fang et al. 2024)", low=1, high=1000)
     alpha: float = setting(0.1, "weight of the orthogonality of the heads", low=0)
     beta: float = setting(0.1, "weight of the margin loss", low=0)
@@ -163,6 +187,8 @@ class Dio:
 
 @dataclass(frozen=True)
 class Ikl:
+    """Improved Kullback-Leibler loss."""
+
     sce_weight: float = setting(4.0, "weight of the soft cross-entropy (Cui et al. 2024; ledger A13)", low=0)
     wmse_weight: float = setting(20.0, "weight of the weighted MSE", low=0)
     temperature: float = setting(4.0, "of the class statistics", low=1e-6)
@@ -268,6 +294,8 @@ ATTACKS = {
 
 @dataclass(frozen=True)
 class EvaluationConfig:
+    """On what the trained network is attacked, and how hard."""
+
     test_images: int = setting(0, "first n test images; 0 = all of them", low=0)
     batch_size: int = setting(500, "images a batch", low=1)
     budget_scale: float = setting(1.0, "every epsilon and step of evaluation times this (not in the paper)", low=0)
@@ -302,6 +330,7 @@ class RunConfig:
 
     @property
     def facts(self) -> DatasetFacts:
+        """What is known of its data set."""
         return DATASETS[self.dataset]
 
     def training_settings(self) -> dict:

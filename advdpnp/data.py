@@ -37,7 +37,7 @@ MOST_BYTES = 65_536  # of one parquet row: a raw 32 x 32 RGB image has 3,072
 CACHE_FORMAT = 1  # part of every cache key: raise it when decoding changes
 
 # Official files of each split, relative to the data root, as torchvision lays them out.
-LAYOUT = {
+LAYOUT: dict[str, dict[str, tuple[str, ...]]] = {
     "cifar10": {
         "train": tuple(f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)),
         "test": ("cifar-10-batches-py/test_batch",),
@@ -224,8 +224,9 @@ def _expected(facts: DatasetFacts, split: str) -> int:
 
 def _official_files(name: str, split: str, root: Path) -> list[Path]:
     """The split's official files, or [] unless all are there."""
-    files = [_present(root / path) for path in LAYOUT[name][split]]
-    return files if all(files) else []
+    wanted = LAYOUT[name][split]
+    files = [file for file in (_present(root / path) for path in wanted) if file]
+    return files if len(files) == len(wanted) else []
 
 
 def _present(path: Path) -> Path | None:

@@ -31,7 +31,7 @@ from advdpnp.config import ATTACKS, AttackConfig, RunConfig, digest, resolved_at
 from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.models.folding import StandIn, folded
-from advdpnp.progress import Progress
+from advdpnp.progress import Progress, TimeUp
 from advdpnp.protocol import standard_of
 from advdpnp.results import eval_path, hold, provenance, read_arrays, read_json, run_dir, write_atomic, write_json
 from advdpnp.train import load_model, pick_device, pick_precision
@@ -280,10 +280,14 @@ def _attack_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, k
         logits = halving(model, partial(_attacked, model.forward, model, x, y, attack, run, name, start))
         correct[start:stop] = (logits.argmax(1) == y).cpu().numpy()
         losses[start:stop] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()
-        progress.update(stop - start, f"{100 * correct[:stop].mean():.2f} % so far")
         if stop < n and time.monotonic() - saved > SAVE_EVERY:
-            saved, arrays = time.monotonic(), {"key": key, "done": stop, "correct": correct, "losses": losses}
-            write_atomic(part, lambda handle, a=arrays: np.savez(handle, **a))
+            saved = time.monotonic()
+            _save_part(part, key, stop, correct, losses)
+        try:
+            progress.update(stop - start, f"{100 * correct[:stop].mean():.2f} % so far")
+        except TimeUp:
+            _save_part(part, key, stop, correct, losses)
+            raise
     progress.finish(f"{100 * correct.mean():.2f} %")
     values = {
         "settings": asdict(attack),
@@ -302,7 +306,7 @@ def paired_features(run: RunConfig, name: str, model: nn.Module, data: Dataset) 
     """Clean and adversarial features [N, d] and labels [N] of the first test images, on the CPU."""
     attack, n = resolved_attack(run, name), images_of(run, name, data)
     clean, adversarial = [], []
-    progress = Progress(f"{run.id} features under {name}", n)
+    progress = Progress(f"{run.id} features under {name}", n, stops=False)
     for start, stop, x, y in _batches(run, data, n, next(model.parameters()).device):
         x_adv_features = partial(_attacked, model.features, model, x, y, attack, run, name, start)
         adversarial.append(halving(model, x_adv_features).cpu())
@@ -354,26 +358,37 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
     n, device = images_of(run, name, data), next(model.parameters()).device
     images = data.images[:n].permute(0, 2, 3, 1).numpy()
     root = data_root() if run.dataset == "cifar10" else None  # the official files are CIFAR-10's
-    sources, correct = set(), np.zeros((len(corruptions.CORRUPTIONS), 5, n), bool)
-    progress = Progress(f"{run.id} corruptions", 5 * len(corruptions.CORRUPTIONS))
-    for row, corruption in enumerate(corruptions.CORRUPTIONS):
-        for severity in range(1, 6):
-            corrupted, labels, source = corruptions.corrupted_test_set(
-                images, data.labels[:n].numpy(), corruption, severity, root=root
-            )
-            sources.add(source)
-            pixels = torch.from_numpy(np.array(corrupted[:n])).permute(0, 3, 1, 2)
-            changed = Dataset(data.name, "test", pixels, torch.from_numpy(np.array(labels[:n])).long(), "")
-            for start, stop, x, y in _batches(run, changed, n, device):
-                logits = halving(model, partial(_seen, model.forward, x))
-                correct[row, severity - 1, start:stop] = (logits.argmax(1) == y).cpu().numpy()
+    variants = [(corruption, severity) for corruption in corruptions.CORRUPTIONS for severity in range(1, 6)]
+    part = _part(eval_path(run, name))
+    correct, official, first = _load_part(part, key, len(variants))
+    correct = correct if first else np.zeros((len(variants), n), bool)
+    progress, saved = Progress(f"{run.id} corruptions", len(variants), done=first), time.monotonic()
+    for at, (corruption, severity) in enumerate(variants[first:], first):
+        corrupted, labels, source = corruptions.corrupted_test_set(
+            images, data.labels[:n].numpy(), corruption, severity, root=root
+        )
+        official[at] = source == "official"
+        pixels = torch.from_numpy(np.array(corrupted[:n])).permute(0, 3, 1, 2)
+        changed = Dataset(data.name, "test", pixels, torch.from_numpy(np.array(labels[:n])).long(), "")
+        for start, stop, x, y in _batches(run, changed, n, device):
+            logits = halving(model, partial(_seen, model.forward, x))
+            correct[at, start:stop] = (logits.argmax(1) == y).cpu().numpy()
+        if time.monotonic() - saved > SAVE_EVERY:
+            saved = time.monotonic()
+            _save_part(part, key, at + 1, correct, official)
+        try:
             progress.update()
+        except TimeUp:
+            _save_part(part, key, at + 1, correct, official)
+            raise
     progress.finish()
+    sources = (("official", official.any()), ("regenerated", not official.all()))
+    correct = correct.reshape(len(corruptions.CORRUPTIONS), 5, n)
     accuracy = np.round(100 * correct.mean(2), 4)
     an_image = 100 * correct.mean((0, 1))  # its corruptions are not independent: the interval is over images
     values = {
         "images": n,
-        "source": "+".join(sorted(sources)),
+        "source": "+".join(source for source, there in sources if there),
         "data_sha256": data.sha256,
         "accuracy": round(float(an_image.mean()), 4),
         "accuracy_std": round(float(an_image.std(ddof=1)), 4) if n > 1 else 0.0,
@@ -443,6 +458,11 @@ def _load(path: Path, key: str) -> dict | None:
 
 def _part(path: Path) -> Path:
     return path.with_name(f"{path.stem}.part.npz")
+
+
+def _save_part(path: Path, key: str, done: int, correct: np.ndarray, losses: np.ndarray) -> None:
+    arrays = {"key": key, "done": done, "correct": correct, "losses": losses}
+    write_atomic(path, lambda handle: np.savez(handle, **arrays))
 
 
 def _load_part(path: Path, key: str, n: int) -> tuple[np.ndarray, np.ndarray, int]:

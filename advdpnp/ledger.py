@@ -72,7 +72,8 @@ def _row(switch: Switch, pairs: list[tuple[RunConfig, str, RunConfig, str]], roo
     others = [cell(run, source, root) for _, _, run, source in pairs]
     by_seed = [b - a for a, b in zip(defaults, others, strict=True)]
     changes = list(_changes(pairs, root))
-    low = high = ""
+    low: float | str = ""
+    high: float | str = ""
     if changes:
         import numpy as np
 

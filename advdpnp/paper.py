@@ -385,8 +385,9 @@ def _restart_findings() -> list[Finding]:
 def best_rival(stated: Stated) -> tuple[str, float]:
     """The adversarially trained rival with the highest reported value in the cell's block, and that value."""
     names = methods_of(stated.table, stated.dataset, stated.backbone)
-    values = {m: paper_values(*stated[1:4], m, stated.column) for m in names if m not in ("ST", OURS)}
-    name = max(values, key=values.get)
+    found = {m: paper_values(*stated[1:4], m, stated.column) for m in names if m not in ("ST", OURS)}
+    values = {m: value for m, value in found.items() if value is not None}
+    name = max(values, key=lambda m: values[m])
     return name, values[name]
 
 

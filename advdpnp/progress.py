@@ -3,6 +3,35 @@
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass
+class Limit:
+    """When time is up, and whether anything has been done since the limit was set: each call gets further."""
+
+    deadline: float
+    moved: bool = False
+
+
+_limit: ContextVar[Limit | None] = ContextVar("limit", default=None)
+
+
+class TimeUp(Exception):
+    """The time limit is reached. What is finished is on disk; the same command goes on."""
+
+
+@contextmanager
+def time_limit(minutes: float | None) -> Iterator[None]:
+    """Inside, Progress raises TimeUp once another unit as long as the last would not fit; None is no limit."""
+    token = _limit.set(None if minutes is None else Limit(time.monotonic() + 60 * minutes))
+    try:
+        yield
+    finally:
+        _limit.reset(token)
 
 
 def duration(seconds: float) -> str:
@@ -28,24 +57,42 @@ def paint(text: str, state: str, stream=None) -> str:
 
 
 class Progress:
-    """Counts units of equal work. `done` units were finished by an earlier process and say nothing about speed."""
+    """Counts units of equal work. `done` units were finished by an earlier process and say nothing about speed.
 
-    def __init__(self, label: str, total: float, *, done: float = 0, log_every: float = 20.0, stream=None):
+    `stops` False: work that would be lost if it were interrupted, so that a time limit waits for its end. Raises
+    TimeUp (see `time_limit`).
+    """
+
+    def __init__(
+        self, label: str, total: float, *, done: float = 0, log_every: float = 20.0, stream=None, stops: bool = True
+    ):
         self.label, self.total, self.done, self.before = label, total, done, done
         self.stream = sys.stderr if stream is None else stream
         self.terminal = self.stream.isatty()
         self.every = 0.2 if self.terminal else log_every
-        self.begin = self.shown = time.monotonic()
+        self.stops = stops
+        self.begin = self.shown = self.last = time.monotonic()
+        limit = _limit.get()
+        if limit and limit.moved and self.begin > limit.deadline:
+            raise TimeUp(label)
 
     def update(self, units: float = 1, note: str = "") -> None:
+        """Count finished units; shows the line when it is due. Raises TimeUp."""
         self.done += units
         now = time.monotonic()
         if now - self.shown >= self.every:
             self.shown = now
             left = (now - self.begin) / (self.done - self.before) * (self.total - self.done)
             self._print(f"{self.label} {self.done / self.total:4.0%}, {duration(left)} left{note and ', ' + note}")
+        took, self.last, limit = now - self.last, now, _limit.get()
+        if limit:
+            limit.moved = True
+            if self.stops and self.done < self.total and now + took > limit.deadline:
+                self._print(f"{self.label}: time is up at {self.done / self.total:.0%}", last=True)
+                raise TimeUp(self.label)
 
     def finish(self, note: str = "") -> None:
+        """Show the last line."""
         self._print(f"{self.label} done in {duration(time.monotonic() - self.begin)}{note and ', ' + note}", last=True)
 
     def _print(self, text: str, last: bool = False) -> None:

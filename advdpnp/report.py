@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,10 +32,12 @@ TRUST = (
 
 
 def published_dir(tier: str) -> Path:
+    """published/<tier>/ of the checkout."""
     return ROOT / "published" / tier
 
 
 def built_tables() -> list[str]:
+    """Names of the tables whose notebooks exist."""
     return [name for name in protocol.built() if name.startswith("table")]
 
 
@@ -182,16 +185,22 @@ def without_paths(notebook: Path) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False).replace(str(ROOT), ".") + "\n"
 
 
+def small_files(run_ids: Iterable[str]) -> list[str]:
+    """Patterns below results/<tier>/ of what the runs measured: everything but weights and states."""
+    patterns = []
+    for name in run_ids:
+        patterns += [f"evals/{name}/*.json", f"evals/{name}/*.npz"]
+        patterns += [f"runs/{name}/{file}" for file in ("config.json", "train.json", "log.csv")]
+    return patterns
+
+
 def publish(tier_name: str) -> str:
     """Copy what a tier measured, without weights, to published/<tier>/ and figures/<tier>/; returns a summary."""
     tier = load_tier(tier_name)
     source, target, pictures = tier_dir(tier.name), published_dir(tier.name), ROOT / "figures" / tier.name
     if not (source / "evals").is_dir():
         raise UserError(f"{source}: holds no evaluations to publish; run snakemake --cores 1 {tier.name} first.")
-    wanted = ["tables/*", "notebooks/*.ipynb", "report.md"]
-    for name in protocol.all_runs(tier):
-        wanted += [f"evals/{name}/*.json", f"evals/{name}/*.npz"]
-        wanted += [f"runs/{name}/{file}" for file in ("config.json", "train.json", "log.csv")]
+    wanted = ["tables/*", "notebooks/*.ipynb", "report.md", *small_files(protocol.all_runs(tier))]
     copied, size = 0, 0
     for pattern, base in [*((w, target) for w in wanted), ("figures/*.png", None)]:
         for path in sorted(source.glob(pattern)):

@@ -28,6 +28,7 @@ def results_root() -> Path:
 
 
 def tier_dir(tier: str) -> Path:
+    """results/<tier>."""
     return results_root() / tier
 
 
@@ -81,14 +82,17 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> Path:
+    """`text` as UTF-8, whole or not at all."""
     return write_atomic(path, lambda handle: handle.write(text.encode()))
 
 
 def write_json(path: Path, value: Any) -> Path:
+    """`value` as indented JSON, whole or not at all."""
     return write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> Path:
+    """Rows as CSV with a header, whole or not at all."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(columns), lineterminator="\n")
     writer.writeheader()
@@ -124,6 +128,7 @@ def read_arrays(path: Path, *names: str) -> dict[str, Any]:
 
 
 def sha256_file(path: Path) -> str:
+    """Hex digest of a file's bytes."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

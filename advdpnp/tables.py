@@ -63,8 +63,8 @@ def measured(run: RunConfig, source: str, root: Path | None = None) -> Measured 
     "avg" is the mean of both parts' (as if both erred the same way: never too narrow). Table 4's metrics have none.
     """
     if source == "avg":  # mean of clean and AutoAttack accuracy
-        both = [measured(run, name, root) for name in ("clean", "aa")]
-        if None in both:
+        both = [part for name in ("clean", "aa") if (part := measured(run, name, root)) is not None]
+        if len(both) < 2:
             return None
         parts = [[part[k] for part in both] for k in (0, 2, 3)]
         value, low, high = (None if None in part else sum(part) / 2 for part in parts)

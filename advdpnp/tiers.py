@@ -5,6 +5,7 @@ are. Settings are layered: the paper's protocol (config.py), then the tier's `de
 `variants.<name>`.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -135,6 +136,7 @@ class Tier:
     variants: Mapping[str, Mapping[str, Any]]
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
+        """The seeds that a method is trained with."""
         return tuple(dict.fromkeys(self.seeds + self.more_seeds.get(method, ())))
 
     def run(self, block: str, method: str, seed: int = 0, variant: str = "") -> RunConfig:
@@ -286,11 +288,11 @@ def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
     if not blocks:
         raise UserError(f"{path}: blocks: at least one of {', '.join(PAPER_BLOCKS)} is wanted.")
     taken: dict[tuple[str, str], str] = {}
-    for block in blocks.values():
-        other = taken.setdefault((block.dataset, block.backbone), block.paper)
-        if other != block.paper:
+    for spec in blocks.values():
+        other = taken.setdefault((spec.dataset, spec.backbone), spec.paper)
+        if other != spec.paper:
             raise UserError(
-                f"{path}: blocks: {other} and {block.paper} would share the runs of {block.dataset}-{block.backbone}."
+                f"{path}: blocks: {other} and {spec.paper} would share the runs of {spec.dataset}-{spec.backbone}."
             )
     variants = _mapping(raw.get("variants"), f"{path}: variants")
     variants = {str(v): _mapping(changes, f"{path}: variants.{v}") for v, changes in variants.items()}
@@ -314,9 +316,19 @@ def _each_once(pairs: list[tuple[Any, Any]]) -> dict:
     return dict(pairs)
 
 
-def _read_yaml(text: str) -> Any:
-    """Plain data: nothing in a file is run. Raises yaml.YAMLError or ValueError."""
-    import yaml
+def _read_yaml(path: Path, text: str) -> Any:
+    """Plain data: nothing in a file is run. Raises yaml.YAMLError or ValueError.
+
+    Without pyyaml, a tier of config/ comes from config/tiers.json, if that is up to date.
+    """
+    try:
+        import yaml
+    except ImportError:
+        copies = json.loads((CONFIG_DIR / "tiers.json").read_text(encoding="utf-8"))
+        copy = copies.get(path.stem, {})
+        if copy.get("sha256") == hashlib.sha256(text.encode()).hexdigest():
+            return copy["settings"]
+        raise UserError(f"{path}: reading YAML needs `pip install pyyaml`; a .json tier needs nothing.") from None
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node, deep=False):
@@ -350,11 +362,12 @@ def _load_tier(name: str) -> Tier:
         raise UserError(f"{path}: the name '{path.stem}' is taken by {own.relative_to(ROOT)}; rename the file.")
     try:
         text = path.read_text(encoding="utf-8")
-        raw = json.loads(text, object_pairs_hook=_each_once) if path.suffix == ".json" else _read_yaml(text)
+        json_tier = path.suffix == ".json"
+        raw = json.loads(text, object_pairs_hook=_each_once) if json_tier else _read_yaml(path, text)
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not a text file.") from None
-    except ImportError:
-        raise UserError(f"{path}: reading YAML needs `pip install pyyaml`; a .json tier needs nothing.") from None
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{path}: is not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}") from None
     shown = path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path

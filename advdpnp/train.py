@@ -21,6 +21,7 @@ from advdpnp.defenses import DEFENSES
 from advdpnp.defenses.base import Defense
 from advdpnp.errors import UserError
 from advdpnp.geometry import mean_separation, min_separation
+from advdpnp.gpus import claim_gpu
 from advdpnp.progress import Progress
 from advdpnp.results import (
     hold,
@@ -35,9 +36,9 @@ from advdpnp.results import (
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """'auto' -> the GPU if there is one. Raises UserError for a device that is not there."""
+    """'auto' -> a GPU that is free, if there is one. Raises UserError for a device that is not there."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return claim_gpu() if torch.cuda.is_available() else torch.device("cpu")
     try:
         if not name.startswith(("cpu", "cuda")):
             raise RuntimeError("is not known")

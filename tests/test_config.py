@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from advdpnp import tiers
 from advdpnp.config import (
     ATTACKS,
     BACKBONES,
@@ -326,3 +327,23 @@ def test_facts_agree_with_the_published_data_sets():
     assert sizes["mnist"] == (60_000, 10_000, 10)
     assert [name for name, facts in DATASETS.items() if facts.augment] == ["cifar10", "cifar100"]
     assert {block.split("/")[1] for block in PAPER_BLOCKS} == set(BACKBONES)
+
+
+def test_the_tiers_without_pyyaml_are_the_same():
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("tiers_json", ROOT / "tools" / "tiers_json.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert (ROOT / "config" / "tiers.json").read_text() == tool.content(), "run python tools/tiers_json.py"
+
+
+def test_without_pyyaml_a_tier_of_config_is_read_and_another_is_refused(monkeypatch, tmp_path):
+    expected = load_tier("short")
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    tiers._load_tier.cache_clear()
+    assert load_tier("short") == expected
+    own = tmp_path / "mine.yaml"
+    own.write_text("label: mine\n")
+    with pytest.raises(UserError, match="pip install pyyaml"):
+        load_tier(str(own))

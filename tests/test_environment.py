@@ -76,3 +76,13 @@ def test_the_readme_names_every_module():
     for path in (ROOT / "advdpnp").iterdir():
         if path.suffix == ".py" and not path.name.startswith("_") and path.name != "compat.py":
             assert path.name in table, f"{path.name} is missing in the README's architecture"
+
+
+def test_the_architecture_is_drawn_from_the_imports_of_today():
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("architecture", ROOT / "tools" / "architecture.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert (ROOT / "docs" / "architecture.md").read_text() == tool.content(), "run python tools/architecture.py"
+    assert "evaluate" in tool.imports()["work"]

@@ -1,7 +1,7 @@
 """Write docs/licences.md: the licence of each pinned package that is installed here, as its own metadata states it.
 
-    python tools/licences.py           write the page
-    python tools/licences.py --check   status 1 when the page is not what would be written for the direct dependencies
+python tools/licences.py           write the page
+python tools/licences.py --check   status 1 when the page is not what would be written for the direct dependencies
 """
 
 import re

@@ -44,6 +44,7 @@ def frozen(model: nn.Module, eval_mode: bool = True) -> Iterator[nn.Module]:
 
 
 def at_least_float32(values: Tensor) -> Tensor:
+    """Half precision to float32; wider types as they are."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 

@@ -45,12 +45,15 @@ class Watched(nn.Module):
 
     def __init__(self, search: nn.Module, judge: Judge):
         super().__init__()
-        self.search, self.judge, self.clean = search, judge, None
+        self.search, self.judge = search, judge
+        self.clean: Tensor | None = None
 
     @contextmanager
     def watching(self, x: Tensor, y: Tensor) -> Iterator[None]:
+        """Inside, what fools the judge on the way is kept: x [B, C, H, W], y [B]."""
         self.clean, self.labels, self.found = x, y, x.clone()
-        self.fooled, self.logits = torch.zeros_like(y, dtype=torch.bool), None
+        self.fooled = torch.zeros_like(y, dtype=torch.bool)
+        self.logits: Tensor | None = None
         try:
             yield
         finally:

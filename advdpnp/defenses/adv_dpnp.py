@@ -24,6 +24,7 @@ class AdvDPNP(Defense):
         return classifier(run, lambda d, m: PrototypeHead(d, m, hyper.radius, hyper.prototype_start))
 
     def weights(self) -> dict[str, float]:
+        """The lambdas of Eq. (7) by name."""
         return {k: v for k, v in asdict(self.hyper).items() if k.startswith("lambda_")}
 
     def inner_loss(self, x: Tensor, y: Tensor) -> InnerLoss:

@@ -36,6 +36,7 @@ class HypersphereEmbedding(Defense):
         return classifier(run, lambda d, m: CosineHead(d, m, scale))
 
     def cosines(self, model: nn.Module, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> cosines [B, M] between features and class vectors."""
         return model(x) / model.head.scale
 
     def inner_loss(self, x: Tensor, y: Tensor) -> InnerLoss:

@@ -108,6 +108,7 @@ class PrototypeConformity(Defense):
         return loss, terms | accuracies
 
     def add_up(self, features: Tensor, labels: Tensor) -> None:
+        """Add features [B, d] of labels [B] to the sums that the centres start from."""
         self.feature_sums += class_sums(features, labels, len(self.feature_sums))
         self.class_counts += F.one_hot(labels, len(self.class_counts)).sum(0)
 

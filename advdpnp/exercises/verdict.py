@@ -79,6 +79,7 @@ def _where(function: Callable, error: Exception) -> str:
 
 
 def same(answer: Tensor, right: Tensor, tolerance: float) -> bool:
+    """Whether an answer has the right shape and, up to the tolerance, the right values."""
     shapes_fit = answer.shape == right.shape
     return shapes_fit and torch.allclose(answer.double(), right.double(), rtol=tolerance, atol=tolerance)
 

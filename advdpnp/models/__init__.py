@@ -42,6 +42,7 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def normalise(self, x: Tensor) -> Tensor:
+        """Pixels in [0, 1] to zero mean and unit deviation over the training set."""
         return (x - self.mean) / self.std
 
     def features(self, x: Tensor) -> Tensor:

@@ -48,7 +48,8 @@ class ResNet18(nn.Module):
         self.conv1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.activation = activation()
-        blocks, inputs = [], width
+        blocks: list[nn.Module] = []
+        inputs = width
         for stage, stride in enumerate((1, 2, 2, 2)):
             outputs = width * 2**stage
             for block_stride in (stride, 1):
@@ -62,9 +63,11 @@ class ResNet18(nn.Module):
         self.dim = inputs
 
     def maps(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> the last feature maps."""
         return self.blocks(self.activation(self.bn1(self.conv1(x))))
 
     def pool(self, maps: Tensor) -> Tensor:
+        """Feature maps -> features [B, d]."""
         return maps.mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,177 @@
+"""An exported network gives the same logits and accuracy where nothing of this project can be imported."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from advdpnp.__main__ import main
+from advdpnp.config import METHODS
+from advdpnp.data import load, to_float
+from advdpnp.evaluate import evaluate
+from advdpnp.export import PAPERS, export
+from advdpnp.results import read_json, run_dir, write_json
+from advdpnp.train import build_defense, load_model, save_trained
+
+SHAPES = {"resnet18": "cifar10/resnet18", "wrn34_10": "cifar10/wrn34_10", "lenetspp": "mnist/lenetspp"}
+# RobustBench's conventions: images in [0, 1], a model in eval mode that returns logits, batches, top-1.
+ELSEWHERE = """
+import importlib.util, json, sys
+sys.modules["advdpnp"] = None  # importing it is an error
+import torch, numpy as np
+data = np.load(sys.argv[1])
+x, y = torch.from_numpy(data["x"]), torch.from_numpy(data["y"])
+found = {}
+for folder in sys.argv[2:]:
+    spec = importlib.util.spec_from_file_location("model", folder + "/model.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model = module.load()
+    with torch.no_grad():
+        logits = torch.cat([model(batch) for batch in x.split(20)])
+    np.save(folder + "/logits.npy", logits.numpy())
+    found[folder] = 100 * (logits.argmax(1) == y).double().mean().item()
+print(json.dumps(found))
+"""
+
+
+def untrained(run):
+    """A run as training leaves it, with random weights and batch norms that have seen images."""
+    directory = run_dir(run)
+    if not (directory / "train.json").exists():
+        defense = build_defense(run)
+        images = to_float(load("digits", "train").images[:200])
+        with torch.no_grad():
+            defense.model.train()(images)
+        write_json(directory / "config.json", run.training_settings())
+        save_trained(run, directory, defense, {})
+    return run
+
+
+def built(tiny, method, backbone="resnet18", **changes):
+    changes = {"pcl": {"warmup_epochs": 1}} | changes
+    if method == "HAT":
+        untrained(tiny("ST", block=SHAPES[backbone], **changes))
+    return untrained(tiny(method, block=SHAPES[backbone], **changes))
+
+
+def ours(run):
+    images = to_float(load("digits", "test").images[:60])
+    with torch.no_grad():
+        model = load_model(run).to(memory_format=torch.contiguous_format)
+        return torch.cat([model(batch) for batch in images.split(20)])
+
+
+def test_every_method_and_backbone_gives_the_same_logits_without_this_project(tiny, tmp_path):
+    pairs = [(m, b) for b in SHAPES for m in METHODS if m != "OC" or b == "resnet18"]  # OC needs PReLU and room
+    runs = [built(tiny, method, backbone) for method, backbone in pairs]
+    folders = [str(export(run, "tiny")) for run in runs]
+    data = load("digits", "test")
+    np.savez(tmp_path / "data.npz", x=to_float(data.images[:60]).numpy(), y=data.labels[:60].numpy())
+    command = [sys.executable, "-c", ELSEWHERE, str(tmp_path / "data.npz"), *folders]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    accuracies = json.loads(done.stdout)
+    for run, folder in zip(runs, folders):
+        assert np.array_equal(np.load(folder + "/logits.npy"), ours(run).numpy()), run.id
+        assert accuracies[folder] == pytest.approx(evaluate(run, "clean", device="cpu")["clean"]["accuracy"], abs=1e-4)
+
+
+def test_switches_that_change_the_network_are_exported(tiny, tmp_path):
+    run = built(tiny, "AT_HE", model={"last_relu": False, "normalise": False}, at_he={"scale_at_test": False})
+    text = (export(run, "tiny") / "model.py").read_text()
+    assert "last_relu=False" in text
+    assert "CosineHead(32, 10, 1.0)" in text
+    assert "(0.0,), (1.0,)" in text
+    assert "advdpnp." not in text
+    scope = {"__file__": str(tmp_path / "model.py"), "__name__": "exported"}
+    exec(compile(text, "model.py", "exec"), scope)
+    model = scope["load"](run_dir(run).parents[1] / "export" / run.id / "model.safetensors")
+    assert model(torch.rand(2, 1, 8, 8)).abs().max() <= 1
+
+
+# ST, AT, TRADES, MART, HAT and IKL are the same network with other weights.
+@pytest.mark.parametrize(
+    ("method", "backbone"),
+    [(m, "resnet18") for m in ("AT", "AT_HE", "OC", "PCL", "FSR", "DIO", "Adv-DPNP")]
+    + [("AT", "wrn34_10"), ("FSR", "lenetspp")],
+)
+def test_onnx_gives_the_same_logits_for_batches_of_any_size(tiny, method, backbone):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    run = built(tiny, method, backbone)
+    path = export(run, "tiny", onnx=True) / "model.onnx"
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    expected = ours(run).numpy()
+    images = to_float(load("digits", "test").images[:60]).numpy()
+    for size in (1, 7, 60):
+        (logits,) = session.run(["logits"], {"images": images[:size]})
+        np.testing.assert_allclose(logits, expected[:size], rtol=1e-3, atol=1e-4)
+    assert "not the paper's protocol" in session.get_modelmeta().custom_metadata_map["protocol"]
+
+
+def test_the_json_holds_what_was_measured_and_null_for_the_rest(tiny):
+    run = built(tiny, "Adv-DPNP")
+
+    def info():
+        (path,) = (export(run, "eight by eight") / "model_info").rglob("*.json")
+        assert path.parts[-3:] == ("digits", "Linf", "ZareiSabzevar2025Deep_RN18.json")
+        return read_json(path)
+
+    fields = ["link", "name", "authors", "additional_data", "number_forward_passes", "dataset", "venue", "architecture",
+              "eps", "clean_acc", "reported", "autoattack_acc"]  # fmt: skip
+    first = info()
+    assert [key for key in first if key in fields] == fields
+    assert (first["clean_acc"], first["autoattack_acc"], first["reported"]) == (None, None, None)
+    assert (first["eps"], first["tier"]) == ("32/255", "tiny")
+    assert "eight by eight" in first["footnote"]
+    assert "not the paper's protocol" in first["footnote"]
+    accuracy = evaluate(run, "clean", device="cpu")["clean"]["accuracy"]
+    assert info()["clean_acc"] == f"{accuracy:.2f}"
+    assert "clean_acc on 60 test images" in info()["footnote"]
+
+
+def test_a_smoke_run_of_autoattack_is_not_exported_as_autoattack(tiny):
+    run = built(tiny, "AT", attacks={"aa": {"version": "smoke", "square_queries": 5, "images": 20}})
+    evaluate(run, "aa", device="cpu")
+    (path,) = (export(run, "tiny") / "model_info").rglob("*.json")
+    assert read_json(path)["autoattack_acc"] is None
+
+
+def test_an_evaluation_of_other_weights_is_not_exported(tiny):
+    run = built(tiny, "AT")
+    evaluate(run, "clean", device="cpu")
+    with torch.no_grad():
+        defense = build_defense(run)
+        defense.model.head.bias.add_(1)
+    save_trained(run, run_dir(run), defense, {})
+    (path,) = (export(run, "tiny") / "model_info").rglob("*.json")
+    assert read_json(path)["clean_acc"] is None
+
+
+def test_robustbench_itself_agrees(tiny):
+    from advdpnp.compat import import_torchvision
+
+    import_torchvision()
+    utils = pytest.importorskip("robustbench.utils")
+    run = built(tiny, "FSR")
+    text = (export(run, "tiny") / "model.py").read_text()
+    scope = {"__file__": str(run_dir(run).parents[1] / "export" / run.id / "model.py"), "__name__": "exported"}
+    exec(compile(text, "model.py", "exec"), scope)
+    data = load("digits", "test")
+    found = utils.clean_accuracy(scope["load"](), to_float(data.images[:60]), data.labels[:60], batch_size=20)
+    assert 100 * found == pytest.approx(evaluate(run, "clean", device="cpu")["clean"]["accuracy"], abs=1e-3)
+
+
+def test_every_method_has_its_paper():
+    assert list(PAPERS) == list(METHODS)
+
+
+def test_exporting_what_is_not_trained_is_one_sentence(capsys, tmp_path):
+    assert main(["export", "digits-resnet18-at-s0", "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "is not trained" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
