@@ -68,8 +68,8 @@ def costs_of(tier: Tier, name: str, root: Path) -> tuple[list[float], list[float
     runs = protocol.all_runs(tier, (name,))
     trained = [root / "runs" / run_id / "train.json" for run_id in runs]
     evaluated = [root / "evals" / run.id / f"{e}.json" for run, e in protocol.wanted(tier, name)]
-    took = ([read_json(p, "seconds")["seconds"] for p in paths if p.exists()] for paths in (trained, evaluated))
-    return tuple(took)
+    first, second = ([read_json(p, "seconds")["seconds"] for p in some if p.exists()] for some in (trained, evaluated))
+    return first, second
 
 
 def strangers(tier: Tier, root: Path) -> list[str]:
@@ -77,7 +77,9 @@ def strangers(tier: Tier, root: Path) -> list[str]:
 
     A setting that a file does not know, because it came later, is no difference; nor is the code's revision.
     """
-    found, test_sets, runs = [], {}, protocol.all_runs(tier)
+    found: list[str] = []
+    test_sets: dict[str, dict] = {}  # data set -> its first evaluation
+    runs = protocol.all_runs(tier)
     for run in runs.values():
         path, sha256 = root / "runs" / run.id / "config.json", None
         if path.exists():
