@@ -360,8 +360,7 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
     root = data_root() if run.dataset == "cifar10" else None  # the official files are CIFAR-10's
     variants = [(corruption, severity) for corruption in corruptions.CORRUPTIONS for severity in range(1, 6)]
     part = _part(eval_path(run, name))
-    correct, official, first = _load_part(part, key, len(variants))
-    correct = correct if first else np.zeros((len(variants), n), bool)
+    correct, official, first = _load_part(part, key, len(variants), n)
     progress, saved = Progress(f"{run.id} corruptions", len(variants), done=first), time.monotonic()
     for at, (corruption, severity) in enumerate(variants[first:], first):
         corrupted, labels, source = corruptions.corrupted_test_set(
@@ -465,12 +464,15 @@ def _save_part(path: Path, key: str, done: int, correct: np.ndarray, losses: np.
     write_atomic(path, lambda handle: np.savez(handle, **arrays))
 
 
-def _load_part(path: Path, key: str, n: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Flags, losses and count of images of an unfinished attack with this key; zeros where there is none."""
+def _load_part(path: Path, key: str, *shape: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Flags of that shape, a loss for each row, and the count of rows done of an unfinished evaluation with this key.
+
+    Zeros where there is none.
+    """
     try:
         with np.load(path, allow_pickle=False) as part:
-            if str(part["key"]) == key and part["correct"].shape == part["losses"].shape == (n,):
+            if str(part["key"]) == key and part["correct"].shape == shape and part["losses"].shape == shape[:1]:
                 return part["correct"], part["losses"], int(part["done"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
-    return np.zeros(n, bool), np.zeros(n), 0
+    return np.zeros(shape, bool), np.zeros(shape[0]), 0

@@ -26,7 +26,7 @@ from advdpnp.train import fit, require_hardware
 # The method, what it is measured against first, then the others.
 FIRST = ("Adv-DPNP", "AT", "TRADES", "ST", "MART", "AT_HE", "HAT", "IKL", "FSR", "DIO", "OC", "PCL")
 RESERVE = 0.1  # of the time: nothing new is begun in its last tenth
-AT_ONE_GO = ("geometry", "features")  # evaluations that cannot stop in between
+AT_ONE_GO = ("geometry", "features", "guard")  # evaluations that cannot stop in between
 
 
 def work(
@@ -100,7 +100,7 @@ def evaluations(tier: Tier, run: RunConfig) -> tuple[str, ...]:
     """All that the tables and figures want of a run; of one that is in none, the three most asked for."""
     shown_in = {name: {other.id for other in protocol.runs_of(tier, name)} for name in protocol.ARTEFACTS}
     wanted = [spec for name, spec in protocol.ARTEFACTS.items() if run.id in shown_in[name]]
-    return tuple(dict.fromkeys(e for spec in wanted for e in spec.evaluations())) or ("clean", "pgd20", "aa")
+    return tuple(dict.fromkeys(e for spec in wanted for e in spec.evaluations(run.variant))) or ("clean", "pgd20", "aa")
 
 
 def possible(names: Iterable[str]) -> tuple[list[str], set[str]]:

@@ -175,7 +175,9 @@ def test_attacks_meet_the_network_that_the_setting_says(measure, monkeypatch, ch
     met = []
 
     def watched(model, x, y, **options):
-        met.append((any(isinstance(module, FoldedConv) for module in model.modules()), "search" in options))
+        met.append(
+            (any(isinstance(module, FoldedConv) for module in model.modules()), options.get("search") is not None)
+        )
         return x
 
     for name in ("pgd", "autoattack"):

@@ -20,10 +20,13 @@ def some_results():
     (root / "evals" / run / "clean.json").write_text(json.dumps({"accuracy": 43.21, "images": 1000, "seconds": 2.0}))
     (root / "evals" / run / "aa.part.npz").write_bytes(b"unfinished")
     train = {
+        "run": run, "tier": "short", "model_sha256": "0" * 64, "parameters": 701466,
         "train_images": 10_000, "final": {"epoch": 7}, "seconds": 90.0, "images_per_second": 50.0, "precision": "bf16",
         "provenance": {"device": "a CPU"},
     }  # fmt: skip
     (root / "runs" / run / "train.json").write_text(json.dumps(train))
+    settings = load_tier("short").run("cifar10/resnet18", "AT").training_settings()
+    (root / "runs" / run / "config.json").write_text(json.dumps(settings))
     (root / "runs" / run / "model.pt").write_bytes(b"weights")
     (root / "runs" / run / "last.pt").write_bytes(b"weights")
     (root / "figures" / "table1.png").write_bytes(b"a picture")
@@ -57,7 +60,7 @@ def test_published_copies_hold_no_weights_and_nothing_unfinished(some_results, t
     monkeypatch.setattr(report, "ROOT", tmp_path)
     report.publish("short")
     names = {path.name for path in tmp_path.rglob("*") if path.is_file() and "results" not in path.parts}
-    assert names == {"clean.json", "train.json", "table1.png"}
+    assert names == {"clean.json", "config.json", "train.json", "README.md", "table1.png"}
 
 
 def test_restored_results_fill_what_is_missing_and_overwrite_nothing(some_results, tmp_path, monkeypatch):
