@@ -17,12 +17,15 @@ def some_results():
     run = "cifar10-resnet18-at-s0"
     for folder in (root / "evals" / run, root / "runs" / run, root / "figures", root / "tables"):
         folder.mkdir(parents=True)
-    (root / "evals" / run / "clean.json").write_text(json.dumps({"accuracy": 43.21, "images": 1000, "seconds": 2.0}))
+    (root / "evals" / run / "clean.json").write_text(
+        json.dumps({"attack": "clean", "accuracy": 43.21, "images": 1000, "seconds": 2.0, "model_sha256": "0" * 64})
+    )
     (root / "evals" / run / "aa.part.npz").write_bytes(b"unfinished")
     train = {
         "run": run, "tier": "short", "model_sha256": "0" * 64, "parameters": 701466,
         "train_images": 10_000, "final": {"epoch": 7}, "seconds": 90.0, "images_per_second": 50.0, "precision": "bf16",
-        "provenance": {"device": "a CPU"},
+        "data_sha256": "1" * 64, "settings_digest": "2" * 16,
+        "provenance": {"device": "a CPU", "code_revision": "abc", "torch": "2.13.0", "python": "3.11.7"},
     }  # fmt: skip
     (root / "runs" / run / "train.json").write_text(json.dumps(train))
     settings = load_tier("short").run("cifar10/resnet18", "AT").training_settings()
