@@ -1,6 +1,8 @@
 """The report and the published copy: from result files alone, labelled, without weights."""
 
+import csv
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,8 @@ from advdpnp import report
 from advdpnp.errors import UserError
 from advdpnp.results import tier_dir
 from advdpnp.tiers import load_tier
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -78,3 +82,14 @@ def test_restored_results_fill_what_is_missing_and_overwrite_nothing(some_result
     assert json.loads(log.read_text())["train_images"] == 10_000
     with pytest.raises(UserError, match="nothing was published for tier demo"):
         report.restore("demo")
+
+
+def test_the_readme_shows_the_published_table_1():
+    with (ROOT / "published/short/tables/table1.csv").open(newline="") as file:
+        cells = [row for row in csv.DictReader(file) if row["dataset"] == "cifar10"]
+    rows = {}
+    for cell in cells:
+        rows.setdefault(cell["method"], []).append(f"{float(cell['ours']):.2f}")
+    text = (ROOT / "README.md").read_text()
+    for method, values in rows.items():
+        assert f"| {method} | {' | '.join(values)} |" in text
