@@ -95,7 +95,8 @@ def stage(page: str, source: Path, found: dict[str, Path]) -> None:
     target = PAGES / page
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.suffix == ".md":
-        target.write_text(relink(source.read_text(), page, source, found))
+        text = source.read_text().replace("```mermaid", "```text")  # to draw it takes a script
+        target.write_text(relink(text, page, source, found))
         return
     notebook = nbformat.reads(without_paths(source), as_version=4)
     for cell in notebook.cells:
