@@ -21,8 +21,15 @@ This project is MIT. Nothing below is part of it: packages are installed from th
 
 The twelve methods are written from their papers' formulas; constants and conventions that papers leave open were
 compared with the authors' published code, and each file of `advdpnp/defenses/` says where it differs. No line of that
-code is included, so its licences bind nothing here. They were not collected: read them at the source before you copy
-from it.
+code is included, so its licences bind nothing here.
+
+| method | its authors' code |
+|---|---|
+| ST, AT | Bag of Tricks (Pang et al. 2021): with a licence file |
+| AT_HE, TRADES, OC, HAT, FSR | with a licence file each; read it before you copy |
+| MART, PCL, DIO, IKL | without a licence file: nothing may be copied from it |
+| Adv-DPNP | no code was published |
+
 Adv-DPNP's own repository holds no code. The data sets have terms of their own: [data/README.md](../data/README.md).
 
 """
