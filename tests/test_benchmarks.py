@@ -1,0 +1,125 @@
+"""The benchmarks measure what they say: the same mathematics on both sides, every defense, medians with their spread."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from advdpnp.config import METHODS
+from benchmarks import attacks, data, demo, figure, scaling, steps
+from benchmarks.__main__ import main
+from benchmarks.timing import interleaved
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def one_step(monkeypatch):
+    """PGD of one step and float32, so that both sides can be compared and nothing takes long."""
+    monkeypatch.setattr(steps, "pick_precision", lambda wanted, device: "fp32")
+    return lambda method: steps.run_of(method, width=4, batch=4, steps=1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_both_sides_have_the_same_loss(one_step, monkeypatch, method):
+    """On the same adversarial images; the step also has to run, which covers every defense's hooks."""
+    x, y = steps.random_batch(4, CPU)
+    x_adv = (x + 0.02 * torch.randn_like(x)).clamp(0, 1)
+    monkeypatch.setattr(steps, "plain_craft", lambda defense, x, y: x_adv)
+    monkeypatch.setattr("advdpnp.defenses.base.Defense.craft", lambda self, x, y: x_adv)
+    losses = []
+    for side in (steps.ours, steps.textbook):
+        step = side(one_step(method), CPU)
+        torch.manual_seed(1)
+        losses.append(step(x, y).item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["AT", "TRADES", "HAT", "IKL"])
+def test_both_sides_craft_the_same_images(method):
+    """From the same start; a sign may flip where a gradient is zero up to rounding."""
+    defense = steps.build(steps.run_of(method, width=4, batch=4, steps=2)).train()
+    x, y = steps.random_batch(4, CPU)
+    defense.start = False
+    object.__setattr__(defense.run.craft, "random_start", "none")
+    ours, plain = defense.craft(x, y), steps.plain_craft(defense, x, y)
+    assert defense.training and not torch.equal(ours, x)
+    assert ((ours - plain).abs() < 1e-6).float().mean() > 0.99
+
+
+def test_only_the_textbook_forwards_clean_images_in_every_step():
+    calls = {}
+    for method in ("AT", "TRADES", "HAT", "IKL"):
+        defense = steps.build(steps.run_of(method, width=4, batch=2, steps=3))
+        count = []
+        defense.model.register_forward_hook(lambda *_, count=count: count.append(1))
+        x, y = steps.random_batch(2, CPU)
+        steps.plain_craft(defense, x, y)
+        plain = len(count)
+        defense.craft(x, y)
+        calls[method] = plain, len(count) - plain
+    assert calls == {"AT": (3, 3), "TRADES": (6, 4), "HAT": (6, 4), "IKL": (6, 4)}
+
+
+def test_interleaved_takes_turns():
+    order = []
+    found = interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
+    assert order == ["a", "b"] * 4
+    assert len(found["seconds"]["a"]) == 3
+    low, high = found["spread"]["b"]
+    assert low <= found["median"]["b"] <= high
+    assert found["ratio"] == pytest.approx(found["median"]["b"] / found["median"]["a"], abs=1e-3)
+
+
+def test_attacks_report_accuracy_and_ratio(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
+    model, run, words = attacks.network(None, CPU)
+    assert "untrained" in words
+    images = attacks.load(run.dataset, "test")
+    found = attacks.duel("pgd20", model, run, attacks.to_float(images.images[:8]), images.labels[:8], 1)
+    assert found["difference"] == found["robust"]["ours"] - found["robust"]["official"]
+    assert found["ratio"] > 0
+
+
+def test_augmentation_sides_see_every_image():
+    images = torch.randint(256, (10, 3, 32, 32), dtype=torch.uint8)
+    theirs = torch.cat(list(data.loader(images, 4)))
+    assert theirs.shape == (10, 3, 32, 32) and 0 <= theirs.min() and theirs.max() <= 1
+    data.ours(images, 4)
+
+
+def test_share_of_the_matrix_peak():
+    """The GPU's code path, with sizes for a CPU; crafting twice as many steps is twice the work."""
+    one, two = (scaling.crafting_flops(steps.run_of("AT", 4, 2, steps=n), CPU) for n in (1, 2))
+    assert two == 2 * one > 0
+    found = scaling.crafting_share(steps.run_of("AT", 4, 2, steps=1), CPU, rounds=1, size=64)
+    assert found["share"] == pytest.approx(found["crafting_tflops"] / found["peak_tflops"])
+
+
+def test_demo_by_rule(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
+    assert "missing" in demo.measure(SimpleNamespace(), CPU)
+    for path, seconds in (("train/a.tsv", 2), ("train/b.tsv", 3.5), ("evaluate/x/a.tsv", 9)):
+        file = tmp_path / "demo/benchmarks" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"s\th:m:s\n{seconds}\t0:00:01\n")
+    rules = demo.measure(SimpleNamespace(), CPU)["rules"]
+    assert list(rules.items()) == [("evaluate", {"jobs": 1, "seconds": 9}), ("train", {"jobs": 2, "seconds": 5.5})]
+
+
+def test_json_and_picture(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
+    monkeypatch.setattr(scaling, "grid", lambda *_: [("steps", 1, {"width": 4, "batch": 2, "steps": 1})])
+    assert main(["scaling", "demo", "--width", "4", "--batch", "2", "--rounds", "1", "--quick"]) == 0
+    found = json.loads((tmp_path / "benchmarks.json").read_text())
+    assert {"seconds", "median", "spread", "ratio"} <= found["scaling"]["steps"]["1"].keys()
+    assert found["provenance"]["device"]
+    assert (tmp_path / "benchmarks.png").exists() and figure.ratios(found) == {}
+
+
+def test_unknown_part(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
+    assert main(["stpes"]) == 2
+    assert capsys.readouterr().err == "error: there is no benchmark 'stpes'; did you mean 'steps'?\n"
+    assert not list(tmp_path.iterdir())
