@@ -1,7 +1,7 @@
 """PGD-20 and AutoAttack, ours against the plain loop and the official package, on the same network and images.
 
-Ours is evaluation's path: batch norm folded, AutoAttack's search on a stand-in. Both are counted by the float32 network;
-`difference` is ours minus the official robust accuracy in points, and more than +0.2 would mean that ours is weaker.
+Ours is evaluation's path: batch norm folded, AutoAttack's search on a stand-in. Both are counted by the float32
+network; `difference` is ours minus the official robust accuracy in points: more than +0.2 would mean a weaker attack.
 """
 
 import copy

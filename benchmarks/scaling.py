@@ -18,12 +18,15 @@ def grid(width: int, batch: int, quick: bool) -> list[tuple[str, int, dict]]:
 
 
 def crafting_flops(run, device: torch.device) -> int:
-    """Floating-point operations of crafting one batch, forward and backward, as PyTorch counts them."""
-    defense = build(run).to(device).train()
-    x, y = random_batch(run.optim.batch_size, device)
-    with FlopCounterMode(display=False) as counter:
-        defense.craft(x, y)
-    return counter.get_total_flops()
+    """Floating-point operations of crafting one batch, for a method that crafts on the cross-entropy.
+
+    PyTorch counts the forward pass; the gradient of a convolution's input costs as much as its forward pass.
+    """
+    model = build(run).model.to(device).eval()
+    x, _ = random_batch(run.optim.batch_size, device)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(x)
+    return 2 * run.craft.steps * counter.get_total_flops()
 
 
 def matrix_peak(device: torch.device, size: int = 8192) -> float:

@@ -1,11 +1,12 @@
 """One training step of each defense, ours against the plain textbook loop.
 
 Ours is what advdpnp/train.py does. The textbook loop is what the official scripts write: float32, eager, NCHW, batch
-norm not folded, weights not frozen while crafting, and for TRADES, HAT and IKL the clean images forwarded again in every
-step of crafting. Losses and networks are the same; only the way to them differs.
+norm not folded, weights not frozen while crafting, and for TRADES, HAT and IKL the clean images forwarded again in
+every step of crafting. Losses and networks are the same; only the way to them differs.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -112,7 +113,7 @@ def duel(run: RunConfig, device: torch.device, rounds: int) -> dict:
     """Seconds of one step of a run, ours and textbook."""
     x, y = random_batch(run.optim.batch_size, device)
     contestants = {"ours": ours(run, device), "textbook": textbook(run, device)}
-    return interleaved({name: lambda step=step: step(x, y) for name, step in contestants.items()}, rounds)
+    return interleaved({name: partial(step, x, y) for name, step in contestants.items()}, rounds)
 
 
 def measure(args, device: torch.device) -> dict:

@@ -29,7 +29,7 @@ def interleaved(works: Mapping[str, Callable[[], object]], rounds: int, *, warm:
             seconds[name].append(seconds_of(work))
     median = {name: statistics.median(values) for name, values in seconds.items()}
     spread = {name: [min(values), max(values)] for name, values in seconds.items()}
-    first, last = [*median.values()][0], [*median.values()][-1]
+    first, last = next(iter(median.values())), next(reversed(median.values()))
     return {"seconds": seconds, "median": median, "spread": spread, "ratio": round(last / first, 3)}
 
 

@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say: the same mathematics on both sides, every defense, medians with their spread."""
+"""The benchmarks measure what they say: the same mathematics on both sides, every defense, medians and spread."""
 
 import json
 from types import SimpleNamespace
@@ -26,6 +26,8 @@ def test_both_sides_have_the_same_loss(one_step, monkeypatch, method):
     """On the same adversarial images; the step also has to run, which covers every defense's hooks."""
     x, y = steps.random_batch(4, CPU)
     x_adv = (x + 0.02 * torch.randn_like(x)).clamp(0, 1)
+    # FSR draws in the order of memory, which channels_last changes.
+    monkeypatch.setattr(torch, "rand_like", lambda values: torch.full_like(values, 0.5))
     monkeypatch.setattr(steps, "plain_craft", lambda defense, x, y: x_adv)
     monkeypatch.setattr("advdpnp.defenses.base.Defense.craft", lambda self, x, y: x_adv)
     losses = []
@@ -41,10 +43,12 @@ def test_both_sides_craft_the_same_images(method):
     """From the same start; a sign may flip where a gradient is zero up to rounding."""
     defense = steps.build(steps.run_of(method, width=4, batch=4, steps=2)).train()
     x, y = steps.random_batch(4, CPU)
-    defense.start = False
-    object.__setattr__(defense.run.craft, "random_start", "none")
-    ours, plain = defense.craft(x, y), steps.plain_craft(defense, x, y)
-    assert defense.training and not torch.equal(ours, x)
+    torch.manual_seed(1)
+    ours = defense.craft(x, y)
+    torch.manual_seed(1)
+    plain = steps.plain_craft(defense, x, y)
+    assert defense.training
+    assert not torch.equal(ours, x)
     assert ((ours - plain).abs() < 1e-6).float().mean() > 0.99
 
 
@@ -85,14 +89,15 @@ def test_attacks_report_accuracy_and_ratio(tmp_path, monkeypatch):
 def test_augmentation_sides_see_every_image():
     images = torch.randint(256, (10, 3, 32, 32), dtype=torch.uint8)
     theirs = torch.cat(list(data.loader(images, 4)))
-    assert theirs.shape == (10, 3, 32, 32) and 0 <= theirs.min() and theirs.max() <= 1
+    assert theirs.shape == (10, 3, 32, 32)
+    assert theirs.min() >= 0
+    assert theirs.max() <= 1
     data.ours(images, 4)
 
 
 def test_share_of_the_matrix_peak():
-    """The GPU's code path, with sizes for a CPU; crafting twice as many steps is twice the work."""
-    one, two = (scaling.crafting_flops(steps.run_of("AT", 4, 2, steps=n), CPU) for n in (1, 2))
-    assert two == 2 * one > 0
+    """The GPU's code path, with sizes for a CPU. A forward pass of ResNet-18 is known to cost 1.11 GFLOP an image."""
+    assert scaling.crafting_flops(steps.run_of("AT", 64, 1), CPU) == pytest.approx(20 * 1.11e9, rel=0.01)
     found = scaling.crafting_share(steps.run_of("AT", 4, 2, steps=1), CPU, rounds=1, size=64)
     assert found["share"] == pytest.approx(found["crafting_tflops"] / found["peak_tflops"])
 
@@ -115,7 +120,8 @@ def test_json_and_picture(tmp_path, monkeypatch):
     found = json.loads((tmp_path / "benchmarks.json").read_text())
     assert {"seconds", "median", "spread", "ratio"} <= found["scaling"]["steps"]["1"].keys()
     assert found["provenance"]["device"]
-    assert (tmp_path / "benchmarks.png").exists() and figure.ratios(found) == {}
+    assert (tmp_path / "benchmarks.png").exists()
+    assert figure.ratios(found) == {}
 
 
 def test_unknown_part(tmp_path, monkeypatch, capsys):
