@@ -13,6 +13,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import torch
+
 from advdpnp.errors import UserError, nearest
 from advdpnp.figures import save
 from advdpnp.results import provenance, results_root, write_json
@@ -55,13 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         args, device = parsed(arguments), pick_device()
         settings = {name: getattr(args, name) for name in ("width", "batch", "rounds", "quick")}
+        settings["threads"] = torch.get_num_threads()
         found = settings | {"provenance": provenance(device)}
         for part in dict.fromkeys(args.parts):
             found[part] = PARTS[part](args, device)
+            path = write_json(results_root() / "benchmarks.json", found)  # a later part may be interrupted
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    path = write_json(results_root() / "benchmarks.json", found)
     print(path, save(figure.draw(found), results_root() / "benchmarks.png"), sep="\n")
     return 0
 
