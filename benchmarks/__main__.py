@@ -18,7 +18,7 @@ import torch
 from advdpnp.errors import UserError, nearest
 from advdpnp.figures import save
 from advdpnp.results import provenance, results_root, write_json
-from advdpnp.train import pick_device
+from advdpnp.train import pick_device, pick_precision
 from benchmarks import attacks, data, demo, figure, scaling, steps
 
 PARTS = {
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         args, device = parsed(arguments), pick_device()
         settings = {name: getattr(args, name) for name in ("width", "batch", "rounds", "quick")}
-        settings["threads"] = torch.get_num_threads()
+        settings |= {"threads": torch.get_num_threads(), "precision": pick_precision("auto", device)}
         found = settings | {"provenance": provenance(device)}
         for part in dict.fromkeys(args.parts):
             found[part] = PARTS[part](args, device)

@@ -17,13 +17,14 @@ def ratios(found: Mapping) -> dict[str, float]:
 
 def draw(found: Mapping) -> Figure:
     """Ratios, scaling along three axes, and the demo's seconds by rule."""
-    fig, axes = figure(1, 5, width=3.1, height=4.2, width_ratios=[1.9, 1, 1, 1, 1.2])
-    bars = ratios(found)
+    bars, rules = ratios(found), found.get("demo", {}).get("rules", {})
+    shares = [1.9, 1, 1, 1, 1.2] if rules else [1.9, 1, 1, 1]
+    fig, axes = figure(1, len(shares), width=3.1, height=4.2, width_ratios=shares)
     axes[0].barh(list(bars), list(bars.values()), color=PALETTE[0])
     axes[0].bar_label(axes[0].containers[0], fmt="%.1f", padding=3, fontsize=8)
     axes[0].axvline(1, color="black", linewidth=0.8)
-    axes[0].set(title="times as fast as\ntextbook, official or torchvision", xscale="log")
-    axes[0].margins(x=0.2)
+    axes[0].set(title="times as fast as\ntextbook, official or torchvision")
+    axes[0].margins(x=0.1)
     axes[0].invert_yaxis()
     for ax, axis in zip(axes[1:4], ("batch", "width", "steps")):
         points = found.get("scaling", {}).get(axis, {})
@@ -31,10 +32,11 @@ def draw(found: Mapping) -> Figure:
             medians = [point["median"][name] for point in points.values()]
             ax.plot([int(value) for value in points], medians, marker="o", color=colour, label=name)
         ax.set(title="a step of Adv-DPNP (s)", xlabel={"steps": "PGD steps"}.get(axis, axis), ylim=(0, None))
+        ax.set_xticks([int(value) for value in points])
         ax.legend(frameon=False, fontsize=8)
-    rules = found.get("demo", {}).get("rules", {})
-    axes[4].barh(list(rules), [rule["seconds"] for rule in rules.values()], color=PALETTE[2])
-    axes[4].set(title="the demo, seconds by rule" if rules else "the demo: not measured")
+    if rules:
+        axes[4].barh(list(rules), [rule["seconds"] for rule in rules.values()], color=PALETTE[2])
+        axes[4].set(title="the demo, seconds by rule")
     about = f"width {found['width']}, batch {found['batch']}, medians of {found['rounds']} rounds"
     fig.supxlabel(f"{found['provenance']['device']}; {about}", fontsize=8, color="#777777", parse_math=False)
     return fig
