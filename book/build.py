@@ -28,7 +28,7 @@ TIERS = ("paper", "short", "demo")
 # Documents of the repository that are pages of the book, where they exist.
 DOCUMENTS = ("docs/*.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "notebooks/exercises/*.ipynb")
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)\s#]+)(#[^)\s]*)?(?=\))")
-AUTODOC = "   :members:\n   :member-order: bysource\n   :ignore-module-all:\n"
+OPTIONS = "   :members:\n   :member-order: bysource\n   :ignore-module-all:\n"
 
 
 def source_of(tier: str) -> Path | None:
@@ -125,7 +125,7 @@ def write_reference() -> None:
     for name, path in modules().items():
         summary = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0].replace("\n", " ")
         rows.append(f"| [`{name}`]({name}.md) | {summary.replace('|', chr(92) + '|')} |")
-        (folder / f"{name}.md").write_text(f"# `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n{AUTODOC}```\n")
+        (folder / f"{name}.md").write_text(f"# `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n{OPTIONS}```\n")
     toc = "\n".join(modules())
     (folder / "index.md").write_text(
         "# Reference\n\nFrom the docstrings.\n\n"
