@@ -14,7 +14,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.error import URLError
@@ -24,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from archives import tar_of
 from PIL import Image
 from scipy.io import savemat
 
@@ -523,20 +523,6 @@ def test_to_float_scales_bytes_once():
 
 
 # --- fetch ----------------------------------------------------------------------------------------------------------
-
-
-def tar_of(*members):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in members:
-            member = tarfile.TarInfo(name)
-            if isinstance(content, bytes):
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-            else:
-                member.type, member.linkname = content
-                tar.addfile(member)
-    return buffer.getvalue()
 
 
 @pytest.fixture

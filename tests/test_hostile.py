@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from archives import tar_of
 from PIL import Image
 
 from advdpnp import data, fetch, guard, report, tables
@@ -176,20 +177,6 @@ def test_an_unfinished_evaluation(run, owned):
 
 
 # --- Archives
-
-
-def tar_of(*members):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            if isinstance(content, bytes):
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-            else:
-                info.type, info.linkname = content
-                tar.addfile(info)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
