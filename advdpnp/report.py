@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 from advdpnp import guard, protocol, tables
 from advdpnp.card import write_card
 from advdpnp.claims import claims_markdown
@@ -127,8 +125,7 @@ def trust_markdown(tier: Tier, root: Path) -> str:
     for run in protocol.all_runs(tier).values():
         if (root / "evals" / run.id).is_dir():
             flags = {name: tables.stored_flags(run, name, root) for name in ("clean", "aa", *protocol.ENSEMBLE)}
-            four = [flags[name] for name in ("clean", *protocol.ENSEMBLE)]
-            flags["ensemble"] = None if any(f is None for f in four) else np.logical_and.reduce(four)
+            flags["ensemble"] = tables.ensemble_flags(run, root)
             probed = tables.stored(run, "guard", root, "checks") or {"checks": []}
             checks[run.id] = guard.order(flags) + guard.loaded(probed["checks"], f"{run.id}, guard.json")
     return guard.markdown(checks)

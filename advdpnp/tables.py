@@ -47,6 +47,14 @@ def ensemble_accuracy(all_flags: Iterable) -> float:
     return 100 * float(np.logical_and.reduce(list(all_flags)).mean())
 
 
+def ensemble_flags(run: RunConfig, root: Path | None = None):
+    """bool [N], True where the run is right under every attack of Table 2's Ensemble; None where one is missing."""
+    import numpy as np
+
+    found = [stored_flags(run, name, root) for name in ("clean", *protocol.ENSEMBLE)]
+    return None if any(flags is None for flags in found) else np.logical_and.reduce(found)
+
+
 class Measured(NamedTuple):
     """One number of one run: an accuracy (%), a loss or a metric; its 95 % interval over images, where it has one."""
 
@@ -70,11 +78,10 @@ def measured(run: RunConfig, source: str, root: Path | None = None) -> Measured 
         value, low, high = (None if None in part else sum(part) / 2 for part in parts)
         return Measured(value, min(part.images for part in both), low, high)
     if source == "ensemble":
-        found = [stored_flags(run, name, root) for name in ("clean", *protocol.ENSEMBLE)]
-        if any(flags is None for flags in found):
+        flags = ensemble_flags(run, root)
+        if flags is None:
             return None
-        value, n = ensemble_accuracy(found), len(found[0])
-        return Measured(value, n, *wilson(round(value * n / 100), n))
+        return Measured(100 * float(flags.mean()), len(flags), *wilson(int(flags.sum()), len(flags)))
     name, _, field = source.partition(".")
     field = field or "accuracy"
     result = stored(run, name, root, field)
