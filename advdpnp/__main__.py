@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "attack", nargs="*", help="attacks of advdpnp.config.ATTACKS, geometry, corruptions, features"
             )
-            sub.add_argument("--for", dest="artefact", help="all that a table or figure needs, such as table1")
+            sub.add_argument("--for", dest="artefact", help="all that a table or figure needs, such as table1, or everything")
             sub.add_argument("--force", action="store_true", help="compute again what is there")
             sub.add_argument("--record", metavar="FILE", help="write the results' keys to FILE (the workflow does)")
             sub.add_argument("--wait", action="store_true", help="wait for another process that computes the same")
@@ -133,10 +133,11 @@ def _train(args) -> int:
 
 def _evaluate(args) -> int:
     from advdpnp import protocol
-    from advdpnp.tiers import resolve
+    from advdpnp.tiers import load_tier, resolve
 
     run = resolve(args.tier, args.run)
-    names = [*args.attack, *(protocol.artefact(args.artefact).evaluations(run.variant) if args.artefact else ())]
+    wanted = protocol.evaluations_of(load_tier(args.tier), run, args.artefact) if args.artefact else ()
+    names = [*args.attack, *wanted]
     if not names:
         raise UserError("name at least one attack, or --for a table or figure; see python -m advdpnp evaluate --help")
     from advdpnp.evaluate import evaluate

@@ -80,6 +80,11 @@ class OptimConfig:
     precision: str = setting(
         "auto", "of the backbone; auto = bf16 where the hardware multiplies it", choices=("auto", "bf16", "fp32")
     )
+    compile: str = setting(
+        "auto",
+        "torch.compile of the backbone: how fast, not what; auto = on a GPU with Triton (on CPUs it hardly pays)",
+        choices=("auto", "on", "off"),
+    )
 
 
 @dataclass(frozen=True)
@@ -338,6 +343,7 @@ class RunConfig:
         settings = asdict(replace(self, attacks={}))
         for key in ("evaluation", "attacks", "tier", "block"):
             del settings[key]
+        del settings["optim"]["compile"]  # how fast, not what: may change between the calls that finish a training
         return json.loads(json.dumps(settings))  # tuples become lists, as in the saved file
 
 

@@ -128,6 +128,7 @@ ARTEFACTS = {
 
 # Artefacts that show evaluations of another one: Figure 3 is Table 5 taken apart.
 SHARED = {"figure3": "table5"}
+EVERYTHING = "everything"  # in place of an artefact's name: all of them
 
 
 def artefact(name: str) -> Artefact:
@@ -165,6 +166,13 @@ def wanted(tier: Tier, name: str) -> list[tuple[RunConfig, str]]:
     return [(run, e) for run in runs_of(tier, name) for e in artefact(name).evaluations(run.variant)]
 
 
+def evaluations_of(tier: Tier, run: RunConfig, name: str) -> tuple[str, ...]:
+    """What `evaluate --for <name>` computes of a run; EVERYTHING: for all artefacts of the tier that show it."""
+    if name != EVERYTHING:
+        return artefact(name).evaluations(run.variant)
+    return tuple(dict.fromkeys(e for each in built() for other, e in wanted(tier, each) if other.id == run.id))
+
+
 def product(name: str) -> str:
     """The file below results/<tier>/ that says an artefact is done: tables/table1.csv, figures/figure4.png."""
     return f"figures/{name}.png" if name.startswith("figure") else f"tables/{name}.csv"
@@ -187,7 +195,7 @@ def standard_of(run: RunConfig) -> RunConfig | None:
     return None if run.method == "ST" else replace(run, method="ST", hyper=METHODS["ST"](), variant="")
 
 
-def evaluation_settings(run: RunConfig, name: str) -> dict:
+def evaluation_settings(tier: Tier, run: RunConfig, name: str) -> dict:
     """All that decides an artefact's numbers once the run is trained, as plain data."""
-    attacks = {e: asdict(run.attacks[e]) for e in artefact(name).evaluations(run.variant) if e in ATTACKS}
+    attacks = {e: asdict(run.attacks[e]) for e in evaluations_of(tier, run, name) if e in ATTACKS}
     return {"attacks": attacks, "evaluation": asdict(run.evaluation)}

@@ -6,6 +6,7 @@ weights, bit for bit on the same machine, as training that never stopped.
 
 import io
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,18 @@ def pick_precision(wanted: str, device: torch.device) -> str:
     return "bf16" if any(getattr(torch.cpu, check, lambda: False)() for check in checks) else "fp32"
 
 
+def pick_compile(wanted: str, device: torch.device) -> bool:
+    """'auto' -> True on a GPU with Triton. Raises UserError for 'on' where torch.compile finds no compiler."""
+    from torch.utils._triton import has_triton
+
+    missing = "Triton" if device.type == "cuda" and not has_triton() else ""
+    if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+        missing = "a C++ compiler"
+    if wanted == "on" and missing:
+        raise UserError(f"optim.compile: on, but torch.compile needs {missing}, which is not here; use auto or off.")
+    return wanted == "on" or (wanted == "auto" and device.type == "cuda" and not missing)
+
+
 def require_hardware(run: RunConfig, device: str | torch.device = "auto", allow_cpu: bool = False) -> None:
     """Refuse the paper tier without a GPU unless told otherwise. Raises UserError."""
     if run.tier == "paper" and pick_device(str(device)).type == "cpu" and not allow_cpu:
@@ -86,13 +99,14 @@ def lr_factor(run: RunConfig, epoch: int, step: int, steps: int) -> float:
 
 
 def build_optimizer(defense: Defense, run: RunConfig) -> torch.optim.SGD:
-    """SGD over the defense's groups; a group keeps settings of its own (PCL's centres)."""
+    """SGD over the defense's groups, one fused kernel a group; a group keeps settings of its own (PCL's centres)."""
     optim = run.optim
     defaults = {"lr": optim.lr, "momentum": optim.momentum, "weight_decay": optim.weight_decay}
     groups = [defaults | group for group in defense.parameter_groups()]
     for group in groups:
         group["initial_lr"] = group["lr"]
-    return torch.optim.SGD(groups, lr=optim.lr)
+    kinds = {parameter.device.type for group in groups for parameter in group["params"]}
+    return torch.optim.SGD(groups, lr=optim.lr, fused=kinds <= {"cpu", "cuda"})
 
 
 def training_data(run: RunConfig) -> Dataset:
@@ -306,7 +320,7 @@ def _fit(
     max_minutes: float | None, restart: bool,
 ) -> dict | None:  # fmt: skip
     """`fit`, by the one process that holds the folder."""
-    precision = pick_precision(run.optim.precision, device)
+    precision, compiled = pick_precision(run.optim.precision, device), pick_compile(run.optim.compile, device)
     last, begin = directory / "last.pt", time.monotonic()
     if restart:
         for name in ("train.json", "model.pt", "last.pt", "config.json"):  # killed in between: never half a run
@@ -316,6 +330,8 @@ def _fit(
 
     images, labels = data.images.to(device), data.labels.to(device)
     defense = defense.to(device, memory_format=torch.channels_last).train()
+    if compiled:  # in place: names and state stay; the last, smaller batch gets a graph of its own
+        defense.model.backbone.compile(dynamic=False)
     optimizer = build_optimizer(defense, run)
     log, seconds, made = restore(last, defense, optimizer)
     first, progress = len(log), Progress(run.id, run.optim.epochs, done=len(log))
@@ -348,6 +364,7 @@ def _fit(
         "train_images": len(data),
         "data_sha256": data.sha256,
         "precision": precision,
+        "compiled": compiled,
         "seconds": round(seconds, 1),
         "images_per_second": round(len(data) * run.optim.epochs / seconds, 1),
         "final": log[-1],

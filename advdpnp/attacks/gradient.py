@@ -154,6 +154,7 @@ def pgd(
     generator: torch.Generator | None = None,
     eval_mode: bool = True,
     l1_step: str = "top1",
+    checked: bool = True,
 ) -> Tensor:
     """x <- P(x + step d(grad_x L)): Madry et al. (2018), P: ball, then box; d: sign, g / ||g||_2, top-1.
 
@@ -161,6 +162,7 @@ def pgd(
     the norm at hand ('linf', 'l2', 'l1'). random_start: True (uniform in the ball), False, or "normal"
     (0.001 N(0, 1)). loss: 'ce', 'margin', or a function (model, x_adv, y) -> [B] to be maximised. l1_step:
     'top1' or 'dense' (g / ||g||_1). eval_mode=False leaves the model's mode alone (see frozen).
+    checked=False trusts x, y, epsilon and norm: with one restart nothing then waits for the device.
 
     With one restart the last iterate is returned. With more, per sample: the first restart that fools the
     model, else the one with the highest loss; fooled samples are not attacked again. A function as loss
@@ -169,7 +171,8 @@ def pgd(
     Raises ValueError for a bad argument, images outside [0, 1], or a loss that is not one value a sample.
     Differs from TRADES' code, which clips the "normal" start only after the first step.
     """
-    x, y = checked_inputs(x, y, epsilon, norm)
+    if checked:
+        x, y = checked_inputs(x, y, epsilon, norm)
     _check_schedule(epsilon, step_size, steps, restarts, random_start, l1_step)
     objective = _as_objective(loss)
     if epsilon == 0 or x.shape[0] == 0:

@@ -61,6 +61,7 @@ class Defense(nn.Module, ABC):
                 loss=self.inner_loss(x, y),
                 generator=generator,
                 eval_mode=eval_mode,
+                checked=False,  # our own images: looking at them would make a GPU wait in every step
             )
 
     @abstractmethod
