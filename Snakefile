@@ -70,10 +70,10 @@ def evaluation_inputs(wildcards):
 def evaluated(wildcards):
     """The evaluations that a table or figure waits for."""
     tier = load_tier(wildcards.tier)
-    source = protocol.SHARED.get(wildcards.name, wildcards.name)
+    source = record = protocol.SHARED.get(wildcards.name, wildcards.name)
     if tier.name == "demo":  # its attacks take less time than starting Python: one job a run for all of them
-        source = protocol.EVERYTHING
-    return [f"results/{tier.name}/evaluated/{source}/{run.id}.json" for run in protocol.runs_of(tier, source)]
+        record = protocol.EVERYTHING
+    return [f"results/{tier.name}/evaluated/{record}/{run.id}.json" for run in protocol.runs_of(tier, source)]
 
 
 @plain

@@ -90,7 +90,9 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "attack", nargs="*", help="attacks of advdpnp.config.ATTACKS, geometry, corruptions, features"
             )
-            sub.add_argument("--for", dest="artefact", help="all that a table or figure needs, such as table1, or everything")
+            sub.add_argument(
+                "--for", dest="artefact", help="what a table or figure needs, such as table1; or everything"
+            )
             sub.add_argument("--force", action="store_true", help="compute again what is there")
             sub.add_argument("--record", metavar="FILE", help="write the results' keys to FILE (the workflow does)")
             sub.add_argument("--wait", action="store_true", help="wait for another process that computes the same")

@@ -4,6 +4,8 @@
   attacks   PGD-20 and AutoAttack, against the plain loop and the official package
   data      augmentation, against a torchvision DataLoader with two workers
   scaling   a step along batch, width and PGD steps; on a GPU also its share of the matrix peak
+  compile   torch.compile on and off
+  fidelity  accuracy after training with all means of speed, and with none, over several seeds
   demo      the demo's wall time by rule
 
 Writes benchmarks.json and benchmarks.png to results/.
@@ -19,11 +21,11 @@ from advdpnp.errors import UserError, nearest
 from advdpnp.figures import save
 from advdpnp.results import provenance, results_root, write_json
 from advdpnp.train import pick_device, pick_precision
-from benchmarks import attacks, data, demo, figure, scaling, steps
+from benchmarks import attacks, compiling, data, demo, fidelity, figure, scaling, steps
 
 PARTS = {
     "steps": steps.measure, "attacks": attacks.measure, "data": data.measure, "scaling": scaling.measure,
-    "demo": demo.measure,
+    "compile": compiling.measure, "fidelity": fidelity.measure, "demo": demo.measure,
 }  # fmt: skip
 
 
@@ -43,6 +45,8 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--images", type=positive, default=128, help="for the attacks")
     parser.add_argument("--run-dir", type=Path, help="a trained run to attack, e.g. results/short/runs/RUN")
+    parser.add_argument("--tier", default="demo", help="whose runs fidelity trains (default: demo)")
+    parser.add_argument("--seeds", type=positive, default=5, help="of fidelity")
     parser.add_argument("--quick", action="store_true", help="fewer images and points, one round of AutoAttack")
     args = parser.parse_args(arguments)
     for part in args.parts:

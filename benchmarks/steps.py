@@ -40,11 +40,13 @@ def random_batch(batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.rand(batch, 3, 32, 32, device=device), torch.randint(10, (batch,), device=device)
 
 
-def ours(run: RunConfig, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
-    """A step as train_epoch takes it; returns the loss."""
+def ours(run: RunConfig, device: torch.device, *, compiled: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
+    """A step as train_epoch takes it; returns the loss. `compiled`: as with optim.compile on."""
     defense = build(run).to(device, memory_format=torch.channels_last).train()
     optimizer, bf16 = build_optimizer(defense, run), pick_precision(run.optim.precision, device) == "bf16"
     defense.start_epoch(0)
+    if compiled:
+        defense.model.backbone.compile(dynamic=False)
 
     def step(x: Tensor, y: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)

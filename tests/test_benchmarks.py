@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from advdpnp.config import METHODS
-from benchmarks import attacks, data, demo, figure, scaling, steps
+from advdpnp.results import run_dir
+from advdpnp.tiers import load_tier
+from benchmarks import attacks, compiling, data, demo, fidelity, figure, scaling, steps
 from benchmarks.__main__ import main
 from benchmarks.timing import interleaved
 
@@ -129,3 +131,50 @@ def test_unknown_part(tmp_path, monkeypatch, capsys):
     assert main(["stpes"]) == 2
     assert capsys.readouterr().err == "error: there is no benchmark 'stpes'; did you mean 'steps'?\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_fidelity_trains_twins_and_compares_them(tmp_path, monkeypatch):
+    """Two seeds of one method on digits: the same first weights, other arithmetic, every accuracy kept."""
+    small = tmp_path / "tiny.yaml"
+    small.write_text(
+        "label: tiny\ndefaults: {data: {train_images: 64}, model: {width: 4}, craft: {steps: 1},"
+        " optim: {epochs: 1, batch_size: 32, milestones: []}, evaluation: {test_images: 60}}\n"
+        "blocks: {cifar10/resnet18: {dataset: digits}}\n"
+    )
+    monkeypatch.setattr(fidelity, "METHODS", ("AT",))
+    found = fidelity.measure(SimpleNamespace(tier=str(small), seeds=2), CPU)
+    fast, plain = (run_dir(fidelity.twin(load_tier(str(small)).run(fidelity.BLOCK, "AT"), on)) for on in (True, False))
+    made = [json.loads((folder / "train.json").read_text()) for folder in (fast, plain)]
+    assert [about["precision"] for about in made] == ["bf16", "fp32"]
+    assert json.loads((plain / "config.json").read_text())["craft"]["fold_batch_norm"] is False
+    assert [len(side) for side in found["values"]["AT"].values()] == [2, 2]
+    trained = {path: path.stat().st_mtime_ns for path in (fast / "model.pt", plain / "model.pt")}
+    assert fidelity.measure(SimpleNamespace(tier=str(small), seeds=2), CPU) == found
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+
+
+def test_fidelity_summary():
+    """By hand: differences 1, 2, 3 have mean 2 and standard deviation 1; Student's 97.5 % point for 2 is 4.303."""
+    found = fidelity.summary([11.0, 12.0, 13.0], [10.0, 10.0, 10.0])
+    assert (found["fast"], found["plain"], found["difference"]) == ([12.0, 1.0], [10.0, 0.0], 2.0)
+    assert found["interval"] == pytest.approx([2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5], abs=0.01)
+    assert found["within_noise"]
+    assert not fidelity.summary([13.0, 13.1, 13.2], [10.0, 10.1, 10.2])["within_noise"]
+
+
+def test_fidelity_wants_seeds(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
+    assert main(["fidelity", "--seeds", "1"]) == 2
+    assert "fidelity needs --seeds 2 or more" in capsys.readouterr().err
+
+
+def test_compiling_reports_both_sides(monkeypatch):
+    """With graphs captured and run as they are; the real compiler is in test_compile."""
+    plain = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: plain(self, backend="eager", **options))
+    monkeypatch.setattr("advdpnp.train.shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(compiling, "METHODS", ("AT",))
+    found = compiling.measure(SimpleNamespace(width=4, batch=2, rounds=1), CPU)
+    assert found["auto"] is False
+    assert found["AT"]["compile_seconds"] > 0
+    assert set(found["AT"]["median"]) == {"compiled", "eager"}

@@ -67,6 +67,7 @@ class PrototypeConformity(Defense):
         classes, dims = run.facts.classes, sum(self.model.backbone.dims)
         self.pulling = nn.Parameter(torch.randn(classes, dims))
         self.pushing = nn.Parameter(torch.randn(classes, dims))
+        self.now, self.started = 0, False  # of the buffers: reading those in every step would make a GPU wait
         self.register_buffer("epoch", torch.tensor(0))
         self.register_buffer("centres_started", torch.tensor(False))
         self.register_buffer("feature_sums", torch.zeros(classes, dims))
@@ -87,13 +88,13 @@ class PrototypeConformity(Defense):
         logits, features, labels = self.model.classify(levels[-1]), torch.cat(levels, 1), torch.cat([y, y])
         clean, adversarial = logits.detach().chunk(2)
         accuracies = {"train_clean": accuracy(clean, y), "train_adv": accuracy(adversarial, y)}
-        epoch, warmup = int(self.epoch), self.hyper.warmup_epochs
+        epoch, warmup = self.now, self.hyper.warmup_epochs
         if epoch == warmup - 1:
             self.add_up(features, labels)
         if epoch < warmup:
             ce = F.cross_entropy(logits, labels)
             return ce, {"ce": ce, "proximity": ce.new_zeros(()), "contrast": ce.new_zeros(())} | accuracies
-        if not self.centres_started:  # no warm-up epoch: the first batch has to do
+        if not self.started:  # no warm-up epoch: the first batch has to do
             self.add_up(features, labels)
             self.start_centres()
         loss, terms = pcl_loss(
@@ -120,11 +121,13 @@ class PrototypeConformity(Defense):
         means = torch.where(counts > 0, self.feature_sums / counts.clamp_min(1), overall)
         self.pulling.copy_(means)
         self.pushing.copy_(means)
+        self.started = True
         self.centres_started.fill_(True)
 
     def start_epoch(self, epoch: int) -> None:
         self.epoch.fill_(epoch)
-        if epoch >= self.hyper.warmup_epochs and not self.centres_started and self.class_counts.any():
+        self.now, self.started = epoch, bool(self.centres_started)
+        if epoch >= self.hyper.warmup_epochs and not self.started and self.class_counts.any():
             self.start_centres()
 
     def parameter_groups(self) -> list[dict]:

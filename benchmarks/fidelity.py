@@ -1,0 +1,80 @@
+"""Do the means of speed change what is learned? Each run is trained twice a seed, fast and plain, and compared.
+
+Fast: bfloat16, batch norm folded while crafting and under attack. Plain: float32, nothing folded. Seeds pair the two
+(same first weights, same order of images), and the interval of the mean difference is Student's over the seeds. Runs
+are kept in results/<tier>.fidelity/, so that more seeds go on from fewer.
+"""
+
+import statistics
+from dataclasses import replace
+
+import torch
+from scipy.stats import t
+
+from advdpnp.config import RunConfig
+from advdpnp.errors import UserError
+from advdpnp.evaluate import evaluate
+from advdpnp.results import run_dir
+from advdpnp.tiers import load_tier
+from advdpnp.train import fit
+
+METHODS = ("AT", "TRADES", "Adv-DPNP")
+ATTACKS = ("clean", "pgd20")
+BLOCK = "cifar10/resnet18"
+
+
+def twin(run: RunConfig, fast: bool) -> RunConfig:
+    """The run with all means of speed on, or with all of them off."""
+    return replace(
+        run,
+        tier=f"{run.tier}.fidelity",
+        variant="fast" if fast else "plain",
+        optim=replace(run.optim, precision="bf16" if fast else "fp32", compile="off"),
+        craft=replace(run.craft, fold_batch_norm=fast),
+        evaluation=replace(run.evaluation, fast=fast),
+    )
+
+
+def outcome(run: RunConfig, device: torch.device) -> dict[str, float]:
+    """{attack: accuracy in percent} of a run, trained if it is not."""
+    if not (run_dir(run) / "train.json").exists():
+        fit(run, device=device)
+    return {name: result["accuracy"] for name, result in evaluate(run, *ATTACKS, device=str(device)).items()}
+
+
+def summary(fast: list[float], plain: list[float]) -> dict:
+    """Means and standard deviations over seeds, the mean difference with its 95 % interval, and whether it covers 0."""
+    differences = [a - b for a, b in zip(fast, plain, strict=True)]
+    mean, n = statistics.mean(differences), len(differences)
+    half = float(t.ppf(0.975, n - 1)) * statistics.stdev(differences) / n**0.5
+    return {
+        "fast": [round(statistics.mean(fast), 2), round(statistics.stdev(fast), 2)],
+        "plain": [round(statistics.mean(plain), 2), round(statistics.stdev(plain), 2)],
+        "difference": round(mean, 2),
+        "interval": [round(mean - half, 2), round(mean + half, 2)],
+        "within_noise": abs(mean) <= half,
+    }
+
+
+def measure(args, device: torch.device) -> dict:
+    """{tier, label, seeds, values: every accuracy, method: {attack: summary}}. Raises UserError for one seed."""
+    if args.seeds < 2:
+        raise UserError("fidelity needs --seeds 2 or more: one seed has no spread.")
+    tier = load_tier(args.tier)
+    values: dict = {}
+    found: dict = {"tier": tier.name, "label": tier.label, "seeds": args.seeds, "values": values}
+    for method in METHODS:
+        sides: dict = {"fast": [], "plain": []}
+        for seed in range(args.seeds):
+            for side in sides:
+                run = twin(tier.run(BLOCK, method, seed), fast=side == "fast")
+                sides[side].append(outcome(run, device))
+        values[method] = sides
+        found[method] = {name: summary(*([a[name] for a in sides[side]] for side in sides)) for name in ATTACKS}
+        for name, row in found[method].items():
+            print(
+                f"{method} {name}: fast {row['fast'][0]} +- {row['fast'][1]}, plain {row['plain'][0]} +- "
+                f"{row['plain'][1]}, difference {row['difference']:+} {row['interval']}",
+                flush=True,
+            )
+    return found
