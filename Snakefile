@@ -172,6 +172,7 @@ rule table:
     log:
         notebook="results/{tier}/notebooks/{name}.ipynb",
         text="results/{tier}/logs/notebooks/{name}.log",
+    benchmark: "results/{tier}/benchmarks/notebooks/{name}.tsv"
     wildcard_constraints: name=r"table\d|ledger"
     shell: EXECUTE
 
@@ -185,6 +186,7 @@ rule figure:
     log:
         notebook="results/{tier}/notebooks/{name}.ipynb",
         text="results/{tier}/logs/notebooks/{name}.log",
+    benchmark: "results/{tier}/benchmarks/notebooks/{name}.tsv"
     wildcard_constraints: name=r"figure\d"
     shell: EXECUTE
 
@@ -196,6 +198,7 @@ rule method:
     log:
         notebook="results/{tier}/notebooks/method.ipynb",
         text="results/{tier}/logs/notebooks/method.log",
+    benchmark: "results/{tier}/benchmarks/notebooks/method.tsv"
     shell: EXECUTE
 
 

@@ -1,4 +1,4 @@
-"""The demo's wall time by rule, from what Snakemake wrote while it ran."""
+"""The demo's wall time and memory by rule, from what Snakemake wrote while it ran."""
 
 import csv
 from pathlib import Path
@@ -7,13 +7,16 @@ from advdpnp.results import results_root
 
 
 def by_rule(folder: Path) -> dict:
-    """{rule: jobs and seconds} of folder/<rule>/**/*.tsv, the longest first."""
+    """{rule: jobs, seconds, and MB of the largest job} of folder/<rule>/**/*.tsv, the longest first."""
     rules: dict[str, dict] = {}
     for path in sorted(folder.rglob("*.tsv")):
         with path.open(newline="") as handle:
-            seconds = sum(float(row["s"]) for row in csv.DictReader(handle, delimiter="\t"))
-        rule = rules.setdefault(path.relative_to(folder).parts[0], {"jobs": 0, "seconds": 0.0})
+            rows = list(csv.DictReader(handle, delimiter="\t"))
+        seconds = sum(float(row["s"]) for row in rows)
+        peak = max((float(row["max_rss"]) for row in rows if row["max_rss"] not in ("-", "NA")), default=0.0)
+        rule = rules.setdefault(path.relative_to(folder).parts[0], {"jobs": 0, "seconds": 0.0, "megabytes": 0.0})
         rule["jobs"], rule["seconds"] = rule["jobs"] + 1, round(rule["seconds"] + seconds, 2)
+        rule["megabytes"] = max(rule["megabytes"], round(peak, 1))
     return dict(sorted(rules.items(), key=lambda item: -item[1]["seconds"]))
 
 
@@ -25,5 +28,5 @@ def measure(args, device) -> dict:
         print(missing)
         return {"missing": missing}
     for rule, found in rules.items():
-        print(f"demo, {rule}: {found['jobs']} jobs, {found['seconds']:.0f} s")
+        print(f"demo, {rule}: {found['jobs']} jobs, {found['seconds']:.0f} s, at most {found['megabytes']:.0f} MB")
     return {"rules": rules}

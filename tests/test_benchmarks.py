@@ -107,12 +107,19 @@ def test_share_of_the_matrix_peak():
 def test_demo_by_rule(tmp_path, monkeypatch):
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
     assert "missing" in demo.measure(SimpleNamespace(), CPU)
-    for path, seconds in (("train/a.tsv", 2), ("train/b.tsv", 3.5), ("evaluate/x/a.tsv", 9)):
+    for path, seconds, peak in (
+        ("train/a.tsv", 2, "300.5"),
+        ("train/b.tsv", 3.5, "200"),
+        ("evaluate/x/a.tsv", 9, "NA"),
+    ):
         file = tmp_path / "demo/benchmarks" / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"s\th:m:s\n{seconds}\t0:00:01\n")
+        file.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:01\t{peak}\n")
     rules = demo.measure(SimpleNamespace(), CPU)["rules"]
-    assert list(rules.items()) == [("evaluate", {"jobs": 1, "seconds": 9}), ("train", {"jobs": 2, "seconds": 5.5})]
+    assert list(rules.items()) == [
+        ("evaluate", {"jobs": 1, "seconds": 9, "megabytes": 0}),
+        ("train", {"jobs": 2, "seconds": 5.5, "megabytes": 300.5}),
+    ]
 
 
 def test_json_and_picture(tmp_path, monkeypatch):

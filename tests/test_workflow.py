@@ -37,6 +37,15 @@ def test_one_table_of_the_demo_needs_only_its_runs():
     assert (counted["train"], counted["table"]) == (6, 1)
 
 
+def test_the_demo_attacks_each_network_in_one_job():
+    """Starting Python takes longer than its attacks; elsewhere every table's attacks are a job of their own."""
+    counted = jobs(plan("demo"))
+    assert counted["evaluate"] == counted["train"]
+    done = plan("results/short/tables/table1.csv", "results/short/tables/table4.csv")
+    assert jobs(done)["evaluate"] > jobs(done)["train"]
+    assert "evaluated/table4/" in done.stdout + done.stderr
+
+
 def test_hat_waits_for_its_standard_helper():
     done = plan("results/demo/runs/digits-resnet18-hat-s0/train.json")
     assert jobs(done)["train"] == 2
