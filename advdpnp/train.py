@@ -141,7 +141,7 @@ def train_epoch(
             x, y = images[batch], labels[batch]
             if crop_and_flip:
                 x = augment(x, generator=generator, padding=run.data.padding, pad_mode=run.data.pad_mode)
-            x = to_float(x).contiguous(memory_format=torch.channels_last)
+            x = to_float(x.contiguous(memory_format=torch.channels_last))
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * lr_factor(run, epoch, step, steps)
 
