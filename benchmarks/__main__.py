@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from advdpnp.config import METHODS
 from advdpnp.errors import UserError, nearest
 from advdpnp.figures import save
 from advdpnp.results import provenance, results_root, write_json
@@ -42,6 +43,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="part", help="which of the above; all of them without any")
     parser.add_argument("--width", type=positive, default=16, help="of ResNet-18's first stage (the paper's is 64)")
     parser.add_argument("--batch", type=positive, default=128)
+    parser.add_argument("--methods", type=lambda text: text.split(","), default=[*METHODS], help="of steps: AT,MART")
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--images", type=positive, default=128, help="for the attacks")
     parser.add_argument("--run-dir", type=Path, help="a trained run to attack, e.g. results/short/runs/RUN")
@@ -52,6 +54,9 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     for part in args.parts:
         if part not in PARTS:
             raise UserError(f"there is no benchmark '{part}'; {nearest(part, PARTS)}")
+    for method in args.methods:
+        if method not in METHODS:
+            raise UserError(f"--methods: there is no '{method}'; {nearest(method, METHODS)}")
     args.parts = args.parts or list(PARTS)
     return args
 

@@ -133,8 +133,10 @@ def test_json_and_picture(tmp_path, monkeypatch):
     assert figure.ratios(found) == {}
 
 
-def test_unknown_part(tmp_path, monkeypatch, capsys):
+def test_unknown_method_and_part(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
+    assert main(["steps", "--methods", "AT,TRADE"]) == 2
+    assert capsys.readouterr().err == "error: --methods: there is no 'TRADE'; did you mean 'TRADES'?\n"
     assert main(["stpes"]) == 2
     assert capsys.readouterr().err == "error: there is no benchmark 'stpes'; did you mean 'steps'?\n"
     assert not list(tmp_path.iterdir())
