@@ -56,6 +56,17 @@ def summary(fast: list[float], plain: list[float]) -> dict:
     }
 
 
+def table(found: dict) -> str:
+    """The summaries as a Markdown table, accuracies in percent."""
+    rows = ["| method | attack | fast | plain | fast - plain, 95 % interval |", "|---|---|---|---|---|"]
+    for method in found["values"]:
+        for attack, row in found[method].items():
+            sides = " | ".join("{:.1f} ± {:.1f}".format(*row[side]) for side in ("fast", "plain"))
+            low, high = row["interval"]
+            rows.append(f"| {method} | {attack} | {sides} | {row['difference']:+.1f} [{low:+.1f}, {high:+.1f}] |")
+    return "\n".join(rows)
+
+
 def measure(args, device: torch.device) -> dict:
     """{tier, label, seeds, values: every accuracy, method: {attack: summary}}. Raises UserError for one seed."""
     if args.seeds < 2:
@@ -71,10 +82,5 @@ def measure(args, device: torch.device) -> dict:
                 sides[side].append(outcome(run, device))
         values[method] = sides
         found[method] = {name: summary(*([a[name] for a in sides[side]] for side in sides)) for name in ATTACKS}
-        for name, row in found[method].items():
-            print(
-                f"{method} {name}: fast {row['fast'][0]} +- {row['fast'][1]}, plain {row['plain'][0]} +- "
-                f"{row['plain'][1]}, difference {row['difference']:+} {row['interval']}",
-                flush=True,
-            )
+    print(f"{tier.label}, {args.seeds} seeds", table(found), sep="\n", flush=True)
     return found

@@ -1,6 +1,7 @@
 """The benchmarks measure what they say: the same mathematics on both sides, every defense, medians and spread."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -187,3 +188,17 @@ def test_compiling_reports_both_sides(monkeypatch):
     assert found["auto"] is False
     assert found["AT"]["compile_seconds"] > 0
     assert set(found["AT"]["median"]) == {"compiled", "eager"}
+
+
+def test_the_findings_show_the_fidelity_that_was_published():
+    text = Path("docs/findings.md").read_text()
+    published = sorted(Path("published/benchmarks").glob("fidelity-*.json"))
+    assert len(published) == 2
+    for path in published:
+        found = json.loads(path.read_text())["fidelity"]
+        assert fidelity.table(found) in text
+        assert f"{found['seeds']} seeds" in text
+        for method, sides in found["values"].items():  # the summaries are those of the values
+            for attack in fidelity.ATTACKS:
+                fast, plain = ([seed[attack] for seed in sides[side]] for side in ("fast", "plain"))
+                assert found[method][attack] == fidelity.summary(fast, plain)
