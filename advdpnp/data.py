@@ -184,14 +184,20 @@ def augment(
     reflection wider than the image. Source: the standard CIFAR augmentation of Section 4.1.
     """
     height, width = images.shape[-2:]
+    place = {"device": images.device}
+    rows, columns = torch.arange(height, **place)[None], torch.arange(width, **place)[None]
     if padding:
         offsets = torch.randint(0, 2 * padding + 1, (2, len(images)), generator=generator, device=generator.device)
-        windows = _pad(images, padding, pad_mode).unfold(2, height, 1).unfold(3, width, 1)  # a view: no copy yet
-        images = windows[torch.arange(len(images), device=images.device), :, offsets[0], offsets[1]]
+        images = _pad(images, padding, pad_mode)
     if flip:
         mirrored = torch.rand(len(images), generator=generator, device=generator.device) < 0.5
-        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-    return images
+        columns = torch.where(mirrored[:, None], width - 1 - columns, columns)
+    if padding:
+        rows, columns = rows + offsets[0][:, None], columns + offsets[1][:, None]
+    # Crop and flip decide which pixel goes where: one gather, [B, 1, height * width] for all channels.
+    pixels = (rows[:, :, None] * images.shape[3] + columns[:, None, :]).flatten(1)[:, None]
+    chosen = images.flatten(2).gather(2, pixels.expand(*images.shape[:2], -1))
+    return chosen.unflatten(2, (height, width))
 
 
 def _pad(images: torch.Tensor, padding: int, pad_mode: str) -> torch.Tensor:
