@@ -82,8 +82,9 @@ class OptimConfig:
     )
     compile: str = setting(
         "auto",
-        "torch.compile of the backbone: how fast, not what; auto = on a GPU with Triton (on CPUs it hardly pays)",
-        choices=("auto", "on", "off"),
+        "torch.compile of the backbone: how fast, not what; graphs = with CUDA graphs; auto = on, on a GPU with Triton "
+        "(on CPUs it hardly pays)",
+        choices=("auto", "on", "graphs", "off"),
     )
 
 

@@ -60,16 +60,30 @@ def pick_precision(wanted: str, device: torch.device) -> str:
     return "bf16" if any(getattr(torch.cpu, check, lambda: False)() for check in checks) else "fp32"
 
 
-def pick_compile(wanted: str, device: torch.device) -> bool:
-    """'auto' -> True on a GPU with Triton. Raises UserError for 'on' where torch.compile finds no compiler."""
+def pick_compile(wanted: str, device: torch.device) -> str:
+    """'auto' -> 'on' on a GPU with Triton, else 'off'. Raises UserError for what this machine cannot compile."""
     from torch.utils._triton import has_triton
 
     missing = "Triton" if device.type == "cuda" and not has_triton() else ""
     if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         missing = "a C++ compiler"
-    if wanted == "on" and missing:
-        raise UserError(f"optim.compile: on, but torch.compile needs {missing}, which is not here; use auto or off.")
-    return wanted == "on" or (wanted == "auto" and device.type == "cuda" and not missing)
+    if wanted == "graphs" and device.type != "cuda":
+        raise UserError("optim.compile: graphs are recorded on a GPU only; use auto, on or off.")
+    if wanted in ("on", "graphs") and missing:
+        raise UserError(
+            f"optim.compile: {wanted}, but torch.compile needs {missing}, which is not here; use auto or off."
+        )
+    return wanted if wanted != "auto" else "on" if device.type == "cuda" and not missing else "off"
+
+
+def compile_backbone(defense: Defense, mode: str) -> None:
+    """'on' or 'graphs': in place, so that names and state stay. Shapes are fixed; a smaller last batch is compiled too.
+
+    CUDA graphs replay the kernels of a pass without launching each: what narrow networks and small batches wait for.
+    """
+    if mode != "off":
+        options = {"mode": "reduce-overhead"} if mode == "graphs" else {}
+        defense.model.backbone.compile(dynamic=False, **options)
 
 
 def require_hardware(run: RunConfig, device: str | torch.device = "auto", allow_cpu: bool = False) -> None:
@@ -330,8 +344,7 @@ def _fit(
 
     images, labels = data.images.to(device), data.labels.to(device)
     defense = defense.to(device, memory_format=torch.channels_last).train()
-    if compiled:  # in place: names and state stay; the last, smaller batch gets a graph of its own
-        defense.model.backbone.compile(dynamic=False)
+    compile_backbone(defense, compiled)
     optimizer = build_optimizer(defense, run)
     log, seconds, made = restore(last, defense, optimizer)
     first, progress = len(log), Progress(run.id, run.optim.epochs, done=len(log))

@@ -16,7 +16,7 @@ from advdpnp.config import RunConfig
 from advdpnp.defenses import DEFENSES
 from advdpnp.defenses.base import Defense
 from advdpnp.tiers import parse_tier
-from advdpnp.train import build_optimizer, pick_precision, seeded
+from advdpnp.train import build_optimizer, compile_backbone, pick_precision, seeded
 from benchmarks.timing import interleaved, line
 
 
@@ -40,13 +40,12 @@ def random_batch(batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.rand(batch, 3, 32, 32, device=device), torch.randint(10, (batch,), device=device)
 
 
-def ours(run: RunConfig, device: torch.device, *, compiled: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
-    """A step as train_epoch takes it; returns the loss. `compiled`: as with optim.compile on."""
+def ours(run: RunConfig, device: torch.device, *, compiled: str = "off") -> Callable[[Tensor, Tensor], Tensor]:
+    """A step as train_epoch takes it; returns the loss. `compiled`: as optim.compile, on or graphs."""
     defense = build(run).to(device, memory_format=torch.channels_last).train()
     optimizer, bf16 = build_optimizer(defense, run), pick_precision(run.optim.precision, device) == "bf16"
     defense.start_epoch(0)
-    if compiled:
-        defense.model.backbone.compile(dynamic=False)
+    compile_backbone(defense, compiled)
 
     def step(x: Tensor, y: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)

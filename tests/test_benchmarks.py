@@ -185,9 +185,9 @@ def test_compiling_reports_both_sides(monkeypatch):
     monkeypatch.setattr("advdpnp.train.shutil.which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(compiling, "METHODS", ("AT",))
     found = compiling.measure(SimpleNamespace(width=4, batch=2, rounds=1), CPU)
-    assert found["auto"] is False
-    assert found["AT"]["compile_seconds"] > 0
-    assert set(found["AT"]["median"]) == {"compiled", "eager"}
+    assert found["auto"] == "off"
+    assert found["AT"]["on"]["compile_seconds"] > 0
+    assert set(found["AT"]["on"]["median"]) == {"compiled", "eager"}
 
 
 def test_the_findings_show_the_fidelity_that_was_published():
