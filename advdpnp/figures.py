@@ -45,7 +45,7 @@ def label_protocol(fig: Figure, label: str, *, paper: bool = False) -> Figure:
     fig.supxlabel(label, fontsize=8, color="#777777", parse_math=False)  # a label is text, not a formula
     if not paper:
         fig.text(
-            0.5, 0.5, "not the paper's protocol", fontsize=22, color="#777777", alpha=0.16, ha="center", va="center",
+            0.5, 0.5, "not the paper's protocol", fontsize=min(22, 4 * fig.get_figwidth()), color="#777777", alpha=0.16, ha="center", va="center",
             rotation=18, zorder=10,
         )  # fmt: skip
     return fig
@@ -135,7 +135,7 @@ def paired_bars(rows: Sequence[Mapping], columns: Sequence[str], *, paper: bool)
     """A table as bars, a panel for each column (rows of one dataset/backbone); `paper` marks the paper's numbers."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
     cells = {(row["method"], row["column"]): row for row in rows}
-    fig, axes = figure(1, len(columns), width=2.5, height=1.3 + 0.32 * len(methods), sharey=True)
+    fig, axes = figure(1, len(columns), width=max(2.5, 5 / len(columns)), height=1.3 + 0.32 * len(methods), sharey=True)
     for ax, column in zip(np.atleast_1d(axes), columns):
         for y, method in enumerate(methods):
             row = cells[method, column]

@@ -135,6 +135,8 @@ def _judged(found: list[Measured], paper: float | None, tier: str, column: str) 
     over = seed_interval([one.value for one in found]) if found else None
     ours, spread = (over.mean, over.std) if over else (None, None)
     low, high = (over.low, over.high) if len(found) > 1 else found[0][2:] if found else (None, None)
+    if low is not None and column_kind(column) == "accuracy":  # two seeds' interval may reach beyond what is possible
+        low, high = max(0.0, low), min(100.0, high)
     interval = "" if low is None else "seeds" if len(found) > 1 else "images"
     judged = verdict(ours, paper, tier=tier, n=images, kind=column_kind(column))
     difference = ours - paper if judged in ("match", "near", "differs") else None

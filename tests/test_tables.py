@@ -264,6 +264,18 @@ def test_seeds_have_students_interval_which_says_so():
     assert (row["low"], row["high"], row["interval"]) == (78.52, 83.48, "seeds")  # 81 +- 4.303 / sqrt(3)
 
 
+def test_an_interval_over_two_seeds_stays_possible():
+    """2 +- 12.7 * 1.41 / 1.41: nobody has an accuracy of -10.7 %. A metric without such bounds keeps its interval."""
+    tier = make_tier(seeds=[0, 1])
+    for seed, value in enumerate((1.0, 3.0)):
+        run = tier.run(CIFAR10, "AT", seed)
+        store(run, "clean", value)
+        store(run, "geometry", METRICS | {"scr_clean": value / 10})
+    row = one(table_rows(tier, "table1"), method="AT", column="clean", dataset="cifar10")
+    assert (row["low"], row["high"]) == (0.0, pytest.approx(14.71, abs=0.01))
+    assert one(table_rows(tier, "table4"), method="AT", column="scr_clean", dataset="cifar10")["low"] < 0
+
+
 def test_the_interval_of_avg_is_no_narrower_than_if_both_parts_erred_together():
     run = make_tier().run(CIFAR10, "AT")
     store(run, "clean", {"accuracy": 80.0, "correct": 8000})
