@@ -45,8 +45,8 @@ def label_protocol(fig: Figure, label: str, *, paper: bool = False) -> Figure:
     fig.supxlabel(label, fontsize=8, color="#777777", parse_math=False)  # a label is text, not a formula
     if not paper:
         fig.text(
-            0.5, 0.5, "not the paper's protocol", fontsize=min(22, 4 * fig.get_figwidth()), color="#777777", alpha=0.16, ha="center", va="center",
-            rotation=18, zorder=10,
+            0.5, 0.5, "not the paper's protocol", fontsize=min(22, 4 * fig.get_figwidth()), color="#777777", alpha=0.16,
+            ha="center", va="center", rotation=18, zorder=10,
         )  # fmt: skip
     return fig
 
