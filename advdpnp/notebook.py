@@ -113,7 +113,8 @@ def table_html(caption: str, methods: dict) -> str:
             small = "<br>".join(f"<small style='color:#666'>{escape(line)}</small>" for line in below)
             shown.append(f"<td>{text}<br>{small}</td>")
         body.append(f"<tr><th>{escape(method)}</th>{''.join(shown)}</tr>")
-    return f"<table><caption>{escape(caption)}</caption><tr><th></th>{head}</tr>{''.join(body)}</table>"
+    note = f"<p><small>{escape(tables.images_note(methods))}</small></p>"
+    return f"<table><caption>{escape(caption)}</caption><tr><th></th>{head}</tr>{''.join(body)}</table>{note}"
 
 
 def verdicts(rows: list[dict]):

@@ -135,7 +135,9 @@ def _judged(found: list[Measured], paper: float | None, tier: str, column: str) 
     over = seed_interval([one.value for one in found]) if found else None
     ours, spread = (over.mean, over.std) if over else (None, None)
     low, high = (over.low, over.high) if len(found) > 1 else found[0][2:] if found else (None, None)
-    if low is not None and column_kind(column) == "accuracy":  # two seeds' interval may reach beyond what is possible
+    if (
+        low is not None and high is not None and column_kind(column) == "accuracy"
+    ):  # two seeds' interval may reach beyond what is possible
         low, high = max(0.0, low), min(100.0, high)
     interval = "" if low is None else "seeds" if len(found) > 1 else "images"
     judged = verdict(ours, paper, tier=tier, n=images, kind=column_kind(column))
@@ -196,6 +198,17 @@ def literal(text: object) -> str:
     return re.sub(r"([\\`*_\[\]|$~#])", r"\\\1", escape(" ".join(str(text).split()), quote=False))
 
 
+def images_note(methods: Mapping[str, Mapping]) -> str:
+    """A sentence where the columns of a block rest on different numbers of test images; nothing where they do not."""
+    groups: dict[int, list[str]] = {}
+    for cells in methods.values():
+        for column, row in cells.items():
+            if row["ours"] != "" and row["images"] != "" and column not in groups.setdefault(int(row["images"]), []):
+                groups[int(row["images"])].append(column)
+    counts = "; ".join(f"the first {n:,} for {', '.join(groups[n])}" for n in sorted(groups, reverse=True))
+    return f"Compare down, not across: test images are {counts}." if len(groups) > 1 else ""
+
+
 def markdown(rows: list[dict], label: str) -> str:
     """The table in the paper's shape, 'ours [low, high] | paper' in each cell; our best bold, our second underlined."""
     compared = {row["verdict"] for row in rows} & set(MARKS)
@@ -217,6 +230,8 @@ def markdown(rows: list[dict], label: str) -> str:
                 shown.append(" ".join(filter(None, (text, *extras))) + f" \\| {cells[column]['paper']}")
             lines.append(f"| {method} | " + " | ".join(shown) + " |")
         lines.append("")
+        if note := images_note(methods):
+            lines += [literal(note), ""]
     return "\n".join(lines)
 
 

@@ -347,6 +347,21 @@ def clean_rows():
     return [row for row in table_rows(tier, "table1") if row["dataset"] == "cifar10"]
 
 
+def test_columns_on_fewer_images_say_so():
+    """AutoAttack on 500 of 1,000 images: its column must not be read against the others."""
+    tier = make_tier("short", methods=["AT"], blocks={CIFAR10: None})
+    run = tier.run(CIFAR10, "AT")
+    store(run, "clean", 40.0, images=1000)
+    store(run, "pgd20", 30.0, images=1000)
+    text = markdown(table_rows(tier, "table1"), LABEL)
+    assert "Compare down" not in text
+    store(run, "aa", 25.0, images=500)
+    text = markdown(table_rows(tier, "table1"), LABEL)
+    assert (
+        "Compare down, not across: test images are the first 1,000 for clean, pgd\\_linf; the first 500 for aa" in text
+    )
+
+
 def test_markdown_marks_the_best_and_the_second_among_defenses(clean_rows):
     lines = markdown(clean_rows, LABEL).splitlines()
     assert LABEL in lines[0]
