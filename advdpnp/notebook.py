@@ -32,7 +32,7 @@ def begin(tier_name: str) -> Tier:
 def _ensure_trained(run: RunConfig) -> None:
     for needed in filter(None, (helper_of(run), run)):
         if not (run_dir(needed) / "train.json").exists():
-            fit(needed)
+            fit(needed, wait=True)  # two notebooks may want the same network at once
 
 
 def measure(tier: Tier, name: str) -> list[RunConfig]:
@@ -45,7 +45,7 @@ def measure(tier: Tier, name: str) -> list[RunConfig]:
         if tier.name == "demo":
             _ensure_trained(run)
         if (run_dir(run) / "train.json").exists():
-            evaluate(run, *protocol.artefact(name).evaluations(run.variant))
+            evaluate(run, *protocol.artefact(name).evaluations(run.variant), wait=True)
             there.append(run)
         else:
             missing.append(run.id)

@@ -314,18 +314,22 @@ def fit(
     device: str | torch.device = "auto",
     max_minutes: float | None = None,
     restart: bool = False,
+    wait: bool = False,
 ) -> dict | None:
     """Train a run, or go on where an earlier call stopped; returns what train.json holds.
 
-    Returns None if `max_minutes` are up before the end: the next call goes on from there. Raises UserError when the
-    folder holds a run under other settings, another process trains it, or a loss is not finite.
+    With `wait`, another process that trains the run is waited for, and its result taken. Returns None if `max_minutes`
+    are up before the end: the next call goes on from there. Raises UserError when the folder holds a run under other
+    settings, another process trains it, or a loss is not finite.
     """
     directory = run_dir(run) if directory is None else directory
     device = pick_device(str(device))
     if not restart:
         check_same_settings(run, directory)
     data, defense = training_data(run), build_defense(run)  # before anything is written
-    with hold(directory, "is being trained"):
+    with hold(directory, "is being trained", wait=wait):
+        if wait and (directory / "train.json").exists():
+            return read_json(directory / "train.json")
         return _fit(run, directory, device, data, defense, max_minutes, restart)
 
 

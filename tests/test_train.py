@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from advdpnp.config import digest
 from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
+from advdpnp.results import hold, run_dir
 from advdpnp.tiers import load_tier
 from advdpnp.train import (
     build_defense,
@@ -416,3 +418,20 @@ def test_a_finished_run_repeated_keeps_its_weights_and_where_they_were_made(tiny
     monkeypatch.setattr(train, "provenance", lambda device: {"device": "another machine"})
     again = fit(tiny("AT"), tmp_path)
     assert again == done
+
+
+def test_a_training_that_waits_takes_what_the_other_process_made(tiny):
+    """Two notebooks want the same network: the second waits, and trains nothing."""
+    run = tiny("ST")
+    made, written = fit(run), (run_dir(run) / "model.pt").stat().st_mtime_ns
+    found = []
+    with hold(run_dir(run), "is being trained"):
+        waiting = threading.Thread(target=lambda: found.append(fit(run, wait=True)))
+        waiting.start()
+        waiting.join(1.0)
+        assert waiting.is_alive()
+        with pytest.raises(UserError, match="is being trained by process"):
+            fit(run)
+    waiting.join(30)
+    assert found == [made]
+    assert (run_dir(run) / "model.pt").stat().st_mtime_ns == written
