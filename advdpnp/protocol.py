@@ -170,7 +170,7 @@ def evaluations_of(tier: Tier, run: RunConfig, name: str) -> tuple[str, ...]:
     """What `evaluate --for <name>` computes of a run; EVERYTHING: for all artefacts of the tier that show it."""
     if name != EVERYTHING:
         return artefact(name).evaluations(run.variant)
-    return tuple(dict.fromkeys(e for each in built() for other, e in wanted(tier, each) if other.id == run.id))
+    return tuple(dict.fromkeys(e for each in ARTEFACTS for other, e in wanted(tier, each) if other.id == run.id))
 
 
 def product(name: str) -> str:

@@ -98,9 +98,7 @@ def with_helpers(tier: Tier, runs: Iterable[RunConfig]) -> list[RunConfig]:
 
 def evaluations(tier: Tier, run: RunConfig) -> tuple[str, ...]:
     """All that the tables and figures want of a run; of one that is in none, the three most asked for."""
-    shown_in = {name: {other.id for other in protocol.runs_of(tier, name)} for name in protocol.ARTEFACTS}
-    wanted = [spec for name, spec in protocol.ARTEFACTS.items() if run.id in shown_in[name]]
-    return tuple(dict.fromkeys(e for spec in wanted for e in spec.evaluations(run.variant))) or ("clean", "pgd20", "aa")
+    return protocol.evaluations_of(tier, run, protocol.EVERYTHING) or ("clean", "pgd20", "aa")
 
 
 def possible(names: Iterable[str]) -> tuple[list[str], set[str]]:
