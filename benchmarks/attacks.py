@@ -17,12 +17,19 @@ from advdpnp.evaluate import craft
 from advdpnp.results import read_json, results_root
 from advdpnp.tiers import load_tier, resolve
 from advdpnp.train import load_model
+from benchmarks.reference import third_party_resnet18
 from benchmarks.steps import build, plain_pgd
 from benchmarks.timing import interleaved, line
 
 
-def network(run_dir: Path | None, device: torch.device) -> tuple[nn.Module, RunConfig, str]:
-    """The trained network of a run's folder, else the demo's, else an untrained one; and which it is, in words."""
+def network(run_dir: Path | None, device: torch.device, reference: bool = False) -> tuple[nn.Module, RunConfig, str]:
+    """The trained network of a run's folder, else the demo's, else an untrained one; and which it is, in words.
+
+    reference: the ResNet-18 of pyautoattack's wheel, under the attacks of the paper's protocol.
+    """
+    if reference:
+        model = third_party_resnet18().to(device)
+        return model, resolve(load_tier("paper"), "cifar10-resnet18-at-s0"), "pyautoattack's ResNet-18 for CIFAR-10"
     demo = results_root() / "demo" / "runs" / "digits-resnet18-at-s0"
     if run_dir is None and (demo / "train.json").exists():
         run_dir = demo
@@ -78,7 +85,7 @@ def duel(name: str, model: nn.Module, run: RunConfig, x: Tensor, y: Tensor, roun
 
 def measure(args, device: torch.device) -> dict:
     """{'model', 'images', 'pgd20': ..., 'aa': ...}"""
-    model, run, words = network(args.run_dir, device)
+    model, run, words = network(args.run_dir, device, args.reference)
     data = load(run.dataset, "test")
     x, y = to_float(data.images[: args.images]).to(device), data.labels[: args.images].to(device)
     print(f"attacks on {words}, {len(y)} images", flush=True)

@@ -5,14 +5,13 @@ pyautoattack's wheel carries a standard ResNet-18 for CIFAR-10 (examples/model_t
 """
 
 import os
-from importlib import metadata
 
 import pytest
 import torch
 
 from advdpnp.attacks import pgd
 from advdpnp.data import load, present, to_float
-from advdpnp.models import Classifier, LinearHead, ResNet18, load_post_activation_resnet18
+from benchmarks.reference import third_party_resnet18
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,13 +22,7 @@ PGD_IMAGES = int(os.environ.get("ADVDPNP_PGD_IMAGES", "500"))
 
 @pytest.fixture(scope="module")
 def reference():
-    files = metadata.files("pyautoattack") or []
-    path = next(f.locate() for f in files if f.name == "model_test.pt")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    backbone = ResNet18()
-    model = Classifier(backbone, LinearHead(backbone.dim, 10), (0.0,) * 3, (1.0,) * 3)
-    load_post_activation_resnet18(model, state.get("state_dict", state))
-    return model.eval().to(memory_format=torch.channels_last)
+    return third_party_resnet18()
 
 
 @torch.no_grad()
