@@ -2,7 +2,8 @@
 
 Fast: bfloat16, batch norm folded while crafting and under attack. Plain: float32, nothing folded. Seeds pair the two
 (same first weights, same order of images), and the interval of the mean difference is Student's over the seeds. Runs
-are kept in results/<tier>.fidelity/, so that more seeds go on from fewer.
+are kept in results/<tier>.fidelity/, so that more seeds go on from fewer; a run that the tier itself trained fast is
+taken from there.
 """
 
 import statistics
@@ -14,8 +15,8 @@ from scipy.stats import t
 from advdpnp.config import RunConfig
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
-from advdpnp.results import run_dir
-from advdpnp.tiers import load_tier
+from advdpnp.results import read_json, run_dir
+from advdpnp.tiers import Tier, load_tier
 from advdpnp.train import fit
 
 METHODS = ("AT", "TRADES", "Adv-DPNP")
@@ -33,6 +34,15 @@ def twin(run: RunConfig, fast: bool) -> RunConfig:
         craft=replace(run.craft, fold_batch_norm=fast),
         evaluation=replace(run.evaluation, fast=fast),
     )
+
+
+def contestants(tier: Tier, method: str, seed: int) -> dict[str, RunConfig]:
+    """{'fast': run, 'plain': run}; fast is the tier's own run where that was trained with all means of speed."""
+    own = tier.run(BLOCK, method, seed)
+    trained = run_dir(own) / "train.json"
+    fast = trained.exists() and read_json(trained, "precision")["precision"] == "bf16"
+    fast = fast and own.craft.fold_batch_norm and own.evaluation.fast
+    return {"fast": own if fast else twin(own, fast=True), "plain": twin(own, fast=False)}
 
 
 def outcome(run: RunConfig, device: torch.device) -> dict[str, float]:
@@ -77,8 +87,7 @@ def measure(args, device: torch.device) -> dict:
     for method in METHODS:
         sides: dict = {"fast": [], "plain": []}
         for seed in range(args.seeds):
-            for side in sides:
-                run = twin(tier.run(BLOCK, method, seed), fast=side == "fast")
+            for side, run in contestants(tier, method, seed).items():
                 sides[side].append(outcome(run, device))
         values[method] = sides
         found[method] = {name: summary(*([a[name] for a in sides[side]] for side in sides)) for name in ATTACKS}

@@ -163,6 +163,22 @@ def test_fidelity_trains_twins_and_compares_them(tmp_path, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
 
 
+def test_fidelity_takes_what_the_tier_trained_fast(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
+    tier = load_tier("demo")
+    own = tier.run(fidelity.BLOCK, "AT", 0)
+    run_dir(own).mkdir(parents=True)
+    for precision, tiers in (("fp32", ["demo.fidelity"] * 2), ("bf16", ["demo", "demo.fidelity"])):
+        (run_dir(own) / "train.json").write_text(json.dumps({"precision": precision}))
+        assert [run.tier for run in fidelity.contestants(tier, "AT", 0).values()] == tiers
+
+
+def test_the_attacked_network_is_a_run_or_the_reference(capsys):
+    with pytest.raises(SystemExit):
+        main(["attacks", "--reference", "--run-dir", "results/demo/runs/digits-resnet18-at-s0"])
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
 def test_fidelity_summary():
     """By hand: differences 1, 2, 3 have mean 2 and standard deviation 1; Student's 97.5 % point for 2 is 4.303."""
     found = fidelity.summary([11.0, 12.0, 13.0], [10.0, 10.0, 10.0])
