@@ -74,6 +74,8 @@ def relink(text: str, page: str, source: Path, found: dict[str, Path]) -> str:
     known = {path.resolve(): name for name, path in found.items()}
     known |= {ROOT / "notebooks" / Path(name).name: name for name in found if name.startswith(("demo/", "notebooks/m"))}
     known |= {path: f"api/{module}.md" for module, path in modules().items()}
+    # A link to a committed report leads to that tier's page, whichever copy the page was made from.
+    known |= {published_dir(tier) / "report.md": f"{tier}/report.md" for tier in TIERS if f"{tier}/report.md" in found}
 
     def target(match: re.Match) -> str:
         # An executed notebook lies in results/<tier>/notebooks, but its links were written in notebooks/.
