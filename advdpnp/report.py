@@ -41,6 +41,8 @@ def built_tables() -> list[str]:
 
 def costs_markdown(tier: Tier, root: Path) -> str:
     """What each table and figure took, then each training, on what, as the JSON files say."""
+    if not (root / "runs").is_dir():
+        return "Nothing was trained."
     lines = ["| table or figure | trainings | took | evaluations | took |", "|---|---|---|---|---|"]
     for name in protocol.built():
         trained, evaluated = costs_of(tier, name, root)
@@ -128,16 +130,16 @@ def trust_markdown(tier: Tier, root: Path) -> str:
             flags["ensemble"] = tables.ensemble_flags(run, root)
             probed = tables.stored(run, "guard", root, "checks") or {"checks": []}
             checks[run.id] = guard.order(flags) + guard.loaded(probed["checks"], f"{run.id}, guard.json")
-    return guard.markdown(checks)
+    return guard.markdown(checks) if checks else "There is nothing to check: no run was evaluated."
 
 
 def report_markdown(tier: Tier, root: Path) -> str:
-    """The report's text from the evaluation files below `root`. Raises UserError when there are none."""
-    if not (root / "evals").is_dir():
-        raise UserError(f"{root}: holds no evaluations; run snakemake --cores 1 {tier.name}, or report another tier.")
+    """The report's text from the evaluation files below `root`; without any, every cell reads "not run"."""
     refuse_strangers(tier, root)
     comparable = tier.name == "paper"
     lines = [f"# Results of tier {tier.name}", "", f"Protocol: {tables.literal(tier.label)}.", ""]
+    if not (root / "evals").is_dir():
+        lines += ["**Nothing has been run under this protocol yet.** Where our numbers would stand is a dash.", ""]
     if not comparable:
         lines += [
             "**This is not the paper's protocol.** The paper's numbers stand beside ours to show what would be "
@@ -167,9 +169,15 @@ def report_markdown(tier: Tier, root: Path) -> str:
 
 
 def write_report(tier_name: str, *, published: bool = False, output: str | None = None) -> str:
-    """Write the report; returns its path, or its text for output '-'."""
+    """Write the report; returns its path, or its text for output '-'.
+
+    A tier of which nothing is published has a report all the same: it says so. Raises UserError when the checkout's
+    own results hold no evaluations.
+    """
     tier = load_tier(tier_name)
     root = published_dir(tier.name) if published else tier_dir(tier.name)
+    if not (published or (root / "evals").is_dir()):
+        raise UserError(f"{root}: holds no evaluations; run snakemake --cores 1 {tier.name}, or report another tier.")
     text = report_markdown(tier, root)
     if output == "-":
         return text

@@ -245,7 +245,6 @@ COMMAND_LINE = {
     "unknown data set": (["fetch", "cifar"], "did you mean 'cifar10'"),
     "one record for two data sets": (["fetch", "digits", "digits", "--record", "r.json"], "one data set at a time"),
     "nothing to report": (["report"], "holds no evaluations; run snakemake --cores 1 demo"),
-    "nothing published": (["report", "--tier", "demo", "--published"], "holds no evaluations"),
     "nothing to publish": (["publish", "--tier", "demo"], "holds no evaluations"),
     "an argument of two lines": (["train", "digits\nresnet18\x1b[2J"], "is not a run id"),
     "a run id without a seed": (["train", "digits-resnet18-adv_dpnp"], "is not a run id; write <dataset>-<backbone>-"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -58,9 +59,25 @@ def test_the_papers_inconsistencies_are_listed(some_results):
     assert "53.33" in report.report_markdown(load_tier("short"), some_results)
 
 
-def test_nothing_to_report_is_one_sentence(tmp_path):
+def test_nothing_to_report_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
     with pytest.raises(UserError, match="holds no evaluations; run snakemake"):
-        report.report_markdown(load_tier("demo"), tmp_path)
+        report.write_report("demo")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tier_of_which_nothing_is_published_reports_so(tmp_path, monkeypatch):
+    """Every table with the paper's numbers, each verdict "not run", no claim decided on ours, nothing vouched for."""
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    text = report.write_report("paper", published=True, output="-")
+    assert "**Nothing has been run under this protocol yet.**" in text
+    assert re.search(r"^\d+ cells: not run$", text, re.M)
+    for name in report.built_tables():
+        assert f"## Table {name.removeprefix('table')}: " in text
+    assert "| Adv-DPNP | – \\| 84.63 | – \\| 49.18 |" in text
+    assert "nothing to check: no run was evaluated" in text
+    assert "No warning" not in text
+    assert "Nothing was trained." in text
 
 
 def test_published_copies_hold_no_weights_and_nothing_unfinished(some_results, tmp_path, monkeypatch):
