@@ -43,7 +43,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="part", help="which of the above; all of them without any")
     parser.add_argument("--width", type=positive, default=16, help="of ResNet-18's first stage (the paper's is 64)")
     parser.add_argument("--batch", type=positive, default=128)
-    parser.add_argument("--methods", type=lambda text: text.split(","), default=[*METHODS], help="of steps: AT,MART")
+    parser.add_argument("--methods", type=lambda text: text.split(","), default=[], help="of steps, fidelity: AT,MART")
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--images", type=positive, default=128, help="for the attacks")
     attacked = parser.add_mutually_exclusive_group()

@@ -84,7 +84,7 @@ def measure(args, device: torch.device) -> dict:
     tier = load_tier(args.tier)
     values: dict = {}
     found: dict = {"tier": tier.name, "label": tier.label, "seeds": args.seeds, "values": values}
-    for method in METHODS:
+    for method in args.methods or METHODS:
         sides: dict = {"fast": [], "plain": []}
         for seed in range(args.seeds):
             for side, run in contestants(tier, method, seed).items():

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from advdpnp.config import RunConfig
+from advdpnp.config import METHODS, RunConfig
 from advdpnp.defenses import DEFENSES
 from advdpnp.defenses.base import Defense
 from advdpnp.tiers import parse_tier
@@ -120,7 +120,7 @@ def duel(run: RunConfig, device: torch.device, rounds: int) -> dict:
 def measure(args, device: torch.device) -> dict:
     """{method: seconds, median, spread, ratio} for all twelve, or those asked for."""
     found = {}
-    for method in args.methods:
+    for method in args.methods or METHODS:
         found[method] = duel(run_of(method, args.width, args.batch), device, args.rounds)
         print(line(f"step of {method}", found[method]), flush=True)
     return found

@@ -9,10 +9,12 @@ import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 
+from advdpnp.config import ROOT
 from advdpnp.results import results_root
 
 pytestmark = pytest.mark.book
@@ -132,6 +134,16 @@ def test_a_page_that_has_it_is_caught(of_a_broken_page, kind):
 
 def test_both_broken_links_are_caught(of_a_broken_page):
     assert [re.search(r"(gone.*)", link)[1] for link in of_a_broken_page["link"]] == ["gone.html", "gone"]
+
+
+def test_links_to_a_committed_report_lead_to_its_page():
+    """Also where the page was made from results/, as after a run of that tier."""
+    spec = spec_from_file_location("build", ROOT / "book" / "build.py")
+    build = module_from_spec(spec)
+    spec.loader.exec_module(build)
+    found = {"short/report.md": ROOT / "results" / "short" / "report.md"}
+    text = build.relink("[r](../published/short/report.md)", "docs/ledger.md", ROOT / "docs" / "ledger.md", found)
+    assert text == "[r](../short/report.md)"
 
 
 def test_every_page_shows_its_tier():
