@@ -1,6 +1,7 @@
 """The benchmarks measure what they say: the same mathematics on both sides, every defense, medians and spread."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -108,16 +109,18 @@ def test_share_of_the_matrix_peak():
 def test_demo_by_rule(tmp_path, monkeypatch):
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
     assert "missing" in demo.measure(SimpleNamespace(), CPU)
-    for path, seconds, peak in (
-        ("train/a.tsv", 2, "300.5"),
-        ("train/b.tsv", 3.5, "200"),
-        ("evaluate/x/a.tsv", 9, "NA"),
+    for path, seconds, peak, end in (
+        ("train/a.tsv", 2, "300.5", 3),
+        ("train/b.tsv", 3.5, "200", 6),
+        ("evaluate/x/a.tsv", 9, "NA", 10),
     ):
         file = tmp_path / "demo/benchmarks" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:01\t{peak}\n")
-    rules = demo.measure(SimpleNamespace(), CPU)["rules"]
-    assert list(rules.items()) == [
+        os.utime(file, (1000 + end, 1000 + end))
+    found = demo.measure(SimpleNamespace(), CPU)
+    assert found["wall"] == 9  # from second 1 (3 less 2) to second 10
+    assert list(found["rules"].items()) == [
         ("evaluate", {"jobs": 1, "seconds": 9, "megabytes": 0}),
         ("train", {"jobs": 2, "seconds": 5.5, "megabytes": 300.5}),
     ]
