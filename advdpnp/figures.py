@@ -84,18 +84,31 @@ def feature_panels(
 
 
 def effects(rows: Sequence[Mapping]) -> Figure:
-    """Measured effects on accuracy (rows of ledger.effects): points with 95 % intervals, a tick for each seed."""
+    """Measured effects on accuracy (rows of ledger.effects): points with 95 % intervals, a tick for each seed.
+
+    One effect that reaches four times as far as all others would squeeze them: it is written at the edge instead.
+    """
     rows = [row for row in rows if row["low"] != ""][::-1]
     fig, ax = figure(width=7.2, height=1.1 + 0.36 * len(rows))
+    reach = []
     for height, row in enumerate(rows):
         ax.plot([row["low"], row["high"]], [height] * 2, color=PALETTE[0], linewidth=2)
         ax.plot(row["effect"], height, "o", color=PALETTE[0], markersize=7)
         seeds = [float(value) for value in row["by_seed"].split()]
         ax.plot(seeds, [height] * len(seeds), "|", color=PALETTE[6], markersize=11, markeredgewidth=2)
+        reach.append(max(map(abs, (row["low"], row["high"], *seeds))))
     labels = [f"{row['choice']}: {row['default']} → {row['other']}, {row['measure']}" for row in rows]
     ax.set_yticks(range(len(rows)), labels, fontsize=8)
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_ylim(-0.6, len(rows) - 0.4)
+    *others, farthest = sorted(reach)
+    if others and farthest > 4 * (limit := 1.2 * max(others[-1], 1)):
+        height = reach.index(farthest)
+        effect, low, high = (rows[height][key] for key in ("effect", "low", "high"))
+        edge, arrow = limit if effect > 0 else -limit, {"arrowstyle": "->"}
+        place = {"xy": (edge, height), "xytext": (0.55 * edge, height), "ha": "center", "va": "center"}
+        ax.set_xlim(-limit, limit)
+        ax.annotate(f"{effect:+.1f} [{low:+.1f}, {high:+.1f}]", **place, fontsize=8, arrowprops=arrow)
     ax.set_xlabel("effect on accuracy (points)")
     fig.suptitle("bars: 95 % over images, ticks: single seeds", fontsize=9)
     return fig

@@ -122,3 +122,18 @@ def test_the_picture_has_a_line_a_measured_accuracy(tier):
     assert [text.get_text() for text in ax.get_yticklabels()] == [
         "start of PGD-20 at evaluation: none → uniform, pgd20"
     ]
+
+
+@pytest.mark.parametrize(("farthest", "written"), [(-80.0, ["-80.0 [-81.0, -79.0]"]), (6.0, [])])
+def test_an_effect_far_beyond_the_others_is_written_at_the_edge(farthest, written):
+    """So that the others can be told apart; one that is not so far is drawn like them."""
+    rows = [
+        {"choice": "c", "default": "d", "other": "o", "measure": "clean", "effect": effect, "low": effect - 1,
+         "high": effect + 1, "by_seed": f"{effect}"}
+        for effect in (1.0, -3.0, farthest)
+    ]  # fmt: skip
+    (ax,) = draw(rows).axes
+    assert [text.get_text() for text in ax.texts] == written
+    low, high = ax.get_xlim()
+    assert low < -4
+    assert max(-low, high) < 10
