@@ -1,6 +1,6 @@
 """Write docs/licences.md: the licence of each pinned package that is installed here, as its own metadata states it.
 
-python tools/licences.py           write the page
+python tools/licences.py           write the page; every direct dependency has to be there, the book's too (make book)
 python tools/licences.py --check   status 1 when the page is not what would be written for the direct dependencies
 """
 
@@ -85,5 +85,7 @@ if __name__ == "__main__":
     if "--check" in sys.argv[1:]:
         if not is_current():
             sys.exit("docs/licences.md is not current; run python tools/licences.py")
+    elif absent := sorted(name for name in direct() & pinned().keys() if licence(name) is None):
+        sys.exit(f"not installed: {', '.join(absent)}; docs/licences.md is left as it is. `make book` installs all.")
     else:
         PAGE.write_text(page())
