@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from advdpnp import __version__
 from advdpnp.errors import UserError, nearest
@@ -41,7 +42,7 @@ EX_TEMPFAIL = 75  # of sysexits.h: time is up, call again
 class Parser(argparse.ArgumentParser):
     """Mistakes end as a UserError's do: one sentence, status 2."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         """Raise what argparse would print and exit with."""
         raise UserError(f"{message}; see python -m advdpnp --help")
 
@@ -122,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _train(args) -> int:
+def _train(args: argparse.Namespace) -> int:
     from advdpnp.tiers import resolve
 
     run = resolve(args.tier, args.run)
@@ -133,7 +134,7 @@ def _train(args) -> int:
     return 0 if done else EX_TEMPFAIL
 
 
-def _evaluate(args) -> int:
+def _evaluate(args: argparse.Namespace) -> int:
     from advdpnp import protocol
     from advdpnp.tiers import load_tier, resolve
 
@@ -156,7 +157,7 @@ def _evaluate(args) -> int:
     return 0
 
 
-def _work(args) -> int:
+def _work(args: argparse.Namespace) -> int:
     from advdpnp.work import work
 
     output = Path(args.output) if args.output else None
@@ -169,7 +170,7 @@ def _warnings(checks: list[dict]) -> str:
     return "; ".join(f"warning: {c['name']}, {c['detail']}" for c in checks if c["ok"] is False) or "no warning"
 
 
-def _fetch(args) -> int:
+def _fetch(args: argparse.Namespace) -> int:
     from advdpnp.fetch import fetch
 
     if args.record and len(args.name) > 1:
@@ -187,28 +188,28 @@ def _fetch(args) -> int:
     return 0
 
 
-def _status(args) -> int:
+def _status(args: argparse.Namespace) -> int:
     from advdpnp.status import status
 
     print(status(args.tier))
     return 0
 
 
-def _plan(args) -> int:
+def _plan(args: argparse.Namespace) -> int:
     from advdpnp.status import plan
 
     print(plan(args.tier, measure=args.measure))
     return 0
 
 
-def _report(args) -> int:
+def _report(args: argparse.Namespace) -> int:
     from advdpnp.report import write_report
 
     print(write_report(args.tier, published=args.published, output=args.output))
     return 0
 
 
-def _card(args) -> int:
+def _card(args: argparse.Namespace) -> int:
     from advdpnp.card import write_cards
     from advdpnp.results import tier_dir
     from advdpnp.tiers import load_tier, resolve
@@ -218,14 +219,14 @@ def _card(args) -> int:
     return 0
 
 
-def _publish(args) -> int:
+def _publish(args: argparse.Namespace) -> int:
     from advdpnp.report import publish
 
     print(publish(args.tier))
     return 0
 
 
-def _export(args) -> int:
+def _export(args: argparse.Namespace) -> int:
     from advdpnp.tiers import load_tier, resolve
 
     run = resolve(args.tier, args.run)
@@ -235,7 +236,7 @@ def _export(args) -> int:
     return 0
 
 
-def _restore(args) -> int:
+def _restore(args: argparse.Namespace) -> int:
     from advdpnp.report import restore
 
     print(restore(args.tier))

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PathCollection
 from PIL import Image
 
 from advdpnp.figures import PALETTE, figure
@@ -53,14 +54,18 @@ def film(
     return animated_png(pictures, wait)
 
 
-def _stage(ax, name: str, frame: Frame, labels: np.ndarray, limit: float):
+def _stage(
+    ax: Axes, name: str, frame: Frame, labels: np.ndarray, limit: float
+) -> tuple[PathCollection, PathCollection, LineCollection]:
     """Draw a panel's first moment; returns what moves: points, stars and lines."""
     ax.set(title=name, aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
     colours = np.array(PALETTE)
-    lines = ax.add_collection(LineCollection([], colors="#777777", linewidths=0.4, alpha=0.5))
-    points = ax.scatter(*frame.points.T, s=12, alpha=0.6, linewidths=0, c=colours[labels % 10])
+    lines = LineCollection([], colors="#777777", linewidths=0.4, alpha=0.5)
+    ax.add_collection(lines)
+    points = ax.scatter(frame.points[:, 0], frame.points[:, 1], s=12, alpha=0.6, linewidths=0, c=colours[labels % 10])
     own = colours[: len(frame.centers)]
-    stars = ax.scatter(*frame.centers.T, marker="*", s=150, c=own, edgecolors="black", linewidths=0.7, zorder=3)
+    style = {"marker": "*", "s": 150, "edgecolors": "black", "linewidths": 0.7, "zorder": 3}
+    stars = ax.scatter(frame.centers[:, 0], frame.centers[:, 1], c=own, **style)
     return points, stars, lines
 
 

@@ -10,14 +10,12 @@ angular_clean, angular_adv, radial_clean, radial_adv, min_sep), "figure3" (sever
 (fgsm_eps<e>, pgd_eps<e> with e in units of 1/255).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from advdpnp.paper import OURS, STATED, TINY, methods_of, paper_values, reported_table
-
-Values = Callable[[int | str, str, str, str, str], float | None]
+from advdpnp.paper import OURS, STATED, TINY, Values, methods_of, paper_values, reported_table
 
 
 class Outcome(NamedTuple):
@@ -103,7 +101,16 @@ def combine(parts: Sequence[Part], show: int = 4) -> Outcome:
     return Outcome(holds, "; ".join(lines))
 
 
-def _standing(values, block: Block, quantity: Quantity, who, rivals, place, lowest, by) -> Part:
+def _standing(
+    values: Values,
+    block: Block,
+    quantity: Quantity,
+    who: str,
+    rivals: Iterable[str],
+    place: int,
+    lowest: bool,
+    by: float,
+) -> Part:
     """Is `who` among the first `place`? A rival counts as ahead unless beaten by more than `by`."""
     name = f"{block} {quantity.label}"
     own = _read(values, block, who, quantity)

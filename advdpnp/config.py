@@ -6,7 +6,7 @@ Nothing here loads torch, so `--help` and `status` answer at once.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,9 @@ DATASETS = {
 BACKBONES = ("resnet18", "wrn34_10", "lenetspp")
 
 
-def setting(default: Any, meaning: str, *, low: float | None = None, high: float | None = None, choices=None):
+def setting(
+    default: Any, meaning: str, *, low: float | None = None, high: float | None = None, choices: Iterable | None = None
+) -> Any:
     """A dataclass field that carries its meaning, its unit and source, and the values it may take."""
     metadata = {"meaning": meaning, "low": low, "high": high, "choices": choices}
     return field(default=default, metadata=metadata)

@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
@@ -29,6 +30,9 @@ import torch.nn.functional as F
 
 from advdpnp.config import DATASETS, DatasetFacts
 from advdpnp.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 log = logging.getLogger(__name__)
 REPO = Path(__file__).resolve().parents[1]
@@ -269,7 +273,7 @@ def _missing(name: str, split: str, root: Path) -> str:
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 
-def _sha256(images, labels) -> str:
+def _sha256(images: np.ndarray, labels: np.ndarray) -> str:
     digest = hashlib.sha256()
     for array in (images, labels):
         digest.update(np.ascontiguousarray(array).data)
@@ -324,7 +328,7 @@ _PICKLED = {(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_
 class _ArrayUnpickler(pickle.Unpickler):
     """Builds dicts, lists and numpy arrays and nothing else: a pickle may otherwise run any program."""
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _PICKLED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return super().find_class(module, name)
@@ -444,13 +448,13 @@ def _read_parquet(files: list[Path], name: str, split: str, root: Path) -> tuple
     return images, labels
 
 
-def _rows_and_bytes(shard) -> tuple[int, int]:
+def _rows_and_bytes(shard: "pq.ParquetFile") -> tuple[int, int]:
     """How many rows a shard holds and how many bytes they unpack to, both from its footer."""
     footer = shard.metadata
     return footer.num_rows, sum(footer.row_group(i).total_byte_size for i in range(footer.num_row_groups))
 
 
-def _rows(shard, path: Path) -> Iterator[tuple[bytes | None, int | None]]:
+def _rows(shard: "pq.ParquetFile", path: Path) -> Iterator[tuple[bytes | None, int | None]]:
     """(encoded image, label) of every row. The hub names the columns img or image, label or fine_label."""
     import pyarrow as pa
 

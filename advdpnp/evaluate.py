@@ -13,7 +13,7 @@ import sys
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -236,7 +236,7 @@ def halving(model: InPieces, work: Callable[[], Any]) -> Any:
             torch.cuda.empty_cache()
 
 
-def _batches(run: RunConfig, data: Dataset, n: int, device: torch.device):
+def _batches(run: RunConfig, data: Dataset, n: int, device: torch.device) -> Iterator[tuple[int, int, Tensor, Tensor]]:
     size = run.evaluation.batch_size
     for start in range(0, n, size):
         stop = min(start + size, n)

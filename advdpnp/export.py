@@ -163,7 +163,7 @@ def recorded() -> Iterator[Calls]:
     def watch(cls: type) -> Callable[..., None]:
         original = cls.__init__
 
-        def init(self, *arguments, **options):
+        def init(self: nn.Module, *arguments: Any, **options: Any) -> None:
             calls.setdefault(id(self), (type(self).__name__, arguments, options))
             original(self, *arguments, **options)
 

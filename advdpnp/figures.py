@@ -4,10 +4,12 @@ protocol. Functions take plain arrays and return a Figure; `save` writes PNG and
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -34,7 +36,9 @@ STYLE = {
 _METADATA = {".png": {"Software": None}, ".pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
 
 
-def figure(rows: int = 1, columns: int = 1, *, width: float = 4.2, height: float = 3.4, **options):
+def figure(
+    rows: int = 1, columns: int = 1, *, width: float = 4.2, height: float = 3.4, **options: Any
+) -> tuple[Figure, Any]:
     """A Figure in the house style and its axes (a single Axes, or an array of them)."""
     with plt.rc_context(STYLE):
         return plt.subplots(rows, columns, figsize=(width * columns, height * rows), **options)
@@ -263,7 +267,7 @@ def settings_grid(rows: Mapping[str, Sequence[tuple[str, np.ndarray, np.ndarray]
     return fig
 
 
-def scatter_plane(ax, caption: str, features: np.ndarray, labels: np.ndarray, centers: np.ndarray) -> None:
+def scatter_plane(ax: Axes, caption: str, features: np.ndarray, labels: np.ndarray, centers: np.ndarray) -> None:
     """Features [N, 2] by label [N], prototypes [M, 2] as stars; all prototypes are in view, far features may not be."""
     colours = np.array(PALETTE)
     ax.scatter(*features.T, s=8, alpha=0.5, linewidths=0, c=colours[labels % 10])

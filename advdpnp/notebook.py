@@ -5,6 +5,7 @@ what is there, and cells that were not run say so.
 """
 
 from html import escape
+from typing import TYPE_CHECKING
 
 import torch
 from IPython.display import HTML, Image, Markdown, display
@@ -19,6 +20,9 @@ from advdpnp.paper import paper_values, values_from
 from advdpnp.results import code_revision, device_name, run_dir, tier_dir, write_csv, write_text
 from advdpnp.tiers import Tier, load_tier
 from advdpnp.train import fit, helper_of, pick_device
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def begin(tier_name: str) -> Tier:
@@ -55,7 +59,7 @@ def measure(tier: Tier, name: str) -> list[RunConfig]:
     return there
 
 
-def attacks_of(tier: Tier, name: str):
+def attacks_of(tier: Tier, name: str) -> "pd.DataFrame":
     """The attacks of a table or figure as this tier runs them: a DataFrame, budgets in 1/255."""
     import pandas as pd
 
@@ -117,7 +121,7 @@ def table_html(caption: str, methods: dict) -> str:
     return f"<table><caption>{escape(caption)}</caption><tr><th></th>{head}</tr>{''.join(body)}</table>{note}"
 
 
-def verdicts(rows: list[dict]):
+def verdicts(rows: list[dict]) -> "pd.DataFrame":
     """The long form with the verdict of every cell: a DataFrame."""
     import pandas as pd
 

@@ -7,7 +7,7 @@ Accuracies are in percent, angles in degrees. Standard library only, so `status`
 import csv
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 from advdpnp.config import DATASETS, ROOT
 from advdpnp.errors import UserError, nearest
+
+Values = Callable[[int | str, str, str, str, str], float | None]  # table, dataset, backbone, method, column
 
 PAPER_DIR = ROOT / "data" / "paper"
 OURS = "Adv-DPNP"  # the row of the paper's own method
@@ -93,7 +95,7 @@ def paper_values(table: int | str, dataset: str, backbone: str, method: str, col
     return reported(table, dataset=dataset, backbone=backbone, method=method, column=column)
 
 
-def values_from(rows: Iterable[Mapping], field: str = "ours"):
+def values_from(rows: Iterable[Mapping], field: str = "ours") -> Values:
     """A lookup like `paper_values` over long-form rows (dicts with table, dataset, backbone, method, column, `field`).
 
     An empty or NaN field counts as missing. `table` may be written 1, "1", "table1" or "figure3".
@@ -106,7 +108,7 @@ def values_from(rows: Iterable[Mapping], field: str = "ours"):
             table = str(row["table"]).removeprefix("table")
             index[table, row["dataset"], row["backbone"], row["method"], row["column"]] = value
 
-    def values(table, dataset, backbone, method, column):
+    def values(table: int | str, dataset: str, backbone: str, method: str, column: str) -> float | None:
         return index.get((str(table), dataset, backbone, method, column))
 
     return values

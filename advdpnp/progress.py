@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TextIO
 
 
 @dataclass
@@ -49,7 +50,7 @@ def duration(seconds: float) -> str:
 COLOURS = {"done": "32", "running": "36", "stale": "33", "missing": "2"}  # green, cyan, yellow, dim
 
 
-def paint(text: str, state: str, stream=None) -> str:
+def paint(text: str, state: str, stream: TextIO | None = None) -> str:
     """The text in its state's colour, on a terminal and where NO_COLOR is not set (no-color.org); else as it is."""
     stream = sys.stdout if stream is None else stream
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
@@ -64,7 +65,14 @@ class Progress:
     """
 
     def __init__(
-        self, label: str, total: float, *, done: float = 0, log_every: float = 20.0, stream=None, stops: bool = True
+        self,
+        label: str,
+        total: float,
+        *,
+        done: float = 0,
+        log_every: float = 20.0,
+        stream: TextIO | None = None,
+        stops: bool = True,
     ):
         self.label, self.total, self.done, self.before = label, total, done, done
         self.stream = sys.stderr if stream is None else stream

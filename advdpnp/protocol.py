@@ -5,6 +5,7 @@ One literal dict; tables.py fills it with numbers, the Snakefile turns it into j
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from advdpnp.config import ATTACKS, METHODS, REQUIRES, ROOT, RunConfig
 from advdpnp.errors import UserError, nearest
@@ -138,7 +139,7 @@ def artefact(name: str) -> Artefact:
     return ARTEFACTS[name]
 
 
-def notebook_of(name: str):
+def notebook_of(name: str) -> Path:
     """Path of the artefact's notebook; it may not have been written yet."""
     return ROOT / "notebooks" / f"{name}.ipynb"
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from advdpnp import protocol
 from advdpnp.config import RunConfig
@@ -17,6 +17,9 @@ from advdpnp.errors import UserError
 from advdpnp.paper import column_kind, mean_interval, reported, seed_interval, verdict, wilson
 from advdpnp.results import read_arrays, read_json, tier_dir
 from advdpnp.tiers import Tier
+
+if TYPE_CHECKING:
+    import numpy as np
 
 COLUMNS = (
     "table", "dataset", "backbone", "method", "column", "ours", "std", "seeds", "paper", "difference", "verdict",
@@ -34,7 +37,7 @@ def stored(run: RunConfig, name: str, root: Path | None = None, key: str = "imag
     return read_json(path, "images", key) if path.exists() else None
 
 
-def stored_flags(run: RunConfig, name: str, root: Path | None = None):
+def stored_flags(run: RunConfig, name: str, root: Path | None = None) -> "np.ndarray | None":
     """The flags beside it: bool [N], True where the run is right; or None."""
     path = (tier_dir(run.tier) if root is None else root) / "evals" / run.id / f"{name}.npz"
     return read_arrays(path, "correct")["correct"] if path.exists() else None
@@ -47,7 +50,7 @@ def ensemble_accuracy(all_flags: Iterable) -> float:
     return 100 * float(np.logical_and.reduce(list(all_flags)).mean())
 
 
-def ensemble_flags(run: RunConfig, root: Path | None = None):
+def ensemble_flags(run: RunConfig, root: Path | None = None) -> "np.ndarray | None":
     """bool [N], True where the run is right under every attack of Table 2's Ensemble; None where one is missing."""
     import numpy as np
 

@@ -11,7 +11,7 @@ import math
 import re
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import Field, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def parse_number(value: Any) -> float:
     return number
 
 
-def _check(value: Any, spec, where: str) -> Any:
+def _check(value: Any, spec: Field, where: str) -> Any:
     """`value` as the field `spec` wants it, or UserError naming the key `where`."""
     kind = type(spec.default)
     low, high, choices = (spec.metadata.get(key) for key in ("low", "high", "choices"))
@@ -331,7 +331,7 @@ def _read_yaml(path: Path, text: str) -> Any:
         raise UserError(f"{path}: reading YAML needs `pip install pyyaml`; a .json tier needs nothing.") from None
 
     class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node, deep=False):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
             _each_once([(key.value, None) for key, _ in node.value])
             return super().construct_mapping(node, deep)
 

@@ -96,7 +96,9 @@ def checked_inputs(x: Tensor, y: Tensor, epsilon: float, norm: str) -> tuple[Ten
     return x.detach(), y.long()
 
 
-def _check_schedule(epsilon, step_size, steps, restarts, random_start, l1_step) -> None:
+def _check_schedule(
+    epsilon: float, step_size: float, steps: int, restarts: int, random_start: bool | str, l1_step: str
+) -> None:
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     if restarts < 1:
@@ -204,7 +206,10 @@ def pgd(
         return x_adv
 
 
-def _ascend(model, start, y, objective, project, direction, step_size, steps) -> Tensor:
+def _ascend(
+    model: nn.Module, start: Tensor, y: Tensor, objective: Callable, project: Callable, direction: Callable,
+    step_size: float, steps: int,
+) -> Tensor:  # fmt: skip
     """The loop of PGD, free of host syncs. The result shares no memory with `start`."""
     x_adv = start
     for _ in range(steps):
@@ -221,7 +226,7 @@ def _ascend(model, start, y, objective, project, direction, step_size, steps) ->
 
 
 @torch.no_grad()
-def _judge(model, x_adv, y, objective) -> tuple[Tensor, Tensor]:
+def _judge(model: nn.Module, x_adv: Tensor, y: Tensor, objective: Callable) -> tuple[Tensor, Tensor]:
     """(label wrong [B] bool, loss [B])"""
     return model(x_adv).argmax(dim=1) != y, objective(model, x_adv, y)
 

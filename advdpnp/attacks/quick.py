@@ -11,6 +11,7 @@ the judge confirms, where the package works on it to the end; FAB's projection n
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -77,11 +78,11 @@ class Watched(nn.Module):
         return logits
 
 
-def _watch(attack, network: Watched, merge: Callable) -> None:
+def _watch(attack: Any, network: Watched, merge: Callable) -> None:
     """Let the attack's every run drop what is confirmed; `merge(result, fooled, found)` puts it back in."""
     run = attack.attack_single_run
 
-    def watched(x: Tensor, y: Tensor, *arguments, **options):
+    def watched(x: Tensor, y: Tensor, *arguments: Any, **options: Any) -> Any:
         with network.watching(x, y):
             try:
                 result = run(x, y, *arguments, **options)
@@ -139,7 +140,7 @@ def _quick_projection() -> Iterator[None]:
         fab_base.projection_linf = original
 
 
-def _component(ensemble, name: str) -> Callable[[Tensor, Tensor], Tensor]:
+def _component(ensemble: Any, name: str) -> Callable[[Tensor, Tensor], Tensor]:
     """The ensemble's attack of that name, set up as its own loop does: (x, y) -> candidates."""
     kind = name.removesuffix("-t")
     attack = {"apgd": ensemble.apgd, "fab": ensemble.fab, "square": ensemble.square}[kind.partition("-")[0]]
@@ -155,7 +156,15 @@ def _component(ensemble, name: str) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def search_and_judge(
-    ensemble, search: nn.Module, model: nn.Module, x: Tensor, y: Tensor, *, epsilon: float, norm: str, batch_size: int
+    ensemble: Any,
+    search: nn.Module,
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float,
+    norm: str,
+    batch_size: int,
 ) -> tuple[Tensor, Tensor]:
     """(images [B, C, H, W] as `autoattack` returns them, disputed [B] bool) of an ensemble set up for `model`."""
     from pyautoattack import checks

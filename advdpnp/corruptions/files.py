@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import PIL
@@ -191,7 +192,7 @@ def _write(directory: Path, manifest: dict, name: str, parts: list) -> None:
         return
     shape: list[int] = []
 
-    def write(handle) -> None:  # plain writes: through a memory map a full disk is a SIGBUS, not an error
+    def write(handle: BinaryIO) -> None:  # plain writes: through a memory map a full disk is a SIGBUS, not an error
         for part in parts:
             block = np.ascontiguousarray(corrupt(*part[:3], seed=part[3]) if isinstance(part, tuple) else part)
             if not shape:

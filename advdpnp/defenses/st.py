@@ -1,5 +1,7 @@
 """ST, standard training: cross-entropy on clean images. No defense; the reference for everything else."""
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from advdpnp.defenses.base import Defense, accuracy
 class StandardTraining(Defense):
     """L = CE(z(x), y)."""
 
-    def craft(self, x: Tensor, y: Tensor, **_) -> Tensor:
+    def craft(self, x: Tensor, y: Tensor, **_: Any) -> Tensor:
         return x
 
     def loss(self, x: Tensor, x_adv: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

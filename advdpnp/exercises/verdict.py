@@ -44,7 +44,7 @@ def checks(check: Callable[..., str]) -> Callable[..., Verdict]:
     """Decorator: `check` returns praise or raises Off; its callers get a Verdict and never an exception."""
 
     @wraps(check)
-    def judged(*answers) -> Verdict:
+    def judged(*answers: Any) -> Verdict:
         try:
             return Verdict(True, check(*answers))
         except Off as off:

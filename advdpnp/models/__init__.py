@@ -4,6 +4,7 @@ Every model takes [B, C, H, W] in [0, 1] and returns logits [B, M]; `features(x)
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ class Classifier(nn.Module):
         return self.head.centers
 
 
-def build_backbone(run: RunConfig, **options) -> nn.Module:
+def build_backbone(run: RunConfig, **options: Any) -> nn.Module:
     """The run's backbone, at the paper's width unless the tier narrows it. `options` go to ResNet-18 only."""
     channels, size, width = run.facts.channels, run.facts.size, run.model.width
     if run.backbone == "resnet18":
