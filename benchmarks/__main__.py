@@ -5,10 +5,11 @@
   data      augmentation, against a torchvision DataLoader with two workers
   scaling   a step along batch, width and PGD steps; on a GPU also its share of the matrix peak
   compile   torch.compile on and off
-  fidelity  accuracy after training with all means of speed, and with none, over several seeds
   demo      the demo's wall time by rule
+  fidelity  accuracy after training with all means of speed, and with none, over several seeds
 
-Writes benchmarks.json and benchmarks.png to results/.
+Writes benchmarks.json, after each part, and benchmarks.png to results/. Without a part named, those that can't run here
+(no compiler, no torchvision, no pyautoattack) say so, and the others run.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from benchmarks import attacks, compiling, data, demo, fidelity, figure, scaling
 
 PARTS = {
     "steps": steps.measure, "attacks": attacks.measure, "data": data.measure, "scaling": scaling.measure,
-    "compile": compiling.measure, "fidelity": fidelity.measure, "demo": demo.measure,
+    "compile": compiling.measure, "demo": demo.measure, "fidelity": fidelity.measure,
 }  # fmt: skip
 
 
@@ -59,8 +60,18 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     for method in args.methods:
         if method not in METHODS:
             raise UserError(f"--methods: there is no '{method}'; {nearest(method, METHODS)}")
-    args.parts = args.parts or list(PARTS)
     return args
+
+
+def measured(part: str, args: argparse.Namespace, device: torch.device) -> dict:
+    """What a part finds, or {'missing': why} where it can't run and wasn't asked for by name."""
+    try:
+        return PARTS[part](args, device)
+    except UserError as error:
+        if args.parts:
+            raise
+        print(f"{part}: not measured, {error}", flush=True)
+        return {"missing": str(error)}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,8 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
         settings = {name: getattr(args, name) for name in ("width", "batch", "rounds", "quick")}
         settings |= {"threads": torch.get_num_threads(), "precision": pick_precision("auto", device)}
         found = settings | {"provenance": provenance(device)}
-        for part in dict.fromkeys(args.parts):
-            found[part] = PARTS[part](args, device)
+        for part in dict.fromkeys(args.parts or PARTS):
+            found[part] = measured(part, args, device)
             path = write_json(results_root() / "benchmarks.json", found)  # a later part may be interrupted
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -16,7 +16,8 @@ def ratios(found: Mapping) -> dict[str, float]:
 
 
 def draw(found: Mapping) -> Figure:
-    """Ratios, scaling along three axes, and the demo's seconds by rule."""
+    """Ratios, scaling along three axes, and the demo's seconds by rule; of a part that is missing, nothing."""
+    found = {name: value for name, value in found.items() if not (isinstance(value, Mapping) and "missing" in value)}
     bars, rules = ratios(found), found.get("demo", {}).get("rules", {})
     shares = [1.9, 1, 1, 1, 1.2] if rules else [1.9, 1, 1, 1]
     fig, axes = figure(1, len(shares), width=3.1, height=4.2, width_ratios=shares)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from advdpnp.config import METHODS
 from advdpnp.results import run_dir
 from advdpnp.tiers import load_tier
 from benchmarks import attacks, compiling, data, demo, fidelity, figure, scaling, steps
-from benchmarks.__main__ import main
+from benchmarks.__main__ import PARTS, main
 from benchmarks.timing import interleaved
 
 CPU = torch.device("cpu")
@@ -135,6 +136,21 @@ def test_json_and_picture(tmp_path, monkeypatch):
     assert found["provenance"]["device"]
     assert (tmp_path / "benchmarks.png").exists()
     assert figure.ratios(found) == {}
+
+
+def test_a_part_that_cannot_run_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    """Without a part named; one that was asked for by name is an error."""
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    for part in PARTS.keys() - {"data", "demo"}:
+        monkeypatch.delitem(PARTS, part)
+    assert main([]) == 0
+    found = json.loads((tmp_path / "benchmarks.json").read_text())
+    assert found["data"]["missing"].startswith("torchvision is not installed")
+    assert "make demo" in found["demo"]["missing"]
+    assert "data: not measured, torchvision is not installed" in capsys.readouterr().out
+    assert main(["data"]) == 2
+    assert capsys.readouterr().err == f"error: {found['data']['missing']}\n"
 
 
 def test_unknown_method_and_part(tmp_path, monkeypatch, capsys):
