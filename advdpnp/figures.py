@@ -105,7 +105,7 @@ def effects(rows: Sequence[Mapping]) -> Figure:
     ax.set_yticks(range(len(rows)), labels, fontsize=8)
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_ylim(-0.6, len(rows) - 0.4)
-    *others, farthest = sorted(reach)
+    others, farthest = sorted(reach)[:-1], max(reach, default=0)
     if others and farthest > 4 * (limit := 1.2 * max(others[-1], 1)):
         height = reach.index(farthest)
         effect, low, high = (rows[height][key] for key in ("effect", "low", "high"))

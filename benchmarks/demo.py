@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+from advdpnp.errors import UserError
 from advdpnp.results import results_root
 
 
@@ -34,13 +35,11 @@ def wall(folder: Path) -> float:
 
 
 def measure(args, device) -> dict:
-    """{'wall': seconds, 'rules': ...}, or {'missing': a sentence}."""
+    """{'wall': seconds, 'rules': ...}. Raises UserError before the demo has run."""
     folder = results_root() / "demo" / "benchmarks"
     rules = by_rule(folder)
     if not rules:
-        missing = "the demo's times are missing: run `make demo` first"
-        print(missing)
-        return {"missing": missing}
+        raise UserError("the demo's times are missing: run `make demo` first")
     for rule, found in rules.items():
         print(f"demo, {rule}: {found['jobs']} jobs, {found['seconds']:.0f} s, at most {found['megabytes']:.0f} MB")
     took = wall(folder)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from advdpnp.config import METHODS
+from advdpnp.errors import UserError
 from advdpnp.results import run_dir
 from advdpnp.tiers import load_tier
 from benchmarks import attacks, compiling, data, demo, fidelity, figure, scaling, steps
@@ -109,7 +110,8 @@ def test_share_of_the_matrix_peak():
 
 def test_demo_by_rule(tmp_path, monkeypatch):
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
-    assert "missing" in demo.measure(SimpleNamespace(), CPU)
+    with pytest.raises(UserError, match="run `make demo` first"):
+        demo.measure(SimpleNamespace(), CPU)
     for path, seconds, peak, end in (
         ("train/a.tsv", 2, "300.5", 3),
         ("train/b.tsv", 3.5, "200", 6),
@@ -130,7 +132,7 @@ def test_demo_by_rule(tmp_path, monkeypatch):
 def test_json_and_picture(tmp_path, monkeypatch):
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
     monkeypatch.setattr(scaling, "grid", lambda *_: [("steps", 1, {"width": 4, "batch": 2, "steps": 1})])
-    assert main(["scaling", "demo", "--width", "4", "--batch", "2", "--rounds", "1", "--quick"]) == 0
+    assert main(["scaling", "--width", "4", "--batch", "2", "--rounds", "1", "--quick"]) == 0
     found = json.loads((tmp_path / "benchmarks.json").read_text())
     assert {"seconds", "median", "spread", "ratio"} <= found["scaling"]["steps"]["1"].keys()
     assert found["provenance"]["device"]
