@@ -172,12 +172,14 @@ def write_report(tier_name: str, *, published: bool = False, output: str | None 
     """Write the report; returns its path, or its text for output '-'.
 
     A tier of which nothing is published has a report all the same: it says so. Raises UserError when the checkout's
-    own results hold no evaluations.
+    own results hold no evaluations; and when they do, but were not published: their report is not written over.
     """
     tier = load_tier(tier_name)
-    root = published_dir(tier.name) if published else tier_dir(tier.name)
-    if not (published or (root / "evals").is_dir()):
-        raise UserError(f"{root}: holds no evaluations; run snakemake --cores 1 {tier.name}, or report another tier.")
+    root, own = published_dir(tier.name) if published else tier_dir(tier.name), tier_dir(tier.name)
+    if not (published or (own / "evals").is_dir()):
+        raise UserError(f"{own}: holds no evaluations; run snakemake --cores 1 {tier.name}, or report another tier.")
+    if published and not (root / "evals").is_dir() and (own / "evals").is_dir():
+        raise UserError(f"{root}: nothing is published of tier {tier.name}; without --published, {own} is reported.")
     text = report_markdown(tier, root)
     if output == "-":
         return text

@@ -80,6 +80,15 @@ def test_a_tier_of_which_nothing_is_published_reports_so(tmp_path, monkeypatch):
     assert "Nothing was trained." in text
 
 
+def test_the_report_of_a_tier_is_not_lost_to_an_empty_published_one(some_results, tmp_path, monkeypatch):
+    """`report --published` without --tier, say, after make demo."""
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    (some_results / "report.md").write_text("ours")
+    with pytest.raises(UserError, match=r"nothing is published of tier short; without --published, .*short is reported"):
+        report.write_report("short", published=True)
+    assert (some_results / "report.md").read_text() == "ours"
+
+
 def test_published_copies_hold_no_weights_and_nothing_unfinished(some_results, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "ROOT", tmp_path)
     report.publish("short")
