@@ -1,6 +1,7 @@
 """python -m advdpnp: fetch data, train, evaluate, see what is done, report, publish, restore, export, work."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -250,7 +251,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit status (0 done, 2 a mistake, 75 time is up, 130 interrupted)."""
+    """Run one command; returns its exit status: 0 done, 2 a mistake, 75 time is up, 130 interrupted, 141 unread."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         words = [word for word in arguments if not word.startswith("-")]
@@ -261,7 +262,12 @@ def main(arguments: list[str] | None = None) -> int:
         if args.command is None:
             parser.print_help()
             return 0
-        return COMMANDS[args.command](args)
+        status = COMMANDS[args.command](args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `... | head` has seen enough; what Python still holds goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except UserError as error:
         if "--debug" in arguments:
             raise

@@ -28,6 +28,14 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("advdpnp 0.")
 
 
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = [sys.executable, "-m", "advdpnp", "report", "--tier", "paper", "--published", "--output", "-"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
 def test_help_status_and_version_need_no_torch():
     code = (
         "import sys; from advdpnp.__main__ import main\n"
