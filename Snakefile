@@ -78,9 +78,11 @@ def evaluated(wildcards):
 
 @plain
 def products(tier_name):
-    """Every table and figure that this tier has rows for."""
+    """Every table and figure that this tier has rows for, with its executed notebook; and the method's."""
     tier = load_tier(tier_name)
-    return [f"results/{tier.name}/{protocol.product(name)}" for name in BUILT if any(protocol.runs_of(tier, name))]
+    there = {name: protocol.product(name) for name in BUILT if any(protocol.runs_of(tier, name))}
+    there["method"] = "figures/method.png"
+    return [f"results/{tier.name}/{path}" for name in there for path in (there[name], f"notebooks/{name}.ipynb")]
 
 
 wildcard_constraints:
@@ -156,10 +158,11 @@ rule evaluate:
         " --wait --record {output} > {log} 2>&1"
 
 
-# ---- notebooks: executed by papermill; the executed copy is kept even when a cell fails.
+# ---- notebooks: executed by papermill. The executed copy is part of the result, since tables and figures alone are also
+# what a notebook leaves that was opened by hand; when a cell fails, logs/notebooks/ shows how far it came.
 EXECUTE = (
     "papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output -p tier {wildcards.tier}"
-    " > {log.text} 2>&1"
+    " > {log.text} 2>&1 && cp {log.notebook} {output.notebook}"
 )
 
 
@@ -167,10 +170,12 @@ rule table:
     input:
         evaluated,
         notebook="notebooks/{name}.ipynb",
-    output: "results/{tier}/tables/{name}.csv"
+    output:
+        "results/{tier}/tables/{name}.csv",
+        notebook="results/{tier}/notebooks/{name}.ipynb",
     params: code=code_hash()
     log:
-        notebook="results/{tier}/notebooks/{name}.ipynb",
+        notebook="results/{tier}/logs/notebooks/{name}.ipynb",
         text="results/{tier}/logs/notebooks/{name}.log",
     benchmark: "results/{tier}/benchmarks/notebooks/{name}.tsv"
     wildcard_constraints: name=r"table\d|ledger"
@@ -181,10 +186,12 @@ rule figure:
     input:
         evaluated,
         notebook="notebooks/{name}.ipynb",
-    output: "results/{tier}/figures/{name}.png"
+    output:
+        "results/{tier}/figures/{name}.png",
+        notebook="results/{tier}/notebooks/{name}.ipynb",
     params: code=code_hash()
     log:
-        notebook="results/{tier}/notebooks/{name}.ipynb",
+        notebook="results/{tier}/logs/notebooks/{name}.ipynb",
         text="results/{tier}/logs/notebooks/{name}.log",
     benchmark: "results/{tier}/benchmarks/notebooks/{name}.tsv"
     wildcard_constraints: name=r"figure\d"
@@ -193,19 +200,19 @@ rule figure:
 
 rule method:
     input: notebook="notebooks/method.ipynb"
-    output: "results/{tier}/figures/method.png"
+    output:
+        "results/{tier}/figures/method.png",
+        notebook="results/{tier}/notebooks/method.ipynb",
     params: code=code_hash()
     log:
-        notebook="results/{tier}/notebooks/method.ipynb",
+        notebook="results/{tier}/logs/notebooks/method.ipynb",
         text="results/{tier}/logs/notebooks/method.log",
     benchmark: "results/{tier}/benchmarks/notebooks/method.tsv"
     shell: EXECUTE
 
 
 rule report:
-    input:
-        lambda w: products(w.tier),
-        "results/{tier}/figures/method.png",
+    input: lambda w: products(w.tier)
     output: "results/{tier}/report.md"
     params: code=code_hash()
     shell: "python -m advdpnp report --tier {wildcards.tier} --output {output}"

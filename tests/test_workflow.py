@@ -37,6 +37,20 @@ def test_one_table_of_the_demo_needs_only_its_runs():
     assert (counted["train"], counted["table"]) == (6, 1)
 
 
+def test_what_a_notebook_opened_by_hand_leaves_is_no_finished_job(tmp_path):
+    """A table without its executed notebook, as after `make test` or Jupyter, is made again."""
+    for folder in ("advdpnp", "config", "notebooks", "profiles", "Snakefile", "data"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    tables, figures = ("ledger", *(f"table{n}" for n in range(1, 9))), ("method", "figure2", "figure3", "figure4")
+    for name in (*(f"tables/{name}.csv" for name in tables), *(f"figures/{name}.png" for name in figures)):
+        left = tmp_path / "results" / "demo" / name
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_text("left by a notebook")
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", "demo"]
+    counted = jobs(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300))
+    assert (counted["table"], counted["figure"], counted["method"]) == (9, 3, 1)
+
+
 def test_the_demo_attacks_each_network_in_one_job():
     """Starting Python takes longer than its attacks; elsewhere every table's attacks are a job of their own."""
     counted = jobs(plan("demo"))
