@@ -166,6 +166,22 @@ def paired_bars(rows: Sequence[Mapping], columns: Sequence[str], *, paper: bool)
     return fig
 
 
+def rivals(rows: Sequence[Mapping]) -> Figure:
+    """Adv-DPNP minus each rival (rows of paired.rivals, one dataset/backbone): a panel a column, a 95 % bar a rival."""
+    names, columns = (list(dict.fromkeys(row[key] for row in rows)) for key in ("rival", "column"))
+    fig, axes = figure(1, len(columns), width=max(1.9, 5 / len(columns)), height=1.3 + 0.3 * len(names), sharey=True)
+    for ax, column in zip(np.atleast_1d(axes), columns):
+        for row in (row for row in rows if row["column"] == column):
+            height = names.index(row["rival"])
+            colour = PALETTE[0 if row["low"] > 0 else 6 if row["high"] < 0 else 9]
+            ax.plot([row["low"], row["high"]], [height] * 2, color=colour, linewidth=2)
+            ax.plot(row["difference"], height, "o", color=colour, markersize=6)
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.set(title=column, yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
+    fig.suptitle("Adv-DPNP minus each rival, in points\nbars: 95 % over images, grey where they span zero", fontsize=9)
+    return fig
+
+
 def severity_bars(accuracies: Mapping[str, Sequence[float]]) -> Figure:
     """Figure 3: {method: mean accuracy at severities 1-5}, a group of bars a severity; the axis fits the values."""
     fig, ax = figure(width=9, height=3.6)

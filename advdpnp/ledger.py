@@ -1,13 +1,12 @@
 """What the open choices of docs/ledger.md are worth where it was measured: default against other, image by image."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from advdpnp import protocol
 from advdpnp.config import RunConfig
-from advdpnp.paper import mean_interval
-from advdpnp.tables import cell, stored_flags
+from advdpnp.paired import Difference, compare, per_image
+from advdpnp.tables import cell
 from advdpnp.tiers import Tier
 
 
@@ -49,7 +48,7 @@ def effects(tier: Tier, root: Path | None = None) -> list[dict]:
     """A row a switch and measure: means over seeds and the effect (other - default), as far as it was measured.
 
     Accuracies are in percent, angles in degrees. `low` and `high` bound the effect at 95 % over test images, paired:
-    each image under both choices, all seeds pooled. What seeds do shows in `by_seed`. Reads, computes nothing.
+    each image under both choices, averaged over seeds first. What seeds do shows in `by_seed`. Reads, computes nothing.
     """
     runs = list(protocol.runs_of(tier, "ledger"))
     base = {run.seed: run for run in runs if not run.variant}
@@ -71,13 +70,9 @@ def _row(switch: Switch, pairs: list[tuple[RunConfig, str, RunConfig, str]], roo
     defaults = [cell(run, source, root) for run, source, _, _ in pairs]
     others = [cell(run, source, root) for _, _, run, source in pairs]
     by_seed = [b - a for a, b in zip(defaults, others, strict=True)]
-    changes = list(_changes(pairs, root))
-    low: float | str = ""
-    high: float | str = ""
-    if changes:
-        import numpy as np
-
-        low, high = mean_interval(100 * np.mean(changes), 100 * np.std(changes, ddof=1), len(changes))
+    paired = _paired(pairs, root)
+    low: float | str = paired.low if paired else ""
+    high: float | str = paired.high if paired else ""
     values = {
         "with_default": sum(defaults) / len(pairs),
         "with_other": sum(others) / len(pairs),
@@ -89,17 +84,17 @@ def _row(switch: Switch, pairs: list[tuple[RunConfig, str, RunConfig, str]], roo
         "id": switch.id, "choice": switch.choice, "default": switch.default, "other": switch.other,
         "measure": pairs[0][1],
         **{key: value if value == "" else round(float(value), 2) for key, value in values.items()},
-        "by_seed": " ".join(f"{value:+.2f}" for value in by_seed), "images": len(changes) // len(pairs) or "",
+        "by_seed": " ".join(f"{value:+.2f}" for value in by_seed), "images": paired.images if paired else "",
     }  # fmt: skip
 
 
-def _changes(pairs: list, root: Path | None) -> Iterator[int]:
-    """For each image and seed: 1 where only the other choice is right, -1 where only the default is, else 0."""
-    for run, source, other_run, other_source in pairs:
-        if "." in source:  # a metric, not a count of images
-            return
-        before, after = stored_flags(run, source, root), stored_flags(other_run, other_source, root)
-        yield from (after.astype(int) - before.astype(int)).tolist()
+def _paired(pairs: list[tuple[RunConfig, str, RunConfig, str]], root: Path | None) -> Difference | None:
+    """Other against default, image by image; None for a metric, which has no images to pair, or without flags."""
+    if any("." in source for _, source, _, _ in pairs):
+        return None
+    others = [per_image(run, source, root) for _, _, run, source in pairs]
+    defaults = [per_image(run, source, root) for run, source, _, _ in pairs]
+    return compare(others, defaults) if all(side is not None for side in (*others, *defaults)) else None
 
 
 def ledger_markdown(rows: list[dict]) -> str:

@@ -12,7 +12,7 @@ from IPython.display import HTML, Image, Markdown, display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from advdpnp import __version__, figures, protocol, tables
+from advdpnp import __version__, figures, paired, protocol, tables
 from advdpnp.claims import CLAIMS
 from advdpnp.config import ATTACKS, RunConfig
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
@@ -98,6 +98,17 @@ def show_table(tier: Tier, name: str) -> list[dict]:
     for (dataset, backbone), methods in tables.paper_shaped(rows).items():
         display(HTML(table_html(f"{dataset}, {backbone} ({tier.label})", methods)))
     write_csv(folder / f"{name}.csv", rows, tables.COLUMNS)
+    return rows
+
+
+def show_rivals(tier: Tier, name: str) -> list[dict]:
+    """Show Adv-DPNP minus each rival, image by image, as a table and pictures; save both; return the long form."""
+    rows = paired.rivals(tier, name)
+    write_csv(tier_dir(tier.name) / "tables" / f"{name}-rivals.csv", rows, paired.COLUMNS)
+    display(Markdown(paired.markdown(rows)))
+    for dataset, backbone in dict.fromkeys((row["dataset"], row["backbone"]) for row in rows):
+        here = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone)]
+        save_figure(tier, f"{name}-rivals-{dataset}-{backbone}", figures.rivals(here))
     return rows
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from advdpnp import guard, protocol, tables
+from advdpnp import guard, paired, protocol, tables
 from advdpnp.card import write_card
 from advdpnp.claims import claims_markdown
 from advdpnp.config import ATTACKS, ROOT
@@ -21,7 +21,7 @@ from advdpnp.train import differences
 
 LEDGER_NOTE = (
     "Entries of docs/ledger.md. The effect is other minus default, in points of accuracy or degrees; its interval is "
-    "over test images, each under both choices, seeds pooled. What a seed does stands in the last column."
+    "over test images, each under both choices, averaged over seeds first. What a seed does stands in the last column."
 )
 TRUST = (
     "Signs of masked gradients and of broken attacks (`advdpnp/guard.py`). A check that compares two attacks does so "
@@ -152,6 +152,8 @@ def report_markdown(tier: Tier, root: Path) -> str:
         rows += found
         spec = protocol.artefact(name)
         lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", tables.markdown(found, tier.label)]
+        if name in paired.TABLES and (against := paired.rivals(tier, name, root)):
+            lines += ["### Image by image", "", paired.markdown(against)]
     verdicts = {v: sum(row["verdict"] == v for row in rows) for v in dict.fromkeys(row["verdict"] for row in rows)}
     lines += ["## Verdicts", "", ", ".join(f"{n} cells: {v}" for v, n in verdicts.items()), ""]
     lines += ["## Can these numbers be trusted?", "", TRUST, "", trust_markdown(tier, root)]
