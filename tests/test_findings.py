@@ -1,0 +1,45 @@
+"""docs/findings.md: the numbers in its prose are those of the published files."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from advdpnp import paired
+from advdpnp.report import published_dir
+from advdpnp.tiers import load_tier
+
+FINDINGS = (Path(__file__).parent.parent / "docs" / "findings.md").read_text()
+# The claims that are answered by differences: where the table of findings.md starts a row with, and the column meant;
+# a group that starts "l1:" names its own.
+CLAIMS = {
+    "highest clean accuracy": {"": "clean"},
+    "highest mean of clean and AutoAttack": {"": "avg"},
+    "first or second under AutoAttack": {"": "aa"},
+    "ahead of the baselines": {"l1": "pgd_l1", "l2": "pgd_l2"},
+    "best at smaller budgets": {f"{name} {e}/255": f"{column}_eps{e}" for e in (2, 4, 6)
+                                for name, column in (("PGD", "pgd"), ("AA", "aa"))},
+    "best average under corruptions": {"": "avg_accuracy"},
+}  # fmt: skip
+SIGNED = r"([+-]\d+\.\d)"
+
+
+@pytest.fixture(scope="module")
+def differences():
+    """{(rival, column): row} of the published short tier on CIFAR-10."""
+    short, root = load_tier("short"), published_dir("short")
+    return {(row["rival"], row["column"]): row for name in paired.TABLES for row in paired.rivals(short, name, root)}
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_difference_in_the_prose_is_the_published_one(claim, differences):
+    (line,) = [line for line in FINDINGS.splitlines() if line.startswith(f"| {claim}")]
+    shown = 0
+    for group in line.split(" | ")[2].split("; "):
+        label, _, numbers = group.rpartition(": ")
+        column = CLAIMS[claim][label]
+        for rival, *values in re.findall(rf"(\w+) {SIGNED} \[{SIGNED}, {SIGNED}\]", numbers):
+            row, shown = differences[rival, column], shown + 1
+            found = [row[key] for key in ("difference", "low", "high")]
+            assert [float(value) for value in values] == pytest.approx(found, abs=0.0501), (rival, column)
+    assert shown >= 2
