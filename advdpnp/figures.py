@@ -2,6 +2,7 @@
 protocol. Functions take plain arrays and return a Figure; `save` writes PNG and PDF.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def figure(
 
 def label_protocol(fig: Figure, label: str, *, paper: bool = False) -> Figure:
     """Write the tier's label under the picture, and across it unless it is the paper's protocol."""
-    fig.supxlabel(label, fontsize=8, color="#777777", parse_math=False)  # a label is text, not a formula
+    lines = textwrap.fill(label, int(14 * fig.get_figwidth()), break_on_hyphens=False)  # an inch holds about 18
+    fig.supxlabel(lines, fontsize=8, color="#777777", parse_math=False)  # a label is text, not a formula
     if not paper:
         fig.text(
             0.5, 0.5, "not the paper's protocol", fontsize=min(22, 4 * fig.get_figwidth()), color="#777777", alpha=0.16,

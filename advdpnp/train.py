@@ -1,7 +1,7 @@
 """One training loop for all twelve methods: SGD, piecewise learning rate, mixed precision, log, resume (Section 4.1).
 
 Every random number of an epoch comes from (seed, epoch), so training that is killed and started again ends in the same
-weights, bit for bit on the same machine, as training that never stopped.
+weights as training that never stopped: on the same CPU bit for bit, on a GPU up to its nondeterministic kernels.
 """
 
 import io

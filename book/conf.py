@@ -53,6 +53,7 @@ LABELS = {
     "costs": MEASURED_ELSEWHERE,
     "docs/findings": MEASURED_ELSEWHERE,
     "docs/ledger": MEASURED_ELSEWHERE,
+    "docs/speed": MEASURED_ELSEWHERE,
     "notebooks/method": "demo tier: a live example on 8x8 digits; not the paper's protocol",
 }
 

@@ -227,8 +227,42 @@ def test_compiling_reports_both_sides(monkeypatch):
     assert set(found["AT"]["on"]["median"]) == {"compiled", "eager"}
 
 
-def test_the_findings_show_the_fidelity_that_was_published():
-    text = Path("docs/findings.md").read_text()
+def published_ratios(name):
+    return figure.ratios(json.loads(Path(f"published/benchmarks/{name}.json").read_text()))
+
+
+def test_the_page_on_speed_shows_the_ratios_that_were_published():
+    lines = [line.strip("| ").split(" | ") for line in Path("docs/speed.md").read_text().splitlines()]
+    rows = {cells[0]: cells[2:] for cells in lines if len(cells) == 4}
+    widths = [published_ratios("cpu"), published_ratios("cpu-width64") | published_ratios("cpu-width64-others")]
+    named = {"AT", "MART", "Adv-DPNP", "TRADES", "HAT", "IKL"}
+    for column, found in enumerate(widths):
+        for methods in ("AT, MART, Adv-DPNP", "TRADES", "HAT, IKL"):
+            shown = ", ".join(f"{found[method]:.1f}" for method in methods.split(", "))
+            assert rows[f"training step of {methods}"][column] == shown
+        low, *_, high = sorted((found[method], method) for method in set(METHODS) - named)
+        shown = f"{low[0]:.1f} ({low[1]}) to {high[0]:.1f} ({high[1]})"
+        assert rows["training step of the other six"][column] == shown
+    for name, column, end in (("cpu-autoattack", 0, "500 images"), ("cpu-third-party", 1, "128 images")):
+        found = published_ratios(name)
+        shown = [cells[column] for what, cells in rows.items() if end in what and cells[column] != "–"]
+        assert shown == [f"{found['PGD-20']:.1f}", f"{found['AutoAttack']:.2g}"]
+    assert rows["crop and flip, 10,000 images of 32x32"][0] == f"{widths[0]['augmentation']:.0f}"
+
+
+def test_the_readme_shows_the_ratios_that_were_published():
+    text = Path("README.md").read_text()
+    found, attacked = published_ratios("cpu"), published_ratios("cpu-autoattack")
+    ordered = sorted(found[method] for method in METHODS)
+    assert f"is {ordered[0]:.1f} ({min(METHODS, key=found.get)}) to {ordered[-1]:.1f} (AT, TRADES) times" in text
+    assert f"{found['Adv-DPNP']:.1f} times for" in text
+    assert f"PGD-20 is {attacked['PGD-20']:.1f} times" in text
+    assert f"AutoAttack {attacked['AutoAttack']:.1f} times" in text
+    assert f"augmentation {found['augmentation']:.0f} times" in text
+
+
+def test_the_page_on_speed_shows_the_fidelity_that_was_published():
+    text = Path("docs/speed.md").read_text()
     published = sorted(Path("published/benchmarks").glob("fidelity-*.json"))
     assert len(published) == 3
     for path in published:

@@ -9,6 +9,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from advdpnp import figures
+from advdpnp.tiers import load_tier
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +32,21 @@ def test_only_the_papers_protocol_goes_without_a_watermark():
     paper = texts(figures.label_protocol(picture(), "paper protocol", paper=True))
     assert "not the paper's" not in paper
     assert "paper protocol" in paper
+
+
+@pytest.mark.parametrize("width", [3, 4.2, 9])
+@pytest.mark.parametrize("tier", ["demo", "short", "paper"])
+def test_the_protocol_stands_whole_under_the_picture(width, tier):
+    fig, ax = figures.figure(width=width, height=3)
+    ax.set_xlabel("epoch")
+    label = load_tier(tier).label
+    figures.label_protocol(fig, label)
+    fig.canvas.draw()
+    assert label in texts(fig).replace("\n", " ")
+    drawn, above = fig._supxlabel.get_window_extent(), ax.xaxis.label.get_window_extent()
+    assert fig.bbox.x0 < drawn.x0 < drawn.x1 < fig.bbox.x1
+    assert fig.bbox.y0 < drawn.y0 < drawn.y1 <= above.y0, "below the axes, not over them"
+    assert ("\n" in fig._supxlabel.get_text()) == (tier == "short" and width < 9), "one line where that is enough"
 
 
 def test_equal_data_give_equal_bytes(tmp_path):

@@ -58,12 +58,38 @@ def test_an_index_that_does_not_answer_is_said_to_be_not_checked(monkeypatch):
     assert audit.check_yanked() == (True, "yanked pins: not checked (ERROR: No matching distribution found)")
 
 
-def test_a_known_vulnerability_fails_the_audit_and_silence_does_not(monkeypatch):
-    audit = tool("audit")
+def pip_audit_says(monkeypatch, audit, stdout):
     monkeypatch.setattr(audit.importlib.util, "find_spec", lambda name: True)
-    report = {"dependencies": [{"name": "old", "vulns": [{"id": "PYSEC-1"}]}, {"name": "new", "vulns": []}]}
-    for stdout, ok, said in ((json.dumps(report), False, "old PYSEC-1 in 2 packages"), ("", True, "not checked")):
-        done = subprocess.CompletedProcess([], 1, stdout, "")
-        monkeypatch.setattr(audit.subprocess, "run", lambda *_, done=done, **__: done)
-        assert audit.check_vulnerable()[0] is ok
-        assert said in audit.check_vulnerable()[1]
+    monkeypatch.setattr(audit.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, stdout, ""))
+
+
+def skipped(name):
+    return {"name": name, "skip_reason": f"no JSON of {name}"}
+
+
+OLD = {"name": "old", "vulns": [{"id": "PYSEC-1"}]}
+NEW = {"name": "new", "vulns": []}
+
+
+@pytest.mark.parametrize(
+    ("packages", "ok", "said"),
+    [
+        ([OLD, NEW], False, "old PYSEC-1 in 2 packages"),
+        ([NEW], True, "none in 1 packages"),
+        ([skipped("a"), NEW, skipped("b")], True, "none in 1 packages; 2 skipped (no JSON of a)"),
+        ([skipped("a"), OLD], False, "old PYSEC-1 in 1 packages; 1 skipped (no JSON of a)"),
+        ([skipped("a"), skipped("b")], True, "not checked (pip-audit skipped all 2 packages: no JSON of a)"),
+        ([], True, "not checked (pip-audit skipped all 0 packages: it named none)"),
+    ],
+)
+def test_only_what_pip_audit_asked_counts(monkeypatch, packages, ok, said):
+    audit = tool("audit")
+    pip_audit_says(monkeypatch, audit, json.dumps({"dependencies": packages}))
+    assert audit.check_vulnerable() == (ok, f"known vulnerabilities: {said}")
+
+
+def test_a_pip_audit_that_says_nothing_is_no_answer(monkeypatch):
+    audit = tool("audit")
+    pip_audit_says(monkeypatch, audit, "")
+    sentence = "known vulnerabilities: not checked (pip-audit did not reach its database)"
+    assert audit.check_vulnerable() == (True, sentence)

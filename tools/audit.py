@@ -41,7 +41,10 @@ def check_yanked(pins: Path = PINS, timeout: float = 600) -> tuple[bool, str]:
 
 
 def check_vulnerable(pins: Path = PINS) -> tuple[bool, str]:
-    """(ok, sentence), by pip-audit: its status 1 with vulnerabilities in its JSON is an answer, all else is none."""
+    """(ok, sentence), by pip-audit: its status 1 with vulnerabilities in its JSON is an answer, all else is none.
+
+    A package that it skipped (as when the index has no JSON of a version) was not asked about.
+    """
     if importlib.util.find_spec("pip_audit") is None:
         return True, "known vulnerabilities: not checked (pip install pip-audit, then again)"
     command = [sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip", "-f", "json", "-r", str(pins)]
@@ -50,8 +53,14 @@ def check_vulnerable(pins: Path = PINS) -> tuple[bool, str]:
         packages = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError):
         return True, "known vulnerabilities: not checked (pip-audit did not reach its database)"
-    found = [f"{p['name']} {v['id']}" for p in packages for v in p.get("vulns", [])]
-    return not found, f"known vulnerabilities: {', '.join(found) or 'none'} in {len(packages)} packages"
+    asked = [package for package in packages if "skip_reason" not in package]
+    skipped = [package["skip_reason"] for package in packages if "skip_reason" in package]
+    if not asked:
+        reason = skipped[0] if skipped else "it named none"
+        return True, f"known vulnerabilities: not checked (pip-audit skipped all {len(packages)} packages: {reason})"
+    found = [f"{p['name']} {v['id']}" for p in asked for v in p.get("vulns", [])]
+    rest = f"; {len(skipped)} skipped ({skipped[0]})" if skipped else ""
+    return not found, f"known vulnerabilities: {', '.join(found) or 'none'} in {len(asked)} packages{rest}"
 
 
 if __name__ == "__main__":
