@@ -89,7 +89,7 @@ def attacks_of(tier: Tier, name: str) -> "pd.DataFrame":
 
 
 def show_table(tier: Tier, name: str) -> list[dict]:
-    """Show a table in the paper's shape, save it as CSV, Markdown and LaTeX, and return its long form."""
+    """Show a table in the paper's shape, or a figure in numbers; save CSV, Markdown and LaTeX; return the long form."""
     rows = tables.table_rows(tier, name)
     folder = tier_dir(tier.name) / "tables"
     text = tables.markdown(rows, tier.label)
@@ -102,7 +102,10 @@ def show_table(tier: Tier, name: str) -> list[dict]:
 
 
 def table_html(caption: str, methods: dict) -> str:
-    """One block of a table as HTML: ours, its interval and the paper's number below; best bold, second underlined."""
+    """One block of a table as HTML: ours, its interval and the paper's number below; best bold, second underlined.
+
+    Where the paper prints no number, as for its figures, there is none below.
+    """
     columns = list(next(iter(methods.values())))
     marks = {c: tables.best_and_second(tables.competing(methods, c), c) for c in columns}
     head = "".join(f"<th>{escape(c)}</th>" for c in columns)
@@ -113,12 +116,14 @@ def table_html(caption: str, methods: dict) -> str:
             text, (best, second) = escape(tables.number(cells[c])), marks[c]
             if text != "–":
                 text = f"<b>{text}</b>" if method in best else f"<u>{text}</u>" if method in second else text
-            below = [b for b in (tables.bounds(cells[c]), f"paper {cells[c]['paper']}") if b]
+            paper = cells[c]["paper"]
+            below = [b for b in (tables.bounds(cells[c]), "" if paper == "" else f"paper {paper}") if b]
             small = "<br>".join(f"<small style='color:#666'>{escape(line)}</small>" for line in below)
             shown.append(f"<td>{text}<br>{small}</td>")
         body.append(f"<tr><th>{escape(method)}</th>{''.join(shown)}</tr>")
     note = f"<p><small>{escape(tables.images_note(methods))}</small></p>"
-    return f"<table><caption>{escape(caption)}</caption><tr><th></th>{head}</tr>{''.join(body)}</table>{note}"
+    first = f"<tr><th>{escape(tables.corner(methods))}</th>{head}</tr>"
+    return f"<table><caption>{escape(caption)}</caption>{first}{''.join(body)}</table>{note}"
 
 
 def verdicts(rows: list[dict]) -> "pd.DataFrame":
