@@ -13,10 +13,10 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from advdpnp import __version__, figures, protocol, tables
-from advdpnp.claims import CLAIMS
+from advdpnp.claims import CLAIMS, claims_markdown
 from advdpnp.config import ATTACKS, RunConfig
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
-from advdpnp.paper import paper_values, values_from
+from advdpnp.paper import values_from
 from advdpnp.results import code_revision, device_name, run_dir, tier_dir, write_csv, write_text
 from advdpnp.tiers import Tier, load_tier
 from advdpnp.train import fit, helper_of, pick_device
@@ -96,6 +96,9 @@ def show_table(tier: Tier, name: str) -> list[dict]:
     write_text(folder / f"{name}.md", text)
     write_text(folder / f"{name}.tex", tables.latex(rows, tier.label))
     for (dataset, backbone), methods in tables.paper_shaped(rows).items():
+        if tables.empty(methods):
+            display(Markdown(f"*{dataset}, {backbone}: not run.*"))
+            continue
         display(HTML(table_html(f"{dataset}, {backbone} ({tier.label})", methods)))
     write_csv(folder / f"{name}.csv", rows, tables.COLUMNS)
     return rows
@@ -138,15 +141,9 @@ def show_claims(tier: Tier, name: str, rows: list[dict]) -> None:
 
     The demo's toy networks are not asked: what they say of the paper's claims would mean nothing.
     """
-    number = int(name.removeprefix("table")) if name.startswith("table") else name
+    claims = [claim for claim in CLAIMS if tables.printed_as(name) in claim.tables]
     ours = values_from(rows) if tier.name != "demo" else None
-    words = {True: "holds", False: "**does not hold**", None: "–"}
-    lines = [f"| claim | section | on the paper's numbers | on ours ({tier.name}) |", "|---|---|---|---|"]
-    for claim in (c for c in CLAIMS if number in c.tables):
-        theirs = claim.check(paper_values)
-        mine = "not asked" if ours is None else words[claim.check(ours).holds]
-        lines.append(f"| {claim.text} | {claim.section} | {words[theirs.holds]} ({theirs.detail}) | {mine} |")
-    display(Markdown("\n".join(lines)))
+    display(Markdown(claims_markdown(ours, claims, whose=f"ours ({tier.name})")))
 
 
 def show(fig: Figure) -> None:

@@ -240,6 +240,11 @@ def curves_down(cells: Mapping[str, dict]) -> dict[str, dict[str, dict]]:
     return {b: {c: cells[f"{c}{EPSILON}{b}" if f"{c}{EPSILON}{b}" in cells else b] for c in curves} for b in budgets}
 
 
+def empty(methods: Mapping[str, Mapping[str, dict]]) -> bool:
+    """Whether a block of `paper_shaped` holds no number at all, neither ours nor the paper's."""
+    return all(row["ours"] == row["paper"] == "" for cells in methods.values() for row in cells.values())
+
+
 def corner(methods: Mapping[str, Mapping[str, dict]]) -> str:
     """What the first column of a block of `paper_shaped` holds."""
     down = any(label != row["method"] for label, cells in methods.items() for row in cells.values())
@@ -294,6 +299,9 @@ def markdown(rows: list[dict], label: str) -> str:
     printed = any(row["paper"] != "" for row in rows)  # a figure's numbers are not
     lines = [f"*{literal(label)}. {LEGEND.format(paper=' | paper' if printed else '')}{verdicts}.*", ""]
     for (dataset, backbone), methods in paper_shaped(rows).items():
+        if empty(methods):
+            lines += [f"**{dataset}, {backbone}**: not run.", ""]
+            continue
         columns = list(next(iter(methods.values())))
         lines += [f"**{dataset}, {backbone}**", "", f"| {corner(methods)} | " + " | ".join(columns) + " |"]
         lines.append("|---|" + "---|" * len(columns))
