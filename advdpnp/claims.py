@@ -5,9 +5,9 @@ runs on the paper's numbers (`paper.paper_values`) and on ours (`paper.values_fr
 its strength open ("competitive", "marginally"), `criterion` says how it is read here. Section 4.1 makes no claim
 about a number.
 
-The figures carry no numbers in the paper; on ours these claims read the tables "figure2" (mnist, lenetspp; columns
-angular_clean, angular_adv, radial_clean, radial_adv, min_sep), "figure3" (severity_1 ... severity_5) and "figure4"
-(fgsm_eps<e>, pgd_eps<e> with e in units of 1/255).
+The figures carry no numbers in the paper; on ours these claims read the rows that `tables.table_rows` makes of
+"figure2" (mnist, lenetspp; columns angular_clean, angular_adv, radial_clean, radial_adv, min_sep), "figure3"
+(severity_1 ... severity_5) and "figure4" (fgsm_eps<e>, pgd_eps<e> with e in units of 1/255).
 """
 
 from collections.abc import Callable, Iterable, Sequence
