@@ -13,10 +13,10 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from advdpnp import __version__, figures, paired, protocol, tables
-from advdpnp.claims import CLAIMS
+from advdpnp.claims import CLAIMS, claims_markdown
 from advdpnp.config import ATTACKS, RunConfig
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
-from advdpnp.paper import paper_values, values_from
+from advdpnp.paper import values_from
 from advdpnp.results import code_revision, device_name, run_dir, tier_dir, write_csv, write_text
 from advdpnp.tiers import Tier, load_tier
 from advdpnp.train import fit, helper_of, pick_device
@@ -89,13 +89,16 @@ def attacks_of(tier: Tier, name: str) -> "pd.DataFrame":
 
 
 def show_table(tier: Tier, name: str) -> list[dict]:
-    """Show a table in the paper's shape, save it as CSV, Markdown and LaTeX, and return its long form."""
+    """Show a table in the paper's shape, or a figure in numbers; save CSV, Markdown and LaTeX; return the long form."""
     rows = tables.table_rows(tier, name)
     folder = tier_dir(tier.name) / "tables"
     text = tables.markdown(rows, tier.label)
     write_text(folder / f"{name}.md", text)
     write_text(folder / f"{name}.tex", tables.latex(rows, tier.label))
     for (dataset, backbone), methods in tables.paper_shaped(rows).items():
+        if tables.empty(methods):
+            display(Markdown(f"*{dataset}, {backbone}: not run.*"))
+            continue
         display(HTML(table_html(f"{dataset}, {backbone} ({tier.label})", methods)))
     write_csv(folder / f"{name}.csv", rows, tables.COLUMNS)
     return rows
@@ -113,7 +116,10 @@ def show_rivals(tier: Tier, name: str) -> list[dict]:
 
 
 def table_html(caption: str, methods: dict) -> str:
-    """One block of a table as HTML: ours, its interval and the paper's number below; best bold, second underlined."""
+    """One block of a table as HTML: ours, its interval and the paper's number below; best bold, second underlined.
+
+    Where the paper prints no number, as for its figures, there is none below.
+    """
     columns = list(next(iter(methods.values())))
     marks = {c: tables.best_and_second(tables.competing(methods, c), c) for c in columns}
     head = "".join(f"<th>{escape(c)}</th>" for c in columns)
@@ -124,12 +130,14 @@ def table_html(caption: str, methods: dict) -> str:
             text, (best, second) = escape(tables.number(cells[c])), marks[c]
             if text != "–":
                 text = f"<b>{text}</b>" if method in best else f"<u>{text}</u>" if method in second else text
-            below = [b for b in (tables.bounds(cells[c]), f"paper {cells[c]['paper']}") if b]
+            paper = cells[c]["paper"]
+            below = [b for b in (tables.bounds(cells[c]), "" if paper == "" else f"paper {paper}") if b]
             small = "<br>".join(f"<small style='color:#666'>{escape(line)}</small>" for line in below)
             shown.append(f"<td>{text}<br>{small}</td>")
         body.append(f"<tr><th>{escape(method)}</th>{''.join(shown)}</tr>")
     note = f"<p><small>{escape(tables.images_note(methods))}</small></p>"
-    return f"<table><caption>{escape(caption)}</caption><tr><th></th>{head}</tr>{''.join(body)}</table>{note}"
+    first = f"<tr><th>{escape(tables.corner(methods))}</th>{head}</tr>"
+    return f"<table><caption>{escape(caption)}</caption>{first}{''.join(body)}</table>{note}"
 
 
 def verdicts(rows: list[dict]) -> "pd.DataFrame":
@@ -144,15 +152,9 @@ def show_claims(tier: Tier, name: str, rows: list[dict]) -> None:
 
     The demo's toy networks are not asked: what they say of the paper's claims would mean nothing.
     """
-    number = int(name.removeprefix("table")) if name.startswith("table") else name
+    claims = [claim for claim in CLAIMS if tables.printed_as(name) in claim.tables]
     ours = values_from(rows) if tier.name != "demo" else None
-    words = {True: "holds", False: "**does not hold**", None: "–"}
-    lines = [f"| claim | section | on the paper's numbers | on ours ({tier.name}) |", "|---|---|---|---|"]
-    for claim in (c for c in CLAIMS if number in c.tables):
-        theirs = claim.check(paper_values)
-        mine = "not asked" if ours is None else words[claim.check(ours).holds]
-        lines.append(f"| {claim.text} | {claim.section} | {words[theirs.holds]} ({theirs.detail}) | {mine} |")
-    display(Markdown("\n".join(lines)))
+    display(Markdown(claims_markdown(ours, claims, whose=f"ours ({tier.name})")))
 
 
 def show(fig: Figure) -> None:

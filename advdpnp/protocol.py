@@ -19,6 +19,7 @@ CIFAR10, CIFAR100, SVHN, WRN, MNIST = (
     "cifar10/resnet18", "cifar100/resnet18", "svhn/resnet18", "cifar10/wrn34_10", "mnist/lenetspp",
 )  # fmt: skip
 GEOMETRY = ("fdr_clean", "fdr_adv", "afs_clean", "afs_adv", "scr_clean", "scr_adv", "mean_sep", "min_sep")
+FEATURES = ("angular_clean", "angular_adv", "radial_clean", "radial_adv", "min_sep")  # Figure 2 in numbers
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,9 @@ class Artefact:
 
     `rows` maps a block (dataset/backbone) to its methods; `columns` maps a column of data/paper/table<N>.csv to where
     its value comes from: an attack of config.ATTACKS (its accuracy), `<attack>.loss`, `geometry.<metric>`,
-    `corruptions`, or "avg" and "ensemble", which are made of other columns. `attacks` lists what else is evaluated.
+    `features.<metric>`, `corruptions`, `corruptions.severity_<s>`, or "avg" and "ensemble", which are made of other
+    columns. The figures' columns are ours, because the paper draws them without numbers. `attacks` lists what else is
+    evaluated.
     `one_seed`: it shows single networks, not averages. `variants`: trainings under one changed switch of the tier,
     beside the rows' own, evaluated with `variant_attacks`; a tier without these variants lacks the artefact.
     """
@@ -105,17 +108,20 @@ ARTEFACTS = {
     ),
     "figure2": Artefact(
         "Two-dimensional features of LeNets++ on MNIST", "4.3",
-        {MNIST: ("AT", "Adv-DPNP")}, {}, ("clean", "pgd40_mnist", "features"), one_seed=True,
+        {MNIST: ("AT", "Adv-DPNP")},
+        {"clean": "clean", "pgd40": "pgd40_mnist"} | {metric: f"features.{metric}" for metric in FEATURES},
+        one_seed=True,
     ),
     "figure3": Artefact(
         "Accuracy by corruption severity", "4.4",
         {CIFAR10: ("AT", "AT_HE", "TRADES", "MART", "PCL", "OC", "HAT", "FSR", "DIO", "IKL", "Adv-DPNP")},
-        {}, ("corruptions",),
+        {f"severity_{s}": f"corruptions.severity_{s}" for s in (1, 2, 3, 4, 5)},
     ),
     "figure4": Artefact(
         "Accuracy of Adv-DPNP as epsilon grows", "4.5",
-        {CIFAR10: ("Adv-DPNP",), CIFAR100: ("Adv-DPNP",)}, {},
-        ("clean", *(f"{kind}_eps{e}" for e in FIGURE4_EPSILONS for kind in ("fgsm", "pgd20_fig4"))),
+        {CIFAR10: ("Adv-DPNP",), CIFAR100: ("Adv-DPNP",)},
+        {"clean": "clean"} | {f"{column}_eps{e}": f"{attack}_eps{e}" for e in FIGURE4_EPSILONS
+                              for column, attack in (("fgsm", "fgsm"), ("pgd", "pgd20_fig4"))},
     ),
     "ledger": Artefact(
         "Effects of the open choices on Adv-DPNP", "3, 4.1",

@@ -23,6 +23,12 @@ LEDGER_NOTE = (
     "Entries of docs/ledger.md. The effect is other minus default, in points of accuracy or degrees; its interval is "
     "over test images, each under both choices, averaged over seeds first. What a seed does stands in the last column."
 )
+FIGURES_NOTE = (
+    "The paper draws its figures without numbers, so none stands beside ours. Figure 2: spread within a class, a mean "
+    "over the classes (angular in degrees, radial as a fraction of the class's mean radius), and the smallest angle "
+    "between two class centers in degrees; of one network each. Figure 3: accuracy (%) over 19 kinds of corruption. "
+    "Figure 4: accuracy (%) by budget, named as in the paper, before the tier's `budget_scale`."
+)
 TRUST = (
     "Signs of masked gradients and of broken attacks (`advdpnp/guard.py`). A check that compares two attacks does so "
     f"on the same images, and warns when chance explains the difference with a probability below {guard.LEVEL:g}."
@@ -37,6 +43,21 @@ def published_dir(tier: str) -> Path:
 def built_tables() -> list[str]:
     """Names of the tables whose notebooks exist."""
     return [name for name in protocol.built() if name.startswith("table")]
+
+
+def built_figures() -> list[str]:
+    """Names of the figures with numbers of ours whose notebooks exist."""
+    return [name for name in protocol.built() if name.startswith("figure")]
+
+
+def figures_markdown(tier: Tier, rows: list[dict]) -> str:
+    """The rows of the figures, a Markdown table each, in the order of their names."""
+    lines = [FIGURES_NOTE, ""]
+    for name in built_figures():
+        own = [row for row in rows if row["table"] == name]
+        title = f"Figure {name.removeprefix('figure')}: {protocol.artefact(name).title}"
+        lines += [f"### {title}", "", tables.markdown(own, tier.label)]
+    return "\n".join(lines)
 
 
 def costs_markdown(tier: Tier, root: Path) -> str:
@@ -154,10 +175,12 @@ def report_markdown(tier: Tier, root: Path) -> str:
         lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", tables.markdown(found, tier.label)]
         if name in paired.TABLES and (against := paired.rivals(tier, name, root)):
             lines += ["### Image by image", "", paired.markdown(against)]
+    drawn = [row for name in built_figures() for row in tables.table_rows(tier, name, root)]
+    lines += ["## The figures in numbers", "", figures_markdown(tier, drawn)]
     verdicts = {v: sum(row["verdict"] == v for row in rows) for v in dict.fromkeys(row["verdict"] for row in rows)}
     lines += ["## Verdicts", "", ", ".join(f"{n} cells: {v}" for v, n in verdicts.items()), ""]
     lines += ["## Can these numbers be trusted?", "", TRUST, "", trust_markdown(tier, root)]
-    ours = values_from(rows) if tier.name != "demo" else None
+    ours = values_from([*rows, *drawn]) if tier.name != "demo" else None
     lines += ["## The paper's claims", "", claims_markdown(ours), ""]
     lines += ["## Does the paper agree with itself?", "", "| where | what | holds | detail |", "|---|---|---|---|"]
     lines += [

@@ -1,4 +1,5 @@
-"""Tables: our numbers beside the paper's, in long form for machines and in the paper's shape for people.
+"""Tables: our numbers beside the paper's, in long form for machines and in the paper's shape for people. Figures in
+numbers are tables too, without a number of the paper's, which it draws and does not print.
 
 A cell is the mean over the seeds of a run. Long form, one row a cell: table, dataset, backbone, method, column, ours,
 std, seeds, paper, difference, verdict, and the 95 % interval with what it stands for. Outside of the paper tier there
@@ -25,7 +26,7 @@ COLUMNS = (
     "table", "dataset", "backbone", "method", "column", "ours", "std", "seeds", "paper", "difference", "verdict",
     "low", "high", "interval", "images",
 )  # fmt: skip
-LOWER_IS_BETTER = ("fdr", "afs", "loss")
+LOWER_IS_BETTER = ("fdr", "afs", "loss", "angular", "radial")
 
 
 def stored(run: RunConfig, name: str, root: Path | None = None, key: str = "images") -> dict | None:
@@ -71,7 +72,8 @@ def measured(run: RunConfig, source: str, root: Path | None = None) -> Measured 
     """A column's number for one run with what its test images leave open; None where an evaluation is missing.
 
     Accuracies have Wilson's interval, losses and the mean over corruptions a normal one over images. The interval of
-    "avg" is the mean of both parts' (as if both erred the same way: never too narrow). Table 4's metrics have none.
+    "avg" is the mean of both parts' (as if both erred the same way: never too narrow). The metrics of Table 4 and
+    Figure 2 have none. What the figures show is computed from the stored flags and features, not read from a JSON.
     """
     if source == "avg":  # mean of clean and AutoAttack accuracy
         both = [part for name in ("clean", "aa") if (part := measured(run, name, root)) is not None]
@@ -86,6 +88,8 @@ def measured(run: RunConfig, source: str, root: Path | None = None) -> Measured 
             return None
         return Measured(100 * float(flags.mean()), len(flags), *wilson(int(flags.sum()), len(flags)))
     name, _, field = source.partition(".")
+    if name == "features" or field.startswith("severity_"):
+        return _of_a_figure(run, name, field, tier_dir(run.tier) if root is None else root)
     field = field or "accuracy"
     result = stored(run, name, root, field)
     if result is None:
@@ -98,21 +102,69 @@ def measured(run: RunConfig, source: str, root: Path | None = None) -> Measured 
     return Measured(value, n, *(wilson(result["correct"], n) if field == "accuracy" and "correct" in result else ()))
 
 
+def _of_a_figure(run: RunConfig, name: str, field: str, root: Path) -> Measured | None:
+    """`measured` for features.<metric> and corruptions.severity_<s>: from the arrays beside the evaluation's JSON."""
+    path = root / "evals" / run.id / f"{name}.npz"
+    if stored(run, name, root) is None or not path.exists():
+        return None
+    try:
+        if name == "corruptions":
+            return at_severity(read_arrays(path, "correct")["correct"], int(field.removeprefix("severity_")))
+        return feature_metric(read_arrays(path, "clean", "adv", "labels", "centers"), field)
+    except (IndexError, TypeError, ValueError, RuntimeError):
+        raise UserError(f"{path}: {field} cannot be taken from it (damaged?); delete it and evaluate again.") from None
+
+
+def at_severity(correct: "np.ndarray", severity: int) -> Measured:
+    """Accuracy (%) over all corruptions of one severity, from flags [corruptions, severities, N] and 1, 2, ...
+
+    Its interval is over images, because an image's corruptions are not independent. Raises ValueError for other flags.
+    """
+    if correct.ndim != 3 or correct.size == 0:
+        raise ValueError(f"flags [corruptions, severities, N] are wanted, not {[*correct.shape]}")
+    an_image = 100 * correct[:, severity - 1].mean(0)
+    n, mean, std = len(an_image), float(an_image.mean()), float(an_image.std(ddof=1)) if an_image.size > 1 else 0.0
+    return Measured(mean, n, *mean_interval(mean, std, n))
+
+
+def feature_metric(arrays: Mapping[str, "np.ndarray"], metric: str) -> Measured:
+    """One of protocol.FEATURES, from features "clean" and "adv" [N, d], "labels" [N] and "centers" [M, d].
+
+    Angles are in degrees, radial variation is a fraction. Raises ValueError where geometry.py does.
+    """
+    import torch  # here, because accuracies do without
+
+    from advdpnp.geometry import min_separation, variation_within_classes
+
+    found = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    if metric == "min_sep":
+        return Measured(min_separation(found["centers"]), len(found["labels"]))
+    quantity, _, side = metric.partition("_")
+    variation = variation_within_classes(found[side], found["labels"])._asdict()
+    return Measured(variation[quantity], len(found["labels"]))
+
+
 def cell(run: RunConfig, source: str, root: Path | None = None) -> float | None:
     """`measured` without its interval: the number alone, or None where an evaluation is missing."""
     found = measured(run, source, root)
     return None if found is None else found.value
 
 
+def printed_as(name: str) -> int | str:
+    """What rows and claims call an artefact: "table4" is 4, "figure2" stays."""
+    return int(name.removeprefix("table")) if name.startswith("table") else name
+
+
 def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
-    """Every cell of a table in long form, the paper's rows and columns in their order. Reads, computes nothing."""
-    spec, number = protocol.artefact(name), int(name.removeprefix("table"))
+    """Every cell of a table or figure in long form, the paper's rows and columns in their order. Attacks nothing."""
+    spec, number = protocol.artefact(name), printed_as(name)
     rows = []
     for block, methods in spec.rows.items():
         here = tier.blocks.get(block)
         dataset, backbone = (here.dataset, here.backbone) if here else block.split("/")
         for method in methods:
-            runs = [tier.run(block, method, seed) for seed in tier.seeds_of(method)] if here else []
+            seeds = tier.seeds_of(method)[: 1 if spec.one_seed else None] if here else []
+            runs = [tier.run(block, method, seed) for seed in seeds]
             for column, source in spec.columns.items():
                 found = [one for run in runs if (one := measured(run, source, root)) is not None]
                 rows.append(
@@ -122,8 +174,8 @@ def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
     return rows
 
 
-def paper_number(table: int, block: str, method: str, column: str) -> float | None:
-    """The paper's value of a cell of `block` (dataset/backbone), in the column's unit; None where it has none."""
+def paper_number(table: int | str, block: str, method: str, column: str) -> float | None:
+    """The paper's value of a cell of `block` (dataset/backbone), in the column's unit; None where it prints none."""
     dataset, backbone = block.split("/")
     return reported(table, dataset=dataset, backbone=backbone, method=method, column=column)
 
@@ -164,11 +216,39 @@ def best_and_second(values: Mapping[str, float], column: str) -> tuple[set[str],
 
 
 def paper_shaped(rows: list[dict]) -> dict[tuple[str, str], dict[str, dict[str, dict]]]:
-    """Long form -> {(dataset, backbone): {method: {column: row}}}, orders kept."""
+    """Long form -> {(dataset, backbone): {method: {column: row}}}, orders kept; a figure's curves run down instead."""
     shaped: dict = {}
     for row in rows:
         shaped.setdefault((row["dataset"], row["backbone"]), {}).setdefault(row["method"], {})[row["column"]] = row
+    for block, methods in shaped.items():
+        if len(methods) == 1 and any(EPSILON in column for column in next(iter(methods.values()))):
+            shaped[block] = curves_down(next(iter(methods.values())))
     return shaped
+
+
+EPSILON = "_eps"  # between a curve and its budget in 1/255: pgd_eps8
+
+
+def curves_down(cells: Mapping[str, dict]) -> dict[str, dict[str, dict]]:
+    """{column: row} of one method -> {budget: {curve: row}}: Figure 4 with its points below each other.
+
+    A column without a budget ("clean") is where all curves start.
+    """
+    split = {column: column.rpartition(EPSILON) for column in cells}
+    curves = dict.fromkeys(curve for curve, _, _ in split.values() if curve)
+    budgets = dict.fromkeys(budget for _, _, budget in split.values())
+    return {b: {c: cells[f"{c}{EPSILON}{b}" if f"{c}{EPSILON}{b}" in cells else b] for c in curves} for b in budgets}
+
+
+def empty(methods: Mapping[str, Mapping[str, dict]]) -> bool:
+    """Whether a block of `paper_shaped` holds no number at all, neither ours nor the paper's."""
+    return all(row["ours"] == row["paper"] == "" for cells in methods.values() for row in cells.values())
+
+
+def corner(methods: Mapping[str, Mapping[str, dict]]) -> str:
+    """What the first column of a block of `paper_shaped` holds."""
+    down = any(label != row["method"] for label, cells in methods.items() for row in cells.values())
+    return "epsilon (1/255)" if down else "method"
 
 
 def number(row: Mapping) -> str:
@@ -191,7 +271,7 @@ def bounds(row: Mapping) -> str:
 
 MARKS = {"match": "✓", "near": "≈", "differs": "✗"}  # beside a cell that is compared with the paper
 LEGEND = (
-    "Each cell: ours [95 % interval] | paper. Best in bold, second best underlined. Intervals are over test images, or "
+    "Each cell: ours [95 % interval]{paper}. Best in bold, second best underlined. Intervals are over test images, or "
     "over seeds where ± is given"
 )
 
@@ -216,10 +296,14 @@ def markdown(rows: list[dict], label: str) -> str:
     """The table in the paper's shape, 'ours [low, high] | paper' in each cell; our best bold, our second underlined."""
     compared = {row["verdict"] for row in rows} & set(MARKS)
     verdicts = "; " + ", ".join(f"{mark} {v}" for v, mark in MARKS.items()) if compared else ""
-    lines = [f"*{literal(label)}. {LEGEND}{verdicts}.*", ""]
+    printed = any(row["paper"] != "" for row in rows)  # a figure's numbers are not
+    lines = [f"*{literal(label)}. {LEGEND.format(paper=' | paper' if printed else '')}{verdicts}.*", ""]
     for (dataset, backbone), methods in paper_shaped(rows).items():
+        if empty(methods):
+            lines += [f"**{dataset}, {backbone}**: not run.", ""]
+            continue
         columns = list(next(iter(methods.values())))
-        lines += [f"**{dataset}, {backbone}**", "", "| method | " + " | ".join(columns) + " |"]
+        lines += [f"**{dataset}, {backbone}**", "", f"| {corner(methods)} | " + " | ".join(columns) + " |"]
         lines.append("|---|" + "---|" * len(columns))
         marks = {c: best_and_second(competing(methods, c), c) for c in columns}
         for method, cells in methods.items():
@@ -230,7 +314,8 @@ def markdown(rows: list[dict], label: str) -> str:
                 if text != "–":
                     text = f"**{text}**" if method in best else f"<u>{text}</u>" if method in second else text
                 extras = bounds(cells[column]), MARKS.get(cells[column]["verdict"], "")
-                shown.append(" ".join(filter(None, (text, *extras))) + f" \\| {cells[column]['paper']}")
+                paper = f" \\| {cells[column]['paper']}" if printed else ""
+                shown.append(" ".join(filter(None, (text, *extras))) + paper)
             lines.append(f"| {method} | " + " | ".join(shown) + " |")
         lines.append("")
         if note := images_note(methods):
@@ -239,8 +324,12 @@ def markdown(rows: list[dict], label: str) -> str:
 
 
 def competing(methods: Mapping[str, Mapping], column: str) -> dict[str, float]:
-    """Ours in one column. ST, which defends against nothing, does not compete (the paper's convention)."""
-    return {m: float(c[column]["ours"]) for m, c in methods.items() if c[column]["ours"] != "" and m != "ST"}
+    """Ours in one column by method; one method's points do not compete with each other.
+
+    ST, which defends against nothing, does not compete (the paper's convention).
+    """
+    rows = [cells[column] for cells in methods.values()]
+    return {row["method"]: float(row["ours"]) for row in rows if row["ours"] != "" and row["method"] != "ST"}
 
 
 def latex(rows: list[dict], label: str) -> str:
@@ -250,7 +339,7 @@ def latex(rows: list[dict], label: str) -> str:
         columns = list(next(iter(methods.values())))
         clean = [c.replace("_", r"\_") for c in columns]
         lines += [rf"\begin{{tabular}}{{l{'c' * len(columns)}}} % {dataset}, {backbone}", r"\hline"]
-        lines += ["Method & " + " & ".join(clean) + r" \\", r"\hline"]
+        lines += [f"{corner(methods).capitalize()} & " + " & ".join(clean) + r" \\", r"\hline"]
         for method, cells in methods.items():
             shown = []
             for column in columns:

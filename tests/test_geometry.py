@@ -1,4 +1,4 @@
-"""Eqs. (8)-(12) on point sets whose answers are known, and what each metric must not depend on."""
+"""Eqs. (8)-(12) and Figure 2's variations on point sets with known answers, and what each must not depend on."""
 
 import math
 
@@ -12,6 +12,7 @@ from advdpnp.geometry import (
     mean_separation,
     min_separation,
     separation_to_compactness,
+    variation_within_classes,
 )
 
 
@@ -142,10 +143,53 @@ def test_centers_with_gradients_are_accepted():
     assert min_separation(on_circle(0, 30, 90).requires_grad_()) == pytest.approx(30)
 
 
+# --- Figure 2
+
+
+def test_variation_of_two_fans():
+    # class 0: 10 degrees either side of its mean, radii all 2. class 1: radii 1 and 3 in one direction, 1/2 of mean 2.
+    features = on_circle(-10, 10, 90, 90, norms=(2, 2, 1, 3))
+    angular, radial = variation_within_classes(features, tensor([0, 0, 1, 1]))
+    assert angular == pytest.approx((10 + 0) / 2)
+    assert radial == pytest.approx((0 + 1 / 2) / 2)
+
+
+def test_variation_is_a_mean_over_classes_not_over_samples():
+    # 10 degrees for one class, none for the other, which has three times the samples
+    features = on_circle(-10, 10, 90, 90, 90, 90, 90, 90)
+    assert variation_within_classes(features, tensor([0, 0, 1, 1, 1, 1, 1, 1])).angular == pytest.approx(5)
+
+
+def test_angular_variation_is_a_root_mean_square_around_the_means_direction():
+    # directions 0, 0, 0 and 90, all of length 1: the mean (3, 1)/4 lies at arctan(1/3)
+    turned = math.degrees(math.atan(1 / 3))
+    expected = math.sqrt((3 * turned**2 + (90 - turned) ** 2) / 4)
+    features = torch.cat([on_circle(0, 0, 0, 90), on_circle(180)])
+    assert variation_within_classes(features, tensor([0, 0, 0, 0, 1])).angular == pytest.approx(expected / 2)
+
+
+def test_variation_ignores_scale_and_rotation_but_not_the_origin():
+    features, labels, _ = cloud()
+    rotation = torch.linalg.qr(cloud(seed=1)[0][:4])[0]
+    expected = variation_within_classes(features, labels)
+    assert variation_within_classes(9 * features @ rotation, labels) == pytest.approx(expected)
+    assert variation_within_classes(features + 3, labels) != pytest.approx(expected, rel=1e-3)
+
+
+def test_tiny_variations_are_resolved():
+    features = on_circle(-1e-6, 1e-6, 90, norms=(1, 1, 1))
+    assert variation_within_classes(features, tensor([0, 0, 1])).angular == pytest.approx(0.5e-6, rel=1e-4)
+
+
+def test_a_feature_at_the_origin_points_nowhere():
+    features = torch.cat([on_circle(0, 90), torch.zeros(1, 2, dtype=torch.float64)])
+    assert variation_within_classes(features, tensor([0, 1, 1])).angular == pytest.approx(90 / math.sqrt(2) / 2)
+
+
 # --- What cannot be measured
 
 
-@pytest.mark.parametrize("metric", [fisher_discriminant_ratio, angular_fisher_score])
+@pytest.mark.parametrize("metric", [fisher_discriminant_ratio, angular_fisher_score, variation_within_classes])
 @pytest.mark.parametrize(
     ("features", "labels", "message"),
     [

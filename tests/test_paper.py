@@ -317,10 +317,20 @@ def test_markdown_has_one_row_a_claim():
     alone = claims_markdown().splitlines()
     assert len(alone) == len(CLAIMS) + 2
     assert all(line.count(" | ") == 3 for line in alone if line.startswith("| "))
-    assert alone[2].endswith("| not run |")
+    assert alone[2].endswith("| not asked |")
     both = claims_markdown(changed({(8, "cifar10", "resnet18", OURS, "adv-dpnp"): 10.0})).splitlines()
     assert "**holds**" in both[-1]
     assert "**does not hold**: cifar10 ce to adv-dpnp: 53.68 to 10" in both[-1]
+
+
+def test_a_claim_about_a_figure_is_judged_on_ours_alone():
+    (claim,) = [claim for claim in CLAIMS if claim.id == "f2-margins"]
+    cells = {
+        ("figure2", "mnist", "lenetspp", method, "min_sep"): angle for method, angle in (("AT", 9.0), (OURS, 20.0))
+    }
+    row = claims_markdown(changed(cells), [claim], whose="ours (short)").splitlines()[-1]
+    assert "| drawn, not printed | **holds**: mnist/lenetspp min_sep 20 against AT 9 (+11) |" in row
+    assert "missing" not in row
 
 
 # --- The paper against itself

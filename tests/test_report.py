@@ -59,6 +59,36 @@ def test_the_papers_inconsistencies_are_listed(some_results):
     assert "53.33" in report.report_markdown(load_tier("short"), some_results)
 
 
+def test_the_figures_stand_in_numbers_and_their_claims_are_decided():
+    """On what is published of the short tier: CIFAR-100 is not in it, so two claims about Figure 4 stay open."""
+    text = report.report_markdown(load_tier("short"), ROOT / "published" / "short")
+    _, figures = text.split("\n## The figures in numbers\n")
+    for number in (2, 3, 4):
+        assert f"\n### Figure {number}: " in figures
+    assert "| epsilon (1/255) | fgsm | pgd |" in figures
+    ours = [line.split("| drawn, not printed | ")[1] for line in figures.splitlines() if "drawn, not printed" in line]
+    variation, margins, severity, falls, ends, order = ours
+    for outcome, numbers in (
+        (variation, r"angular_clean 13\.35 against AT 12\.68 .* radial_adv 0\.178 against AT 0\.413"),
+        (margins, r"min_sep 4\.359 against AT 20\.55"),
+        (severity, r"cifar10 severity_1 [\d.]+ against HAT [\d.]+"),
+        (falls, r"cifar10 fgsm .*, not at 64/255 [\d.]+ -> 96/255 [\d.]+"),
+    ):
+        assert re.match(rf"\*\*does not hold\*\*: .*{numbers}", outcome)
+    assert ends.startswith("**undecided**: cifar10 pgd at 128/255: 0; cifar100 pgd: not measured")
+    assert order.startswith("**undecided**: cifar10: all 9 budgets; cifar100: no budget with both attacks")
+
+
+def test_the_demo_is_not_asked_about_claims(tmp_path):
+    (tmp_path / "evals").mkdir()
+    text = report.report_markdown(load_tier("demo"), tmp_path)
+    _, claims = text.split("\n## The paper's claims\n")
+    claims, _ = claims.split("\n## Does the paper agree")
+    rows = [line for line in claims.splitlines() if line.startswith("| ")][1:]
+    assert rows
+    assert all(line.endswith("| not asked |") for line in rows)
+
+
 def test_nothing_to_report_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
     with pytest.raises(UserError, match="holds no evaluations; run snakemake"):
