@@ -153,6 +153,14 @@ def component(name: str, norm: str = "linf", quick: bool = True) -> dict[str, Te
     return {"images": attacks.autoattack(model, x, y, epsilon=epsilon, norm=norm, **limits)}
 
 
+def attack_on_cpu() -> dict[str, Tensor]:
+    """AutoAttack seeds every generator there is; an attack on the CPU restores the device's stream too."""
+    x, model = torch.rand(2, 1, 8, 8), torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    torch.manual_seed(7)
+    attacks.autoattack(model, x, model(x).argmax(1), epsilon=0.1, attacks=["square"], square_queries=2)
+    return {"after": torch.rand(3, device=pick_device())}
+
+
 def cpu_start() -> dict[str, Tensor]:
     """A generator of the CPU gives the same start on every device."""
     model, x, y = victim()
@@ -233,6 +241,7 @@ CASES: dict[str, Callable[[], Mapping[str, Any]]] = {
     **{f"AutoAttack {name}": partial(component, name) for name in (*STANDARD, "apgd-dlr", "fab")},
     **{f"AutoAttack {norm} {name}": partial(component, name, norm) for norm in ("l2", "l1") for name in STANDARD},
     **{f"AutoAttack {name}, plain": partial(component, name, quick=False) for name in STANDARD},
+    "AutoAttack on the CPU": attack_on_cpu,
     "start from the CPU": cpu_start,
     **{f"step of {method}": partial(one_step, method) for method in METHODS},
     "benchmark of attacks": attack_duel,
