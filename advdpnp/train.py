@@ -100,7 +100,10 @@ def seeded(device: torch.device, *key: int) -> Iterator[torch.Generator]:
     """Draws inside come from `key` alone: the yielded generator's and torch's global ones; those are restored after."""
     seed = int(digest(list(key)), 16) >> 1
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed all GPUs, forked or not
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield torch.Generator(device).manual_seed(seed)
 
 

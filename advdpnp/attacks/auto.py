@@ -66,7 +66,8 @@ def autoattack(
     except ImportError:
         raise UserError("AutoAttack is not installed: pip install pyautoattack==0.2.0") from None
 
-    devices = [x.device] if x.device.type == "cuda" else []
+    # The package seeds every GPU, wherever the images are.
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     # APGD takes views of the images: channels_last would raise.
     images = x.float().contiguous(memory_format=torch.contiguous_format)
     with frozen(model), torch.random.fork_rng(devices), _restored_trace(), _forwarded_log(log):
