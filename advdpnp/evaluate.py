@@ -212,7 +212,8 @@ class InPieces(nn.Module):
 
 
 def _memory_is_out(error: Exception) -> bool:
-    told = ("not enough memory", "DefaultCPUAllocator")  # the CPU's allocator raises a plain RuntimeError
+    # plain RuntimeErrors: of the CPU's allocator, and of cuBLAS and cuDNN where PyTorch's own has left them nothing
+    told = ("not enough memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in told)
 
 

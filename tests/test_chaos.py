@@ -264,11 +264,15 @@ def test_out_of_memory_halves_what_the_network_sees_and_changes_no_result(tiny, 
         assert np.allclose(value, arrays[key], atol=1e-4), key
 
 
-def test_the_cpu_s_own_error_is_out_of_memory_too(tiny, little_memory, capsys):
+CUBLAS_IS_FULL = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+@pytest.mark.parametrize("error", [CPU_IS_FULL, CUBLAS_IS_FULL])
+def test_plain_errors_are_out_of_memory_too(tiny, little_memory, capsys, error):
     run = tiny("ST")
     fit(run)
     expected = (evaluate(run, "pgd20"), flags(run, "pgd20").tolist())[1]
-    little_memory(CPU_IS_FULL, 10)
+    little_memory(error, 10)
     assert evaluate(run, "pgd20", force=True)["pgd20"]["images_at_once"] == 10
     assert flags(run, "pgd20").tolist() == expected
     assert "memory is out; going on with 10 images at once" in capsys.readouterr().err
