@@ -230,14 +230,16 @@ def settled(blocks: Sequence[Block], prefix: str, *, within: float, relative: bo
         columns = series(block.table, prefix)
         numbers = [values(*block, OURS, column) for column in columns]
         known = [number for number in numbers if number is not None]
+        missing = [column for column, number in zip(columns, numbers) if number is None]
         if len(known) < 2:
             return Part(None, f"{block}: fewer than two of {', '.join(columns)}")
         span = (max(known) - min(known)) / (max(abs(known[0]), TINY) if relative else 1.0)
-        holds = False if span > within + TINY else None if len(known) < len(numbers) else True
+        holds = False if span > within + TINY else None if missing else True
         size = f"{100 * span:.3g} %" if relative else f"{span:.3g}"
         limit = f"{100 * within:g} %" if relative else f"{within:g}"
-        return Part(holds, f"{block} {columns[0]} to {columns[-1]}: {known[0]:g} to {known[-1]:g}, range {size} "
-                           f"(limit {limit})")  # fmt: skip
+        there = [column for column in columns if column not in missing]
+        detail = f"{block} {there[0]} to {there[-1]}: {known[0]:g} to {known[-1]:g}, range {size} (limit {limit})"
+        return Part(holds, detail + (f", missing: {', '.join(missing)}" if missing else ""))
 
     return lambda values: combine([part(values, block) for block in blocks])
 

@@ -95,18 +95,28 @@ def paper_values(table: int | str, dataset: str, backbone: str, method: str, col
     return reported(table, dataset=dataset, backbone=backbone, method=method, column=column)
 
 
+ACROSS = ("6", "7", "8")  # tables whose claims compare the columns of a row with each other
+
+
 def values_from(rows: Iterable[Mapping], field: str = "ours") -> Values:
     """A lookup like `paper_values` over long-form rows (dicts with table, dataset, backbone, method, column, `field`).
 
-    An empty or NaN field counts as missing. `table` may be written 1, "1", "table1" or "figure3".
+    An empty or NaN field counts as missing; so does one of Tables 6-8 that rests on fewer `images` than another of its
+    row, because its difference from that one would be one of images. `table` may be written 1, "1", "table1" or
+    "figure3".
     """
-    index = {}
+    index: dict[tuple, float] = {}
+    images: dict[tuple, int] = {}
+    most: dict[tuple, int] = {}  # of a method's row
     for row in rows:
         value = row.get(field)
         value = math.nan if value in (None, "") else float(value)
         if not math.isnan(value):
-            table = str(row["table"]).removeprefix("table")
-            index[table, row["dataset"], row["backbone"], row["method"], row["column"]] = value
+            where = str(row["table"]).removeprefix("table"), row["dataset"], row["backbone"], row["method"]
+            cell = *where, row["column"]
+            index[cell], images[cell] = value, int(row.get("images") or 0)
+            most[where] = max(most.get(where, 0), images[cell])
+    index = {c: value for c, value in index.items() if c[0] not in ACROSS or images[c] == most[c[:4]]}
 
     def values(table: int | str, dataset: str, backbone: str, method: str, column: str) -> float | None:
         return index.get((str(table), dataset, backbone, method, column))

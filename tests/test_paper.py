@@ -104,6 +104,17 @@ def test_values_from_long_rows():
     assert values(5, "cifar10", "resnet18", "AT", "clean") is None
 
 
+def test_columns_that_a_claim_compares_rest_on_the_same_images():
+    """24 % of 1,000 images after 20 steps and 22 % of 200 after 500: that is no effect of steps."""
+    row = {"dataset": "cifar10", "backbone": "resnet18", "method": "Adv-DPNP"}
+    columns = (("accuracy_20", 24, 1000), ("accuracy_40", 23.9, 1000), ("accuracy_500", 22, 200))
+    rows = [row | {"table": 6, "column": c, "ours": ours, "images": n} for c, ours, n in columns]
+    across = values_from(rows)
+    assert [across(6, *list(row.values()), c) for c, *_ in columns] == [24, 23.9, None]
+    down = values_from([r | {"table": 1} for r in rows])  # Table 1's claims compare methods, not columns
+    assert [down(1, *list(row.values()), c) for c, *_ in columns] == [24, 23.9, 22]
+
+
 def test_importing_loads_nothing_heavy():
     code = "import sys, advdpnp.claims; print([m for m in ('torch', 'pandas', 'scipy', 'numpy') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=paper.ROOT)
