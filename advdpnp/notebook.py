@@ -108,7 +108,7 @@ def show_rivals(tier: Tier, name: str) -> list[dict]:
     """Show Adv-DPNP minus each rival, image by image, as a table and pictures; save both; return the long form."""
     rows = paired.rivals(tier, name)
     write_csv(tier_dir(tier.name) / "tables" / f"{name}-rivals.csv", rows, paired.COLUMNS)
-    display(Markdown(paired.markdown(rows)))
+    display(Markdown(paired.markdown(rows, tier.label)))
     for dataset, backbone in dict.fromkeys((row["dataset"], row["backbone"]) for row in rows):
         here = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone)]
         save_figure(tier, f"{name}-rivals-{dataset}-{backbone}", figures.rivals(here))

@@ -88,11 +88,11 @@ def _measured(runs: Iterable[RunConfig], source: str, root: Path | None) -> list
     return [values for run in runs if (values := per_image(run, source, root)) is not None]
 
 
-def markdown(rows: Sequence[Mapping]) -> str:
-    """The differences, a line a rival and a column for each of the table's; one sentence where there are none."""
+def markdown(rows: Sequence[Mapping], label: str) -> str:
+    """The differences under the tier's `label`, a line a rival and a column for each of the table's; or one sentence."""
     if not rows:
         return "No two methods were measured on the same images."
-    lines = [f"*{LEGEND}.*", ""]
+    lines = [f"*{literal(label)}. {LEGEND}.*", ""]
     for (dataset, backbone), methods in paper_shaped([{**row, "method": row["rival"]} for row in rows]).items():
         columns = list(dict.fromkeys(column for cells in methods.values() for column in cells))
         lines += [f"**{dataset}, {backbone}**", "", f"| Adv-DPNP minus | {' | '.join(columns)} |"]

@@ -174,7 +174,7 @@ def report_markdown(tier: Tier, root: Path) -> str:
         spec = protocol.artefact(name)
         lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", tables.markdown(found, tier.label)]
         if name in paired.TABLES and (against := paired.rivals(tier, name, root)):
-            lines += ["### Image by image", "", paired.markdown(against)]
+            lines += ["### Image by image", "", paired.markdown(against, tier.label)]
     drawn = [row for name in built_figures() for row in tables.table_rows(tier, name, root)]
     lines += ["## The figures in numbers", "", figures_markdown(tier, drawn)]
     verdicts = {v: sum(row["verdict"] == v for row in rows) for v in dict.fromkeys(row["verdict"] for row in rows)}

@@ -79,6 +79,16 @@ def test_other_weights_are_said_to_be_others_and_stay_where_they_are(repository)
     assert not (repository / "results" / "tiny").exists()
 
 
+def test_a_network_of_ones_own_is_not_written_over(repository):
+    own = repository / "results" / "tiny" / "runs" / RUN / "train.json"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text(json.dumps({"model_sha256": "1" * 64}))
+    done = again(repository)
+    assert (done.returncode, "holds another network of yours" in done.stderr) == (2, True)
+    assert json.loads(own.read_text())["model_sha256"] == "1" * 64
+    shutil.rmtree(repository / "results" / "tiny")
+
+
 def test_a_run_or_a_revision_that_is_not_there_is_one_sentence(repository):
     done = again(repository, RUN.replace("dpnp", "dpmp"))
     assert (done.returncode, done.stderr) == (

@@ -76,8 +76,10 @@ def test_bold_is_what_excludes_zero():
     row = {"dataset": "d", "backbone": "b", "rival": "AT", "column": "clean", "ours": 50.0, "images": 9}
     sure = row | {"difference": 3.0, "low": 1.0, "high": 5.0}
     unsure = row | {"column": "aa", "difference": -3.0, "low": -7.0, "high": 1.0}
-    assert "| AT | **+3.0** [+1.0, +5.0] | -3.0 [-7.0, +1.0] |" in paired.markdown([sure, unsure])
-    assert "No two methods" in paired.markdown([])
+    text = paired.markdown([sure, unsure], "demo: toys")
+    assert "| AT | **+3.0** [+1.0, +5.0] | -3.0 [-7.0, +1.0] |" in text
+    assert "demo: toys" in text
+    assert "No two methods" in paired.markdown([], "demo: toys")
     one, two = draw([sure, unsure]).axes
     assert one.lines[0].get_color() != two.lines[0].get_color()
 

@@ -47,6 +47,10 @@ def train_again(tier: str, run: str) -> bool:
         there = [path.parent.name for path in published.glob("*/train.json")]
         raise UserError(f"published/{tier} has no run '{run}'; {nearest(run, there)}")
     before = read_json(published / run / "train.json", "model_sha256", "provenance")
+    target = results_root() / tier / "runs" / run
+    own = target / "train.json"
+    if own.exists() and read_json(own, "model_sha256")["model_sha256"] != before["model_sha256"]:
+        raise UserError(f"{target} holds another network of yours; move it, or set ADVDPNP_RESULTS to another folder")
     folder = code_of(before["provenance"]["code_revision"])
     threads = before["provenance"]["device"].rpartition(", ")[2].removesuffix(" threads")
     places = {"ADVDPNP_RESULTS": folder / "results", "ADVDPNP_DATA": data_root(), "ADVDPNP_CACHE": cache_root()}
@@ -59,8 +63,7 @@ def train_again(tier: str, run: str) -> bool:
     if read_json(trained / "train.json", "model_sha256")["model_sha256"] != before["model_sha256"]:
         print(f"{run}: other weights than the published ones", flush=True)
         return False
-    target = results_root() / tier / "runs" / run
-    for path in (*(published / run).iterdir(), trained / "model.pt"):
+    for path in (trained / "model.pt", *(published / run).iterdir()):
         write_atomic(target / path.name, lambda handle, path=path: handle.write(path.read_bytes()))
     print(f"{run}: the published weights, bit for bit, in {target}", flush=True)
     return True
