@@ -89,7 +89,7 @@ def _measured(runs: Iterable[RunConfig], source: str, root: Path | None) -> list
 
 
 def markdown(rows: Sequence[Mapping], label: str) -> str:
-    """The differences under the tier's `label`, a line a rival and a column for each of the table's; or one sentence."""
+    """The differences under the tier's `label`, a line a rival, a column for each of the table's; or one sentence."""
     if not rows:
         return "No two methods were measured on the same images."
     lines = [f"*{literal(label)}. {LEGEND}.*", ""]
