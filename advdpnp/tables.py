@@ -7,6 +7,7 @@ is no difference, because a smaller protocol's number and the paper's are not tw
 """
 
 import re
+import statistics
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from advdpnp import protocol
 from advdpnp.config import RunConfig
 from advdpnp.errors import UserError
-from advdpnp.paper import column_kind, mean_interval, reported, seed_interval, verdict, wilson
+from advdpnp.paper import Spread, column_kind, mean_interval, reported, seed_interval, verdict, wilson
 from advdpnp.results import read_arrays, read_json, tier_dir
 from advdpnp.tiers import Tier
 
@@ -180,21 +181,30 @@ def paper_number(table: int | str, block: str, method: str, column: str) -> floa
     return reported(table, dataset=dataset, backbone=backbone, method=method, column=column)
 
 
-def _judged(found: list[Measured], paper: float | None, tier: str, column: str) -> dict:
-    """Mean over the seeds with its interval, beside the paper's number.
+def _widest(found: list[Measured], over: Spread, column: str) -> tuple[float | None, float | None, str]:
+    """The wider of two intervals, and what it is over: "seeds", "images", or "" where there is none.
 
-    The interval is Student's t over seeds where there are several, else the one over test images: two questions, so
-    `interval` says which.
+    Student's t over seeds says what another seed would do, the one over test images what other images would: all seeds
+    saw the same ones, so more seeds do not narrow it. Two seeds may agree by chance, and then the first says nothing.
     """
+    both = {}
+    if over.low is not None and over.high is not None:
+        both["seeds"] = over.low, over.high
+    if lows := [one.low for one in found if one.low is not None]:
+        both["images"] = statistics.fmean(lows), statistics.fmean(one.high for one in found if one.high is not None)
+    if not both:
+        return None, None, ""
+    what = max(both, key=lambda name: both[name][1] - both[name][0])
+    low, high = both[what]  # Student's may reach beyond what is possible; nothing that a table shows is below zero
+    return max(0.0, low), min(100.0, high) if column_kind(column) == "accuracy" else high, what
+
+
+def _judged(found: list[Measured], paper: float | None, tier: str, column: str) -> dict:
+    """Mean over the seeds with the wider of its intervals, beside the paper's number."""
     images = min((one.images for one in found), default=None)
     over = seed_interval([one.value for one in found]) if found else None
     ours, spread = (over.mean, over.std) if over else (None, None)
-    low, high = (over.low, over.high) if len(found) > 1 else found[0][2:] if found else (None, None)
-    if (
-        low is not None and high is not None and column_kind(column) == "accuracy"
-    ):  # two seeds' interval may reach beyond what is possible
-        low, high = max(0.0, low), min(100.0, high)
-    interval = "" if low is None else "seeds" if len(found) > 1 else "images"
+    low, high, interval = _widest(found, over, column) if over else (None, None, "")
     judged = verdict(ours, paper, tier=tier, n=images, kind=column_kind(column))
     difference = ours - paper if judged in ("match", "near", "differs") else None
     digits = 2 if ours is not None and abs(ours) >= 10 else 4
@@ -272,7 +282,7 @@ def bounds(row: Mapping) -> str:
 MARKS = {"match": "✓", "near": "≈", "differs": "✗"}  # beside a cell that is compared with the paper
 LEGEND = (
     "Each cell: ours [95 % interval]{paper}. Best in bold, second best underlined. Intervals are over test images, or "
-    "over seeds where ± is given"
+    "over seeds where ± is given and they leave more open"
 )
 
 

@@ -269,7 +269,7 @@ def test_seeds_have_students_interval_which_says_so():
 
 
 def test_an_interval_over_two_seeds_stays_possible():
-    """2 +- 12.7 * 1.41 / 1.41: nobody has an accuracy of -10.7 %. A metric without such bounds keeps its interval."""
+    """2 +- 12.7 * 1.41 / 1.41: nobody has an accuracy of -10.7 %, and no ratio of distances is negative."""
     tier = make_tier(seeds=[0, 1])
     for seed, value in enumerate((1.0, 3.0)):
         run = tier.run(CIFAR10, "AT", seed)
@@ -277,7 +277,20 @@ def test_an_interval_over_two_seeds_stays_possible():
         store(run, "geometry", METRICS | {"scr_clean": value / 10})
     row = one(table_rows(tier, "table1"), method="AT", column="clean", dataset="cifar10")
     assert (row["low"], row["high"]) == (0.0, pytest.approx(14.71, abs=0.01))
-    assert one(table_rows(tier, "table4"), method="AT", column="scr_clean", dataset="cifar10")["low"] < 0
+    scr = one(table_rows(tier, "table4"), method="AT", column="scr_clean", dataset="cifar10")
+    assert (scr["low"], scr["high"]) == (0.0, pytest.approx(1.471, abs=0.001))
+
+
+@pytest.mark.parametrize(("values", "over"), [((80.0, 80.0), "images"), ((80.0, 80.1), "images"), ((80, 84), "seeds")])
+def test_seeds_that_agree_by_chance_do_not_narrow_what_images_leave_open(values, over):
+    """Student's interval of two equal seeds has no width; both seeds saw the same images, so these count once."""
+    tier = make_tier(seeds=[0, 1])
+    for seed, value in enumerate(values):
+        store(tier.run(CIFAR10, "AT", seed), "clean", {"accuracy": value, "correct": int(10 * value), "images": 1000})
+    row = one(table_rows(tier, "table1"), method="AT", column="clean", dataset="cifar10")
+    assert row["interval"] == over
+    if over == "images":
+        assert (row["low"], row["high"]) == pytest.approx(wilson(800, 1000), abs=0.1)
 
 
 def test_the_interval_of_avg_is_no_narrower_than_if_both_parts_erred_together():
