@@ -147,6 +147,9 @@ def training_curves(log: Sequence[Mapping[str, float]], radius: float | None = N
     for ax in axes:
         ax.set_xlabel("epoch")
         ax.legend(fontsize=8, frameon=False)
+    axes[0].legend(fontsize=7, frameon=False, ncols=3, loc="upper center")  # its lines fill the panel
+    low, high = axes[0].get_ylim()
+    axes[0].set_ylim(low, high * (high / low) ** 0.3)
     return fig
 
 
