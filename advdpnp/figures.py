@@ -146,10 +146,11 @@ def training_curves(log: Sequence[Mapping[str, float]], radius: float | None = N
     axes[3].set(title="angles of the centers (degrees)")
     for ax in axes:
         ax.set_xlabel("epoch")
+    for ax in axes[1:]:
         ax.legend(fontsize=8, frameon=False)
-    axes[0].legend(fontsize=7, frameon=False, ncols=3, loc="upper center")  # its lines fill the panel
     low, high = axes[0].get_ylim()
-    axes[0].set_ylim(low, high * (high / low) ** 0.3)
+    axes[0].set_ylim(low, high * (high / low) ** 0.3)  # the lines fill the panel: room for the legend above them
+    axes[0].legend(fontsize=7, frameon=False, ncols=3, loc="upper center")
     return fig
 
 

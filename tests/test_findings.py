@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from advdpnp import paired
 from advdpnp.report import published_dir
+from advdpnp.results import read_arrays
 from advdpnp.tables import table_rows
 from advdpnp.tiers import load_tier
 
@@ -58,3 +60,12 @@ def test_figure_2_in_the_prose_is_the_published_one():
     rounded = {cell: f"{published[cell]:.{len(value.partition('.')[2])}f}" for cell, value in shown.items()}
     assert shown == rounded
     assert shown.keys() == published.keys()
+
+
+def test_the_gaps_between_prototypes_in_the_prose_are_those_of_figure_2():
+    stored = published_dir("short") / "evals" / "mnist-lenetspp-adv_dpnp-s0" / "features.npz"
+    centers = read_arrays(stored, "centers")["centers"]
+    angles = np.sort(np.degrees(np.arctan2(centers[:, 1], centers[:, 0])))
+    gaps = sorted(np.diff(angles, append=angles[0] + 360))
+    assert f"gaps of {gaps[-2]:.0f} and {gaps[-1]:.0f} degrees on the circle" in FINDINGS
+    assert f"(0 and 9) are {gaps[0]:.0f} degrees apart" in FINDINGS
