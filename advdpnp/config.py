@@ -7,7 +7,7 @@ Nothing here loads torch, so `--help` and `status` answer at once.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,19 @@ BACKBONES = ("resnet18", "wrn34_10", "lenetspp")
 
 
 def setting(
-    default: Any, meaning: str, *, low: float | None = None, high: float | None = None, choices: Iterable | None = None
+    default: Any,
+    meaning: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Iterable | None = None,
+    legacy: Any = None,
 ) -> Any:
-    """A dataclass field that carries its meaning, its unit and source, and the values it may take."""
-    metadata = {"meaning": meaning, "low": low, "high": high, "choices": choices}
+    """A dataclass field that carries its meaning, its unit and source, and the values it may take.
+
+    `legacy`: what runs did before the setting existed. A run's record leaves that value out, so theirs stay valid.
+    """
+    metadata = {"meaning": meaning, "low": low, "high": high, "choices": choices, "legacy": legacy}
     return field(default=default, metadata=metadata)
 
 
@@ -211,11 +220,28 @@ class AdvDpnp:
     lambda_dpp: float = setting(0.1, "weight of the pull to the own prototype, Eq. (3)", low=0)
     lambda_dnp: float = setting(0.1, "weight of the repulsion of prototypes, Eq. (7)", low=0)
     lambda_dfa: float = setting(2.0, "weight of the clean-adversarial KL, Eq. (7)", low=0)
+    pull: str = setting(
+        "mean",
+        "reduction of Eq. (3)'s squared distance: sum = as printed, mean = over the d coordinates, norm = without the "
+        "square (ledger 17)",
+        choices=("sum", "mean", "norm"),
+        legacy="sum",
+    )
+    pull_prototypes: bool = setting(True, "the pull moves prototypes too, not features alone (ledger 22)", legacy=True)
+    rival_gradient: str = setting(
+        "both", "whom Eq. (5) pushes: both ends of a pair, or c_j alone (ledger 18)", choices=("both", "own"),
+        legacy="both",
+    )  # fmt: skip
+    prototype_lr: float = setting(
+        1.0, "learning rate of the prototypes over that of the weights (ledger 19)", low=0, high=1000, legacy=1.0
+    )
     inner_loss: str = setting("ce", "what crafting maximises (ledger 1)", choices=("ce", "composite"))
     lock_prototypes: bool = setting(True, "adversarial branch sends no gradient to the prototypes (ledger 4)")
     decay_prototypes: bool = setting(True, "weight decay acts on the prototypes too (ledger 4)")
     prototype_start: str = setting(
-        "random", "initial directions (ledger 4)", choices=("random", "orthogonal", "simplex")
+        "random",
+        "initial directions; class_means = of the untrained network's features (ledger 4)",
+        choices=("random", "orthogonal", "simplex", "class_means"),
     )
     renormalise: str = setting(
         "epoch", "when norms return to the radius (ledger 5)", choices=("epoch", "step", "never")
@@ -347,6 +373,11 @@ class RunConfig:
         for key in ("evaluation", "attacks", "tier", "block"):
             del settings[key]
         del settings["optim"]["compile"]  # how fast, not what: may change between the calls that finish a training
+        for key, part in settings.items():
+            if is_dataclass(known := getattr(self, key)):
+                for f in fields(known):
+                    if f.metadata.get("legacy") is not None and part.get(f.name) == f.metadata["legacy"]:
+                        del part[f.name]
         return json.loads(json.dumps(settings))  # tuples become lists, as in the saved file
 
 

@@ -132,7 +132,7 @@ def _pgd(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunC
 def _adaptive(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
     if run.method != "Adv-DPNP":
         raise UserError(f"{run.id}: the adaptive attack maximises Eq. (7), which only Adv-DPNP trains with.")
-    weights = {key: getattr(run.hyper, key) for key in ("radius", "lambda_dpp", "lambda_dnp", "lambda_dfa")}
+    weights = {key: getattr(run.hyper, key) for key in ("radius", "lambda_dpp", "lambda_dnp", "lambda_dfa", "pull")}
     return attacks.adaptive(model, x, y, **_budget(attack), **weights)
 
 

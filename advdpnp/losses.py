@@ -24,16 +24,30 @@ def cross_entropy_loss(features: Tensor, prototypes: Tensor, labels: Tensor, *, 
     return F.cross_entropy(prototype_logits(features, prototypes, radius=radius), labels)
 
 
-def alignment(features: Tensor, prototypes: Tensor, labels: Tensor) -> Tensor:
-    """The pull of Eq. (3) before its weight: mean of ||f(x) - c_y||^2 / 2."""
-    return (features - prototypes[labels]).square().sum(1).mean() / 2
+def pull_distance(features: Tensor, prototypes: Tensor, labels: Tensor, *, pull: str = "sum") -> Tensor:
+    """The pull of Eq. (3) before its weight, one value per sample [B], under one of three readings (ledger 17).
+
+    "sum": ||f(x) - c_y||^2 / 2 as printed; "mean": that over the d coordinates, as `nn.MSELoss` reduces; "norm":
+    ||f(x) - c_y|| / 2, the norm without its square. Raises ValueError for another reading.
+    """
+    difference = features - prototypes[labels]
+    match pull:
+        case "sum":
+            return difference.square().sum(1) / 2
+        case "mean":
+            return difference.square().mean(1) / 2
+        case "norm":
+            return difference.norm(dim=1) / 2
+    raise ValueError(f"expected a pull of sum, mean or norm, got {pull!r}")
 
 
-def dpp_loss(features: Tensor, prototypes: Tensor, labels: Tensor, *, radius: float, lambda_dpp: float) -> Tensor:
+def dpp_loss(
+    features: Tensor, prototypes: Tensor, labels: Tensor, *, radius: float, lambda_dpp: float, pull: str = "sum"
+) -> Tensor:
     """Eq. (3), deep positive prototypes: classify, and pull features to their prototypes."""
     # L_CE(x, y) + lambda_DPP / 2 ||f(x) - c_y||^2
     classify = cross_entropy_loss(features, prototypes, labels, radius=radius)
-    return classify + lambda_dpp * alignment(features, prototypes, labels)
+    return classify + lambda_dpp * pull_distance(features, prototypes, labels, pull=pull).mean()
 
 
 def negative_prototypes(prototypes: Tensor) -> Tensor:
@@ -45,21 +59,31 @@ def negative_prototypes(prototypes: Tensor) -> Tensor:
     return distances.fill_diagonal_(torch.inf).argmin(1)
 
 
-def dnp_loss(prototypes: Tensor) -> Tensor:
+def dnp_loss(prototypes: Tensor, *, rival_gradient: str = "both") -> Tensor:
     """Eq. (5), deep negative prototypes: -1/M sum_j ||c_j - c_j^neg||_{1/2}^{1/2}, short-range repulsion.
 
-    The quasi-norm to the power 1/2 is sum_i |v_i|^{1/2}. Differs from the paper by `ROOT_GUARD` inside the root,
-    without which two prototypes that share a coordinate would get an infinite gradient.
+    The quasi-norm to the power 1/2 is sum_i |v_i|^{1/2}. `rival_gradient` "both" lets the gradient reach c_j and its
+    rival, "own" takes the rival of Eq. (4) as a constant (ledger 18). Differs from the paper by `ROOT_GUARD` inside the
+    root, without which two prototypes that share a coordinate would get an infinite gradient. Raises ValueError for
+    another `rival_gradient`.
     """
-    difference = prototypes - prototypes[negative_prototypes(prototypes)]
+    if rival_gradient not in ("both", "own"):
+        raise ValueError(f"expected a rival_gradient of both or own, got {rival_gradient!r}")
+    rivals = prototypes[negative_prototypes(prototypes)]
+    difference = prototypes - (rivals if rival_gradient == "both" else rivals.detach())
     return -(difference.abs() + ROOT_GUARD).sqrt().sum(1).mean()
+
+
+def kl_divergence(clean_logits: Tensor, adversarial_logits: Tensor) -> Tensor:
+    """KL(p(x) || p(x~)) of Eq. (6), one value per sample [B]; the gradient flows through both."""
+    # sum_j p_j(x) log(p_j(x) / p_j(x~))
+    log_clean, log_adversarial = clean_logits.log_softmax(1), adversarial_logits.log_softmax(1)
+    return (log_clean.exp() * (log_clean - log_adversarial)).sum(1)
 
 
 def dfa_loss(clean_logits: Tensor, adversarial_logits: Tensor) -> Tensor:
     """Eq. (6), deep feature alignment: mean of KL(p(x) || p(x~)). The gradient flows through both."""
-    # sum_j p_j(x) log(p_j(x) / p_j(x~))
-    log_clean, log_adversarial = clean_logits.log_softmax(1), adversarial_logits.log_softmax(1)
-    return (log_clean.exp() * (log_clean - log_adversarial)).sum(1).mean()
+    return kl_divergence(clean_logits, adversarial_logits).mean()
 
 
 def adv_dpnp_terms(
@@ -69,25 +93,30 @@ def adv_dpnp_terms(
     labels: Tensor,
     *,
     radius: float,
+    pull: str = "sum",
     lock_prototypes: bool = True,
+    pull_prototypes: bool = True,
+    rival_gradient: str = "both",
     detach_dfa_target: bool = False,
 ) -> dict[str, Tensor]:
     """The six terms of Eq. (7) before their weights, with the dual branch of Section 3.3.
 
     The adversarial branch sees locked prototypes (a constant), so what reaches the prototypes comes from clean inputs
-    alone: DNP, the clean DPP, and DFA through p(x). `lock_prototypes=False` and `detach_dfa_target=True` are ledger
-    entries 4 and 6.
+    alone: DNP, the clean DPP, and DFA through p(x). The switches are ledger entries: `pull` 17,
+    `lock_prototypes` 4, `pull_prototypes` (False: the pull moves features only) 22, `rival_gradient` 18,
+    `detach_dfa_target` 6.
     """
     locked = prototypes.detach() if lock_prototypes else prototypes
+    pulled, pulled_adv = (c if pull_prototypes else c.detach() for c in (prototypes, locked))
     clean_logits = prototype_logits(clean_features, prototypes, radius=radius)
     adversarial_logits = prototype_logits(adversarial_features, locked, radius=radius)
     return {
         "ce_clean": F.cross_entropy(clean_logits, labels),
         "ce_adv": F.cross_entropy(adversarial_logits, labels),
-        "pull_clean": alignment(clean_features, prototypes, labels),
-        "pull_adv": alignment(adversarial_features, locked, labels),
+        "pull_clean": pull_distance(clean_features, pulled, labels, pull=pull).mean(),
+        "pull_adv": pull_distance(adversarial_features, pulled_adv, labels, pull=pull).mean(),
         "dfa": dfa_loss(clean_logits.detach() if detach_dfa_target else clean_logits, adversarial_logits),
-        "dnp": dnp_loss(prototypes),
+        "dnp": dnp_loss(prototypes, rival_gradient=rival_gradient),
     }
 
 
@@ -108,7 +137,10 @@ def adv_dpnp_loss(
     lambda_dpp: float,
     lambda_dnp: float,
     lambda_dfa: float,
+    pull: str = "sum",
     lock_prototypes: bool = True,
+    pull_prototypes: bool = True,
+    rival_gradient: str = "both",
     detach_dfa_target: bool = False,
 ) -> Tensor:
     """Eq. (7), the Adv-DPNP loss, as a mean over the batch; the switches are explained at `adv_dpnp_terms`."""
@@ -118,7 +150,10 @@ def adv_dpnp_loss(
         prototypes,
         labels,
         radius=radius,
+        pull=pull,
         lock_prototypes=lock_prototypes,
+        pull_prototypes=pull_prototypes,
+        rival_gradient=rival_gradient,
         detach_dfa_target=detach_dfa_target,
     )
     return weigh_terms(terms, lambda_dpp=lambda_dpp, lambda_dnp=lambda_dnp, lambda_dfa=lambda_dfa)

@@ -354,6 +354,8 @@ def _fit(
     compile_backbone(defense, compiled)
     optimizer = build_optimizer(defense, run)
     log, seconds, made = restore(last, defense, optimizer)
+    if not log:
+        defense.start_training(images, labels)
     first, progress = len(log), Progress(run.id, run.optim.epochs, done=len(log))
     for epoch in range(first, run.optim.epochs):
         started = time.monotonic()

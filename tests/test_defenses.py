@@ -22,8 +22,9 @@ from advdpnp.defenses.ikl import ikl_loss, soft_cross_entropy, weighted_mse
 from advdpnp.defenses.mart import mart_loss, strongest_rivals
 from advdpnp.defenses.oc import oc_loss, squared_distances
 from advdpnp.defenses.pcl import contrast, pcl_loss, proximity
-from advdpnp.defenses.trades import kl_divergence, trades_loss
+from advdpnp.defenses.trades import trades_loss
 from advdpnp.errors import UserError
+from advdpnp.losses import kl_divergence
 from advdpnp.models.fsr import separation_mask
 from advdpnp.models.head import HadamardHead, ParallelHeads, hadamard
 from advdpnp.tiers import parse_tier

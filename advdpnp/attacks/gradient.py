@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from advdpnp.attacks import balls
 from advdpnp.errors import nearest
+from advdpnp.losses import kl_divergence, prototype_logits, pull_distance
 
 Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]  # (model, x_adv, y) -> [B], to be maximised
 
@@ -280,6 +281,7 @@ def adaptive(
     lambda_dpp: float,
     lambda_dnp: float,
     lambda_dfa: float,
+    pull: str = "sum",
     norm: str = "linf",
     restarts: int = 1,
     random_start: bool | str = False,
@@ -292,7 +294,8 @@ def adaptive(
     """
     del lambda_dnp
     x, y = checked_inputs(x, y, epsilon, norm)
-    loss = adaptive_objective(model, x, radius=radius, lambda_dpp=lambda_dpp, lambda_dfa=lambda_dfa)
+    weights = {"lambda_dpp": lambda_dpp, "lambda_dfa": lambda_dfa}
+    loss = adaptive_objective(model, x, radius=radius, pull=pull, **weights)
     return pgd(
         model,
         x,
@@ -309,7 +312,7 @@ def adaptive(
 
 
 def adaptive_objective(
-    model: nn.Module, x: Tensor, *, radius: float, lambda_dpp: float, lambda_dfa: float
+    model: nn.Module, x: Tensor, *, radius: float, lambda_dpp: float, lambda_dfa: float, pull: str = "sum"
 ) -> Objective:
     """L_DPP(x~, y) + lambda_DFA L_DFA(x, x~) per sample: the part of Eq. (7) that x~ moves. p(x) is fixed."""
     if not (hasattr(model, "features") and hasattr(model, "centers")):
@@ -320,20 +323,17 @@ def adaptive_objective(
 
     def forward(images: Tensor) -> tuple[Tensor, Tensor]:
         features = at_least_float32(model.features(images))
-        with torch.autocast(images.device.type, enabled=False):
-            # (1)  p_j(x) = softmax_j(c_j^T f(x) / radius)
-            return features, F.log_softmax(features @ prototypes.T / radius, dim=1)
+        return features, prototype_logits(features, prototypes, radius=radius)
 
     with frozen(model), torch.no_grad():
-        _, clean_log_p = forward(x)
+        _, clean_logits = forward(x)
 
     def objective(model: nn.Module, x_adv: Tensor, y: Tensor) -> Tensor:
-        features, log_p = forward(x_adv)
+        features, logits = forward(x_adv)
         # (3)  L_DPP = -log p_y(x~) + lambda_DPP / 2 ||f(x~) - c_y||^2
-        distance = (features - prototypes[y]).square().sum(dim=1)
-        dpp = F.nll_loss(log_p, y, reduction="none") + lambda_dpp / 2 * distance
+        distance = pull_distance(features, prototypes, y, pull=pull)
+        dpp = F.cross_entropy(logits, y, reduction="none") + lambda_dpp * distance
         # (6)  L_DFA = sum_j p_j(x) log(p_j(x) / p_j(x~))
-        dfa = F.kl_div(log_p, clean_log_p, reduction="none", log_target=True).sum(dim=1)
-        return dpp + lambda_dfa * dfa
+        return dpp + lambda_dfa * kl_divergence(clean_logits, logits)
 
     return objective

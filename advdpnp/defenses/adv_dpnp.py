@@ -6,11 +6,14 @@ other, in the order of Algorithm 1 (lines 8 and 10); that order decides what the
 
 from dataclasses import asdict
 
+import torch
 from torch import Tensor
 
-from advdpnp.attacks import adaptive_objective
+from advdpnp.attacks import adaptive_objective, frozen
 from advdpnp.config import RunConfig
-from advdpnp.defenses.base import Defense, InnerLoss, accuracy
+from advdpnp.data import to_float
+from advdpnp.defenses.base import Defense, InnerLoss, accuracy, class_sums
+from advdpnp.errors import UserError
 from advdpnp.losses import adv_dpnp_terms, weigh_terms
 from advdpnp.models import Classifier, PrototypeHead, classifier
 
@@ -31,20 +34,14 @@ class AdvDPNP(Defense):
         if self.hyper.inner_loss == "ce":
             return "ce"
         # ledger 1: the terms of Eq. (7) that depend on x~: L_DPP(x~, y) + lambda_DFA L_DFA(x, x~)
-        weights = {"lambda_dpp": self.hyper.lambda_dpp, "lambda_dfa": self.hyper.lambda_dfa}
-        return adaptive_objective(self.model, x, radius=self.hyper.radius, **weights)
+        names = ("radius", "lambda_dpp", "lambda_dfa", "pull")
+        return adaptive_objective(self.model, x, **{name: getattr(self.hyper, name) for name in names})
 
     def loss(self, x: Tensor, x_adv: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         clean, adversarial = self.model.features(x), self.model.features(x_adv)
-        terms = adv_dpnp_terms(
-            clean,
-            adversarial,
-            self.model.centers,
-            y,
-            radius=self.hyper.radius,
-            lock_prototypes=self.hyper.lock_prototypes,
-            detach_dfa_target=self.hyper.detach_dfa_target,
-        )
+        names = ("radius", "pull", "lock_prototypes", "pull_prototypes", "rival_gradient", "detach_dfa_target")
+        switches = {name: getattr(self.hyper, name) for name in names}
+        terms = adv_dpnp_terms(clean, adversarial, self.model.centers, y, **switches)
         logged = terms | {
             "train_clean": accuracy(self.model.classify(clean), y),
             "train_adv": accuracy(self.model.classify(adversarial), y),
@@ -52,12 +49,32 @@ class AdvDPNP(Defense):
         return weigh_terms(terms, **self.weights()), logged
 
     def parameter_groups(self) -> list[dict]:
-        if self.hyper.decay_prototypes:
+        own: dict[str, float] = {}
+        if not self.hyper.decay_prototypes:
+            own["weight_decay"] = 0.0
+        if self.hyper.prototype_lr != 1:
+            own["lr"] = self.hyper.prototype_lr * self.run.optim.lr
+        if not own:
             return super().parameter_groups()
-        return [
-            {"params": [*self.model.backbone.parameters()]},
-            {"params": [*self.model.head.parameters()], "weight_decay": 0.0},
-        ]
+        return [{"params": [*self.model.backbone.parameters()]}, {"params": [*self.model.head.parameters()]} | own]
+
+    @torch.no_grad()
+    def start_training(self, images: Tensor, labels: Tensor) -> None:
+        """Ledger 4: prototypes that start at the class means of the untrained network's features."""
+        if self.hyper.prototype_start != "class_means":
+            return
+        classes = self.run.facts.classes
+        missing = sorted(set(range(classes)) - set(labels.unique().tolist()))
+        if missing:
+            raise UserError(
+                f"{self.run.id}: prototype_start: class_means needs training images of every class; none of "
+                f"class {missing[0]}; use data.train_images: 0, or another start."
+            )
+        size, total = self.run.optim.batch_size, 0
+        with frozen(self.model):
+            for x, y in zip(images.split(size), labels.split(size), strict=True):
+                total = total + class_sums(self.model.features(to_float(x)), y, classes)
+        self.model.head.point_to(total)  # sums point where means do
 
     def start_epoch(self, epoch: int) -> None:
         if self.hyper.renormalise == "epoch":

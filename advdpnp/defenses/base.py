@@ -72,6 +72,9 @@ class Defense(nn.Module, ABC):
         """Groups for SGD; the loop fills in lr, momentum and weight decay where a group has none of its own."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
+    def start_training(self, images: Tensor, labels: Tensor) -> None:
+        """Before the first epoch of a new training; all images uint8 [N, C, H, W] and labels [N] on the device."""
+
     def start_epoch(self, epoch: int) -> None:
         """Before the first batch of 0-based `epoch`."""
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from advdpnp.config import RunConfig
 from advdpnp.defenses.base import Defense, InnerLoss, accuracy
-from advdpnp.defenses.trades import kl_divergence, kl_objective
+from advdpnp.defenses.trades import kl_objective
 from advdpnp.errors import UserError
+from advdpnp.losses import kl_divergence
 
 
 def hat_loss(

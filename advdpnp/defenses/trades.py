@@ -12,13 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advdpnp.defenses.base import Defense, InnerLoss, accuracy
-
-
-def kl_divergence(clean_logits: Tensor, adversarial_logits: Tensor) -> Tensor:
-    """KL(p(x) || p(x~)) per sample: two [B, M] -> [B]. The gradient flows through both."""
-    # sum_k p_k (log p_k - log p~_k)
-    log_clean, log_adversarial = clean_logits.log_softmax(1), adversarial_logits.log_softmax(1)
-    return (log_clean.exp() * (log_clean - log_adversarial)).sum(1)
+from advdpnp.losses import kl_divergence
 
 
 def kl_objective(clean_logits: Tensor) -> InnerLoss:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advdpnp.errors import UserError
+from advdpnp.losses import prototype_logits
 
 
 class LinearHead(nn.Linear):
@@ -19,7 +20,8 @@ class PrototypeHead(nn.Module):
     """Eq. (1): logits c_j^T f / alpha; the prototypes c_j are classifier weights and class centers at once.
 
     `radius` is alpha, the norm of each prototype. `start` gives the initial directions: "random" on the sphere,
-    "orthogonal" rows, or a regular "simplex" (the widest equal angles M points can have, arccos(-1 / (M - 1))).
+    "orthogonal" rows, or a regular "simplex" (the widest equal angles M points can have, arccos(-1 / (M - 1))); any
+    other name starts at random, and whoever gave it points them elsewhere later (`point_to`).
     """
 
     def __init__(self, dim: int, classes: int, radius: float, start: str = "random"):
@@ -27,7 +29,7 @@ class PrototypeHead(nn.Module):
         self.radius = radius
         self.prototypes = nn.Parameter(torch.randn(classes, dim))
         with torch.no_grad():
-            if start != "random":
+            if start in ("orthogonal", "simplex"):
                 if dim < classes:
                     raise UserError(f"{classes} '{start}' prototypes need at least {classes} dimensions, not {dim}.")
                 nn.init.orthogonal_(self.prototypes)
@@ -40,12 +42,18 @@ class PrototypeHead(nn.Module):
         """Algorithm 1, line 4: c_j <- alpha c_j / ||c_j||."""
         self.prototypes.copy_(self.radius * F.normalize(self.prototypes, dim=1))
 
+    @torch.no_grad()
+    def point_to(self, directions: Tensor) -> None:
+        """c_j <- alpha v_j / ||v_j|| for directions v [M, d]."""
+        self.prototypes.copy_(directions)
+        self.renormalise()
+
     @property
     def centers(self) -> Tensor:
         return self.prototypes
 
     def forward(self, features: Tensor) -> Tensor:
-        return F.linear(features, self.prototypes) / self.radius
+        return prototype_logits(features, self.prototypes, radius=self.radius)
 
 
 class CosineHead(nn.Module):
