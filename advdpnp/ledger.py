@@ -14,7 +14,7 @@ class Switch(NamedTuple):
     """One choice, our default and the other way, and how to measure it.
 
     `sources` are pairs of evaluations (default, other) of one training; where `variant` names a second training, the
-    other evaluation is that one's.
+    other evaluation is that one's. `base` names the variant that the default side is, if it is one.
     """
 
     id: str  # of docs/ledger.md
@@ -23,18 +23,22 @@ class Switch(NamedTuple):
     other: str
     sources: tuple[tuple[str, str], ...]
     variant: str = ""
+    base: str = ""
 
 
 _TRAINED = tuple((source, source) for source in ("clean", "pgd20", "geometry.mean_sep"))
 SWITCHES = (
+    Switch("1", "crafting maximises", "cross-entropy", "Eq. (7)", _TRAINED, "composite"),
+    Switch("2", "batch norm while crafting", "eval", "train", _TRAINED, "train_bn"),
     Switch("3", "start of PGD-20 at evaluation", "none", "uniform", (("pgd20", "pgd20_random"),)),
-    Switch("4", "prototypes in the adversarial branch", "locked", "unlocked", _TRAINED, "unlocked"),
-    Switch("4", "weight decay on prototypes", "5e-4", "none", _TRAINED, "undecayed"),
+    Switch("4", "prototypes in the adversarial branch", "locked", "unlocked", _TRAINED, "unlocked", "printed"),
+    Switch("4", "weight decay on prototypes", "5e-4", "none", _TRAINED, "undecayed", "printed"),
     Switch(
         "5", "prototypes' norms at test time", "as trained", "renormalised",
         (("clean", "clean_renormalised"), ("pgd20", "pgd20_renormalised")),
     ),
-    Switch("7", "last ReLU", "kept", "left out", _TRAINED, "signed"),
+    Switch("6", "p(x) in Eq. (6)", "with gradient", "constant", _TRAINED, "detached"),
+    Switch("7", "last ReLU", "kept", "left out", _TRAINED, "signed", "printed"),
     Switch("11", "step of l1 PGD", "one coordinate", "all coordinates", (("pgd100_l1", "pgd100_l1_dense"),)),
     Switch("12", "confidence of C&W", "50", "0", (("cw30", "cw30_confidence0"),)),
 )  # fmt: skip
@@ -51,14 +55,14 @@ def effects(tier: Tier, root: Path | None = None) -> list[dict]:
     each image under both choices, averaged over seeds first. What seeds do shows in `by_seed`. Reads, computes nothing.
     """
     runs = list(protocol.runs_of(tier, "ledger"))
-    base = {run.seed: run for run in runs if not run.variant}
     rows = []
     for switch in SWITCHES:
-        others = {run.seed: run for run in runs if run.variant == switch.variant}
+        base = {run.seed: run for run in runs if run.variant == switch.base}
+        others = {run.seed: run for run in runs if run.variant == (switch.variant or switch.base)}
         for source, other_source in switch.sources:
             pairs = [
                 (base[seed], source, others[seed], other_source)
-                for seed in base
+                for seed in sorted(base.keys() & others.keys())
                 if cell(base[seed], source, root) is not None and cell(others[seed], other_source, root) is not None
             ]
             if pairs:
@@ -81,8 +85,8 @@ def _row(switch: Switch, pairs: list[tuple[RunConfig, str, RunConfig, str]], roo
         "high": high,
     }
     return {
-        "id": switch.id, "choice": switch.choice, "default": switch.default, "other": switch.other,
-        "measure": pairs[0][1],
+        "id": switch.id, "choice": switch.choice + (f" ({switch.base})" if switch.base else ""),
+        "default": switch.default, "other": switch.other, "measure": pairs[0][1],
         **{key: value if value == "" else round(float(value), 2) for key, value in values.items()},
         "by_seed": " ".join(f"{value:+.2f}" for value in by_seed), "images": paired.images if paired else "",
     }  # fmt: skip

@@ -72,7 +72,7 @@ def rivals(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
     for block, methods in spec.rows.items():
         if (here := tier.blocks.get(block)) is None:
             continue
-        sides = {method: [tier.run(block, method, seed) for seed in tier.seeds_of(method)] for method in methods}
+        sides = {method: protocol.runs_of_row(tier, block, method) for method in methods}
         for rival in (m for m in methods if m not in (OURS, "ST")):  # ST defends against nothing
             for column, source in spec.columns.items():
                 ours, theirs = (_measured(sides[method], source, root) for method in (OURS, rival))

@@ -12,9 +12,12 @@ from advdpnp.errors import UserError, nearest
 from advdpnp.tiers import Tier
 
 ALL = tuple(METHODS)
+PRINTED = "Adv-DPNP (as printed)"
+VARIANT_ROWS = {PRINTED: ("Adv-DPNP", "printed")}  # rows beside the paper's: a method under a variant (ledger 17)
 BASELINES = ("ST", "AT", "AT_HE", "TRADES", "MART", "Adv-DPNP")
 STATE_OF_THE_ART = ("OC", "PCL", "HAT", "FSR", "DIO", "IKL", "Adv-DPNP")
 FOUR = ("FSR", "DIO", "IKL", "Adv-DPNP")
+DISCRIMINATIVE = ("ST", "AT", "AT_HE", "TRADES", "MART", "FSR", "IKL", "Adv-DPNP")
 CIFAR10, CIFAR100, SVHN, WRN, MNIST = (
     "cifar10/resnet18", "cifar100/resnet18", "svhn/resnet18", "cifar10/wrn34_10", "mnist/lenetspp",
 )  # fmt: skip
@@ -26,13 +29,13 @@ FEATURES = ("angular_clean", "angular_adv", "radial_clean", "radial_adv", "min_s
 class Artefact:
     """A table or figure of the paper.
 
-    `rows` maps a block (dataset/backbone) to its methods; `columns` maps a column of data/paper/table<N>.csv to where
-    its value comes from: an attack of config.ATTACKS (its accuracy), `<attack>.loss`, `geometry.<metric>`,
-    `features.<metric>`, `corruptions`, `corruptions.severity_<s>`, or "avg" and "ensemble", which are made of other
-    columns. The figures' columns are ours, because the paper draws them without numbers. `attacks` lists what else is
-    evaluated.
+    `rows` maps a block (dataset/backbone) to its methods, or keys of VARIANT_ROWS; `columns` maps a column of
+    data/paper/table<N>.csv to where its value comes from: an attack of config.ATTACKS (its accuracy), `<attack>.loss`,
+    `geometry.<metric>`, `features.<metric>`, `corruptions`, `corruptions.severity_<s>`, or "avg" and "ensemble", which
+    are made of other columns. The figures' columns are ours, because the paper draws them without numbers. `attacks`
+    lists what else is evaluated.
     `one_seed`: it shows single networks, not averages. `variants`: trainings under one changed switch of the tier,
-    beside the rows' own, evaluated with `variant_attacks`; a tier without these variants lacks the artefact.
+    beside those of the rows' methods, evaluated with `variant_attacks`; a tier with none of them lacks the artefact.
     """
 
     title: str
@@ -47,7 +50,8 @@ class Artefact:
     def evaluations(self, variant: str = "") -> tuple[str, ...]:
         """Names for `evaluate`, of a row's own training or of its `variant`, without repetition; the guard with all."""
         names = [name for source in self.columns.values() for name in sources_of(source)]
-        return tuple(dict.fromkeys([*(self.variant_attacks if variant else [*names, *self.attacks]), "guard"]))
+        one_of_mine = variant in self.variants
+        return tuple(dict.fromkeys([*(self.variant_attacks if one_of_mine else [*names, *self.attacks]), "guard"]))
 
 
 ENSEMBLE = ("fgsm", "pgd20", "pgd100", "cw30")  # Table 2's caption: wrong under any of the four
@@ -64,13 +68,13 @@ FIGURE4_EPSILONS = (4, 8, 16, 24, 32, 48, 64, 96, 128)  # in 1/255
 ARTEFACTS = {
     "table1": Artefact(
         "Clean and adversarial accuracy (%) of the baselines", "4.2",
-        {CIFAR10: BASELINES, CIFAR100: BASELINES},
+        {CIFAR10: (*BASELINES, PRINTED), CIFAR100: BASELINES},
         {"clean": "clean", "aa": "aa", "avg": "avg",
          "pgd_l1": "pgd100_l1", "pgd_l2": "pgd20_l2", "pgd_linf": "pgd20"},
     ),
     "table2": Artefact(
         "Robustness against the state of the art (%)", "4.2",
-        {CIFAR10: STATE_OF_THE_ART, CIFAR100: STATE_OF_THE_ART, SVHN: FOUR, WRN: FOUR},
+        {CIFAR10: (*STATE_OF_THE_ART, PRINTED), CIFAR100: STATE_OF_THE_ART, SVHN: FOUR, WRN: FOUR},
         {"clean": "clean", "aa": "aa", "avg": "avg", "fgsm": "fgsm", "pgd20": "pgd20", "pgd100": "pgd100",
          "cw": "cw30", "ensemble": "ensemble"},
     ),
@@ -82,7 +86,7 @@ ARTEFACTS = {
     ),
     "table4": Artefact(
         "Discrimination of the feature space", "4.3",
-        dict.fromkeys((CIFAR10, CIFAR100), ("ST", "AT", "AT_HE", "TRADES", "MART", "FSR", "IKL", "Adv-DPNP")),
+        {CIFAR10: (*DISCRIMINATIVE, PRINTED), CIFAR100: DISCRIMINATIVE},
         {metric: f"geometry.{metric}" for metric in GEOMETRY},
     ),
     "table5": Artefact(
@@ -125,10 +129,11 @@ ARTEFACTS = {
     ),
     "ledger": Artefact(
         "Effects of the open choices on Adv-DPNP", "3, 4.1",
-        {CIFAR10: ("Adv-DPNP",)}, {},
+        {CIFAR10: ("Adv-DPNP", PRINTED)}, {},
         ("clean", "pgd20", "pgd20_random", "clean_renormalised", "pgd20_renormalised", "cw30", "cw30_confidence0",
          "pgd100_l1", "pgd100_l1_dense", "geometry"),
-        variants=("unlocked", "undecayed", "signed"), variant_attacks=("clean", "pgd20", "geometry"),
+        variants=("unlocked", "undecayed", "signed", "composite", "train_bn", "detached"),
+        variant_attacks=("clean", "pgd20", "geometry"),
     ),
 }  # fmt: skip
 
@@ -155,17 +160,25 @@ def built() -> tuple[str, ...]:
     return tuple(name for name in ARTEFACTS if notebook_of(name).exists())
 
 
+def runs_of_row(tier: Tier, block: str, row: str, one_seed: bool = False) -> list[RunConfig]:
+    """The trainings behind a row of `block`, one per seed; none where the tier lacks block, method or variant."""
+    method, variant = VARIANT_ROWS.get(row, (row, ""))
+    if block not in tier.blocks or method not in tier.methods or variant not in ("", *tier.variants):
+        return []
+    return [tier.run(block, method, seed, variant) for seed in tier.seeds_of(method)[: 1 if one_seed else None]]
+
+
 def runs_of(tier: Tier, name: str) -> Iterator[RunConfig]:
-    """The trainings that a table or figure needs in a tier: the paper's rows, as far as the tier has them."""
+    """The trainings that a table or figure needs in a tier: its rows and variants, as far as the tier has them."""
     spec = artefact(name)
-    if not set(spec.variants) <= set(tier.variants):
+    variants = [variant for variant in spec.variants if variant in tier.variants]
+    if spec.variants and not variants:
         return
-    for block, methods in spec.rows.items():
-        for method in methods:
-            if block in tier.blocks and method in tier.methods:
-                for seed in tier.seeds_of(method)[: 1 if spec.one_seed else None]:
-                    for variant in ("", *spec.variants):
-                        yield tier.run(block, method, seed, variant)
+    for block, rows in spec.rows.items():
+        for row in rows:
+            for run in runs_of_row(tier, block, row, spec.one_seed):
+                own = [] if row in VARIANT_ROWS else variants
+                yield from (run, *(tier.run(block, run.method, run.seed, variant) for variant in own))
 
 
 def wanted(tier: Tier, name: str) -> list[tuple[RunConfig, str]]:

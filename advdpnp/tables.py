@@ -164,8 +164,7 @@ def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
         here = tier.blocks.get(block)
         dataset, backbone = (here.dataset, here.backbone) if here else block.split("/")
         for method in methods:
-            seeds = tier.seeds_of(method)[: 1 if spec.one_seed else None] if here else []
-            runs = [tier.run(block, method, seed) for seed in seeds]
+            runs = protocol.runs_of_row(tier, block, method, spec.one_seed)
             for column, source in spec.columns.items():
                 found = [one for run in runs if (one := measured(run, source, root)) is not None]
                 rows.append(
@@ -176,7 +175,11 @@ def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
 
 
 def paper_number(table: int | str, block: str, method: str, column: str) -> float | None:
-    """The paper's value of a cell of `block` (dataset/backbone), in the column's unit; None where it prints none."""
+    """The paper's value of a cell of `block` (dataset/backbone), in the column's unit; None where it prints none.
+
+    It has one row for Adv-DPNP, whichever way it was trained, so a row of VARIANT_ROWS stands beside its method's.
+    """
+    method, _ = protocol.VARIANT_ROWS.get(method, (method, ""))
     dataset, backbone = block.split("/")
     return reported(table, dataset=dataset, backbone=backbone, method=method, column=column)
 

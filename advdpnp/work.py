@@ -82,7 +82,7 @@ class Clock:
 def ordered(tier: Tier) -> list[RunConfig]:
     """Every training of the tier: the paper's blocks in turn, in each the methods in the order of FIRST."""
     runs = protocol.all_runs(tier).values()
-    return sorted(runs, key=lambda run: (PAPER_BLOCKS.index(run.block), FIRST.index(run.method), run.seed))
+    return sorted(runs, key=lambda run: (PAPER_BLOCKS.index(run.block), run.variant, FIRST.index(run.method), run.seed))
 
 
 def with_helpers(tier: Tier, runs: Iterable[RunConfig]) -> list[RunConfig]:
