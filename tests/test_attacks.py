@@ -523,14 +523,18 @@ def test_adaptive_without_its_terms_is_pgd_on_cross_entropy():
     assert torch.equal(ours, attacks.pgd(model, x, y, **options, norm="linf", random_start=False))
 
 
-def test_adaptive_objective_is_equations_3_and_6():
+@pytest.mark.parametrize(("pull", "distance"), [
+    ("sum", lambda v: v.square().sum() / 2), ("mean", lambda v: v.square().mean() / 2), ("norm", lambda v: v.norm() / 2)
+])  # fmt: skip
+def test_adaptive_objective_is_equations_3_and_6(pull, distance):
     model, x, y = adaptive_setup()
     x_adv, c = images(4, seed=7), model.weight.detach()
-    values = attacks.adaptive_objective(model, x, radius=3.0, lambda_dpp=0.02, lambda_dfa=4.0)(model, x_adv, y)
+    options = {"radius": 3.0, "lambda_dpp": 0.02, "lambda_dfa": 4.0, "pull": pull}
+    values = attacks.adaptive_objective(model, x, **options)(model, x_adv, y)
     for i in range(4):
         f, label = x_adv[i].flatten(), y[i].item()
         p, q = torch.softmax(c @ x[i].flatten() / 3, 0), torch.softmax(c @ f / 3, 0)
-        expected = -q[label].log() + 0.02 / 2 * (f - c[label]).square().sum() + 4 * (p * (p.log() - q.log())).sum()
+        expected = -q[label].log() + 0.02 * distance(f - c[label]) + 4 * (p * (p.log() - q.log())).sum()
         assert values[i].item() == pytest.approx(expected.item(), rel=1e-4)
 
 

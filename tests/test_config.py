@@ -17,6 +17,7 @@ from advdpnp.config import (
     DATASETS,
     METHODS,
     ROOT,
+    AdvDpnp,
     AttackConfig,
     CraftConfig,
     DataConfig,
@@ -347,3 +348,15 @@ def test_without_pyyaml_a_tier_of_config_is_read_and_another_is_refused(monkeypa
     own.write_text("label: mine\n")
     with pytest.raises(UserError, match="pip install pyyaml"):
         load_tier(str(own))
+
+
+def test_a_setting_that_came_later_leaves_earlier_runs_their_identity():
+    """Runs trained before `pull` existed did what is now `sum`: that value is left out of a run's record."""
+    sum_ = load_tier("short").run("cifar10/resnet18", "Adv-DPNP", 0, "printed")
+    assert "pull" not in sum_.training_settings()["hyper"]
+    mean = load_tier("short").run("cifar10/resnet18", "Adv-DPNP")
+    assert mean.training_settings()["hyper"]["pull"] == "mean"
+    later = {f.name: f.metadata["legacy"] for f in fields(AdvDpnp) if f.metadata["legacy"] is not None}
+    assert later == {"pull": "sum", "pull_prototypes": True, "rival_gradient": "both", "prototype_lr": 1.0}
+    # the record of a published run, made before these settings existed
+    assert digest(replace(sum_, variant="").training_settings()) == "7bb0553eb80fd0bc"

@@ -20,6 +20,7 @@ from advdpnp.losses import (
     dpp_loss,
     negative_prototypes,
     prototype_logits,
+    pull_distance,
 )
 
 LN2, LN3 = math.log(2), math.log(3)
@@ -65,6 +66,38 @@ def test_eq3_adds_half_the_squared_distance_to_the_own_prototype():
     features, prototypes, labels = double([[2, 2], [4, 4]]), double([[5, 0], [0, 5]]), tensor([0, 1])
     loss = dpp_loss(features, prototypes, labels, radius=5, lambda_dpp=0.1)
     assert loss.item() == pytest.approx(LN2 + 0.75)
+
+
+@pytest.mark.parametrize(
+    ("pull", "expected"),
+    # (2, 2) and its prototype (5, 0) differ by (-3, 2): squares 13, two coordinates, norm sqrt 13; (4, 4) and (0, 5) by
+    # (4, -1): 17
+    [("sum", (13 / 2, 17 / 2)), ("mean", (13 / 4, 17 / 4)), ("norm", (13**0.5 / 2, 17**0.5 / 2))],
+)
+def test_eq3_under_each_reading_of_its_pull(pull, expected):
+    features, prototypes, labels = double([[2, 2], [4, 4]]), double([[5, 0], [0, 5]]), tensor([0, 1])
+    assert pull_distance(features, prototypes, labels, pull=pull).tolist() == pytest.approx(expected)
+    loss = dpp_loss(features, prototypes, labels, radius=5, lambda_dpp=0.1, pull=pull)
+    assert loss.item() == pytest.approx(LN2 + 0.1 * sum(expected) / 2)
+
+
+def test_the_averaged_pull_is_half_of_what_mse_loss_computes():
+    features, _, prototypes, y = sample()
+    expected = torch.nn.functional.mse_loss(features, prototypes[y]) / 2
+    assert pull_distance(features, prototypes, y, pull="mean").mean().item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("pull", ["square", "", None])
+def test_another_reading_is_refused(pull):
+    features, _, prototypes, y = sample()
+    with pytest.raises(ValueError, match="expected a pull of sum, mean or norm"):
+        pull_distance(features, prototypes, y, pull=pull)
+
+
+def test_a_feature_on_its_prototype_has_no_gradient_under_the_norm():
+    features = double([[5, 0]], grad=True)
+    pull = pull_distance(features, double([[5, 0], [0, 5]]), tensor([0]), pull="norm").sum()
+    assert gradient(pull, features).tolist() == [[0, 0]]
 
 
 def test_eq4_finds_the_nearest_rival():
@@ -136,11 +169,13 @@ def test_eq7_on_clean_images_twice_is_dpp_plus_dnp():
     [
         lambda f, a, c, y: cross_entropy_loss(f, c, y, radius=4),
         lambda f, a, c, y: dpp_loss(f, c, y, radius=4, lambda_dpp=0.3),
+        lambda f, a, c, y: dpp_loss(f, c, y, radius=4, lambda_dpp=0.3, pull="mean"),
+        lambda f, a, c, y: dpp_loss(f, c, y, radius=4, lambda_dpp=0.3, pull="norm"),
         lambda f, a, c, y: dnp_loss(c),
         lambda f, a, c, y: dfa_loss(f @ c.T, a @ c.T),
         lambda f, a, c, y: adv_dpnp_loss(f, a, c, y, **WEIGHTS, lock_prototypes=False),
     ],
-    ids=["eq2", "eq3", "eq5", "eq6", "eq7"],
+    ids=["eq2", "eq3", "eq3-mean", "eq3-norm", "eq5", "eq6", "eq7"],
 )
 def test_gradients_agree_with_finite_differences(loss):
     *inputs, y = sample()
@@ -170,6 +205,31 @@ def test_unlocked_prototypes_follow_the_adversarial_features():
     # the pull of a prototype: sum of (c_y - f) over its samples, over the batch
     pull = gradient(terms["pull_adv"], prototypes)
     assert torch.allclose(pull[3], (prototypes[3] - adversarial[3]).detach() / 6)
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_a_pull_on_features_alone_leaves_the_prototypes(lock):
+    clean, adversarial, prototypes, y = sample()
+    options = {"radius": 4, "lock_prototypes": lock}
+    terms = adv_dpnp_terms(clean, adversarial, prototypes, y, **options, pull_prototypes=False)
+    usual = adv_dpnp_terms(clean, adversarial, prototypes, y, **options)
+    assert gradient(terms["pull_clean"] + terms["pull_adv"], prototypes) is None
+    for name, value in terms.items():
+        assert value.item() == usual[name].item()
+    assert torch.equal(gradient(terms["pull_clean"], clean), gradient(usual["pull_clean"], clean))
+
+
+def test_a_rival_taken_as_constant_is_not_pushed():
+    # on a line at 0, 1, 5: the rivals are 1, 0, 1. d(-sqrt(v))/dv = -1 / (2 sqrt v): at 1 -1/2, at 4 -1/4; over M = 3
+    prototypes = double([[0.0], [1.0], [5.0]], grad=True)
+    own = gradient(dnp_loss(prototypes, rival_gradient="own"), prototypes)
+    assert torch.allclose(own, double([[0.5], [-0.5], [-0.25]]) / 3, rtol=1e-5)
+    both = gradient(dnp_loss(prototypes), prototypes)  # twice between 0 and 1, and 1 is pushed by 5 too
+    assert torch.allclose(both, double([[1.0], [-1.0 + 0.25], [-0.25]]) / 3, rtol=1e-5)
+    assert both.sum().item() == pytest.approx(0)
+    assert dnp_loss(prototypes, rival_gradient="own").item() == dnp_loss(prototypes).item()
+    with pytest.raises(ValueError, match="expected a rival_gradient of both or own"):
+        dnp_loss(prototypes, rival_gradient="none")
 
 
 def test_dfa_reaches_the_prototypes_through_the_clean_distribution():

@@ -12,6 +12,7 @@ import torch
 
 from advdpnp import data, train
 from advdpnp.config import digest
+from advdpnp.data import to_float
 from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
@@ -435,3 +436,45 @@ def test_a_training_that_waits_takes_what_the_other_process_made(tiny):
     waiting.join(30)
     assert found == [made]
     assert (run_dir(run) / "model.pt").stat().st_mtime_ns == written
+
+
+# --- Switches of Adv-DPNP
+
+
+def test_a_prototype_rate_moves_the_prototypes_alone(tiny):
+    """One step from the same start under half the rate: half the way for the prototypes, the same for the backbone."""
+    moved = {}
+    for rate in (1.0, 0.5):
+        run = tiny(adv_dpnp={"prototype_lr": rate}, optim={"weight_decay": 0, "momentum": 0})
+        defense = build_defense(run)
+        before = defense.model.centers.detach().clone()
+        optimizer = build_optimizer(defense, run)
+        x, y = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(4)
+        defense.loss(x, x, y)[0].backward()
+        optimizer.step()
+        conv = next(defense.model.backbone.parameters()).detach()
+        moved[rate] = defense.model.centers.detach() - before, conv
+    assert torch.allclose(moved[0.5][0], moved[1.0][0] / 2, atol=1e-6)
+    assert moved[1.0][0].abs().max() > 1e-4
+    assert torch.equal(moved[0.5][1], moved[1.0][1])
+
+
+def test_prototypes_can_start_at_the_class_means_of_the_untrained_network(tiny):
+    run = tiny(adv_dpnp={"prototype_start": "class_means"})
+    defense, data = build_defense(run), training_data(run)
+    defense.start_training(data.images, data.labels)
+    model = build_defense(run).model.eval()
+    with torch.no_grad():
+        features = model.features(to_float(data.images))
+    means = torch.stack([features[data.labels == k].mean(0) for k in range(10)])
+    expected = run.hyper.radius * torch.nn.functional.normalize(means, dim=1)
+    assert torch.allclose(defense.model.centers, expected, rtol=1e-4, atol=1e-4)
+    for name, value in model.backbone.state_dict().items():
+        assert torch.equal(value, defense.model.backbone.state_dict()[name]), name  # running statistics too
+
+
+def test_class_means_need_every_class(tiny):
+    defense = build_defense(tiny(adv_dpnp={"prototype_start": "class_means"}))
+    images = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+    with pytest.raises(UserError, match="training images of every class; none of class 1"):
+        defense.start_training(images, torch.tensor([0, 2, 3, 4]))
