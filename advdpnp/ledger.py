@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from advdpnp import protocol
 from advdpnp.config import RunConfig
-from advdpnp.paired import Difference, compare, per_image
-from advdpnp.tables import cell
+from advdpnp.intervals import Difference, SeedVariance, paired_difference
+from advdpnp.tables import by_seed, cell, is_accuracy, seed_spread
 from advdpnp.tiers import Tier
 
 
@@ -49,10 +49,10 @@ COLUMNS = (
 
 
 def effects(tier: Tier, root: Path | None = None) -> list[dict]:
-    """A row a switch and measure: means over seeds and the effect (other - default), as far as it was measured.
+    """One row per switch and measure: means over seeds and the effect (other - default), where measured.
 
-    Accuracies are in percent, angles in degrees. `low` and `high` bound the effect at 95 % over test images, paired:
-    each image under both choices, averaged over seeds first. What seeds do shows in `by_seed`. Reads, computes nothing.
+    Accuracies are in percent, angles in degrees. `low` and `high` bound the effect at 95 %, images and seeds paired
+    (intervals.py): over test images, and over seeds too where the other choice is another training. Reads only.
     """
     runs = list(protocol.runs_of(tier, "ledger"))
     rows = []
@@ -66,21 +66,25 @@ def effects(tier: Tier, root: Path | None = None) -> list[dict]:
                 if cell(base[seed], source, root) is not None and cell(others[seed], other_source, root) is not None
             ]
             if pairs:
-                rows.append(_row(switch, pairs, root))
+                spread = seed_spread(tier, pairs[0][0].block, root) if switch.variant else None
+                rows.append(_row(switch, pairs, spread, root))
     return rows
 
 
-def _row(switch: Switch, pairs: list[tuple[RunConfig, str, RunConfig, str]], root: Path | None) -> dict:
+Pairs = list[tuple[RunConfig, str, RunConfig, str]]  # one per seed: default run, its evaluation, other run, its
+
+
+def _row(switch: Switch, pairs: Pairs, spread: SeedVariance | None, root: Path | None) -> dict:
     defaults = [cell(run, source, root) for run, source, _, _ in pairs]
     others = [cell(run, source, root) for _, _, run, source in pairs]
-    by_seed = [b - a for a, b in zip(defaults, others, strict=True)]
-    paired = _paired(pairs, root)
+    each = [b - a for a, b in zip(defaults, others, strict=True)]
+    paired = _paired(pairs, spread, root)
     low: float | str = paired.low if paired else ""
     high: float | str = paired.high if paired else ""
     values = {
         "with_default": sum(defaults) / len(pairs),
         "with_other": sum(others) / len(pairs),
-        "effect": sum(by_seed) / len(pairs),
+        "effect": sum(each) / len(pairs),
         "low": low,
         "high": high,
     }
@@ -88,17 +92,17 @@ def _row(switch: Switch, pairs: list[tuple[RunConfig, str, RunConfig, str]], roo
         "id": switch.id, "choice": switch.choice + (f" ({switch.base})" if switch.base else ""),
         "default": switch.default, "other": switch.other, "measure": pairs[0][1],
         **{key: value if value == "" else round(float(value), 2) for key, value in values.items()},
-        "by_seed": " ".join(f"{value:+.2f}" for value in by_seed), "images": paired.images if paired else "",
+        "by_seed": " ".join(f"{value:+.2f}" for value in each), "images": paired.images if paired else "",
     }  # fmt: skip
 
 
-def _paired(pairs: list[tuple[RunConfig, str, RunConfig, str]], root: Path | None) -> Difference | None:
-    """Other against default, image by image; None for a metric, which has no images to pair, or without flags."""
-    if any("." in source for _, source, _, _ in pairs):
+def _paired(pairs: Pairs, spread: SeedVariance | None, root: Path | None) -> Difference | None:
+    """Other against default, image by image; None for a metric, which has no images to pair."""
+    if not all(is_accuracy(source) for _, source, _, _ in pairs):
         return None
-    others = [per_image(run, source, root) for _, _, run, source in pairs]
-    defaults = [per_image(run, source, root) for run, source, _, _ in pairs]
-    return compare(others, defaults) if all(side is not None for side in (*others, *defaults)) else None
+    (_, source, _, other), *_ = pairs
+    others = by_seed([run for _, _, run, _ in pairs], other, root)
+    return paired_difference(others, by_seed([run for run, _, _, _ in pairs], source, root), spread)
 
 
 def ledger_markdown(rows: list[dict]) -> str:

@@ -6,8 +6,7 @@ Accuracies are in percent, angles in degrees. Standard library only, so `status`
 
 import csv
 import math
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -130,53 +129,6 @@ def methods_of(table: int | str, dataset: str, backbone: str) -> tuple[str, ...]
         return ("AT", OURS)
     cells = reported_table(5 if table == "figure3" else 6 if table == "figure4" else table)
     return tuple(dict.fromkeys(c.method for c in cells if (c.dataset, c.backbone) == (dataset, backbone)))
-
-
-# --- Intervals ----------------------------------------------------------------------------------------------
-
-
-def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion, in percent: what n test images leave open, not what seeds do.
-
-    Raises ValueError unless 0 <= successes <= n, n > 0 and 0 < level < 1. Source: E. B. Wilson, JASA 22, 1927.
-    """
-    if not (0 <= successes <= n and n > 0 and 0 < level < 1):
-        raise ValueError(f"no proportion: {successes} of {n} at level {level}")
-    z = statistics.NormalDist().inv_cdf((1 + level) / 2)
-    p, shrink = successes / n, 1 + z * z / n
-    centre = (p + z * z / (2 * n)) / shrink
-    half = z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
-
-
-def mean_interval(mean: float, std: float, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Normal interval of a mean over n images with standard deviation `std` (n - 1 in the denominator), in its unit."""
-    half = statistics.NormalDist().inv_cdf((1 + level) / 2) * std / math.sqrt(n)
-    return mean - half, mean + half
-
-
-class Spread(NamedTuple):
-    """Mean over seeds, in the unit of the values; std (n - 1 in the denominator) and bounds are None for one seed."""
-
-    mean: float
-    std: float | None
-    n: int
-    low: float | None
-    high: float | None
-
-
-def seed_interval(values: Sequence[float], level: float = 0.95) -> Spread:
-    """Mean, standard deviation and Student's t interval of the mean over seeds. Raises ValueError without values."""
-    if not values or not 0 < level < 1:
-        raise ValueError(f"no interval from {len(values)} values at level {level}")
-    mean, n = statistics.fmean(values), len(values)
-    if n == 1:
-        return Spread(mean, None, 1, None, None)
-    from scipy.special import stdtrit  # here, because importing this module must stay free
-
-    std = statistics.stdev(values)
-    half = float(stdtrit(n - 1, (1 + level) / 2)) * std / math.sqrt(n)
-    return Spread(mean, std, n, mean - half, mean + half)
 
 
 # --- Verdicts -----------------------------------------------------------------------------------------------

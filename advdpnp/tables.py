@@ -2,8 +2,9 @@
 numbers are tables too, without a number of the paper's, which it draws and does not print.
 
 A cell is the mean over the seeds of a run. Long form, one row a cell: table, dataset, backbone, method, column, ours,
-std, seeds, paper, difference, verdict, and the 95 % interval with what it stands for. Outside of the paper tier there
-is no difference, because a smaller protocol's number and the paper's are not two measurements of one thing.
+std, seeds, paper, difference, verdict, the 95 % interval (intervals.py) with what it is over, each seed's own value.
+Outside of the paper tier there is no difference, because a smaller protocol's number and the paper's are not two
+measurements of one thing.
 """
 
 import re
@@ -11,21 +12,21 @@ import statistics
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
 
 from advdpnp import protocol
 from advdpnp.config import RunConfig
 from advdpnp.errors import UserError
-from advdpnp.paper import Spread, column_kind, mean_interval, reported, seed_interval, verdict, wilson
+from advdpnp.intervals import SeedVariance, accuracy_interval, mean_interval, pooled_seed_variance
+from advdpnp.paper import column_kind, reported, verdict
 from advdpnp.results import read_arrays, read_json, tier_dir
 from advdpnp.tiers import Tier
 
-if TYPE_CHECKING:
-    import numpy as np
-
 COLUMNS = (
     "table", "dataset", "backbone", "method", "column", "ours", "std", "seeds", "paper", "difference", "verdict",
-    "low", "high", "interval", "images",
+    "low", "high", "interval", "images", "by_seed",
 )  # fmt: skip
 LOWER_IS_BETTER = ("fdr", "afs", "loss", "angular", "radial")
 
@@ -39,7 +40,7 @@ def stored(run: RunConfig, name: str, root: Path | None = None, key: str = "imag
     return read_json(path, "images", key) if path.exists() else None
 
 
-def stored_flags(run: RunConfig, name: str, root: Path | None = None) -> "np.ndarray | None":
+def stored_flags(run: RunConfig, name: str, root: Path | None = None) -> np.ndarray | None:
     """The flags beside it: bool [N], True where the run is right; or None."""
     path = (tier_dir(run.tier) if root is None else root) / "evals" / run.id / f"{name}.npz"
     return read_arrays(path, "correct")["correct"] if path.exists() else None
@@ -47,21 +48,68 @@ def stored_flags(run: RunConfig, name: str, root: Path | None = None) -> "np.nda
 
 def ensemble_accuracy(all_flags: Iterable) -> float:
     """Percent of images right under every attack: a sample is wrong if any of them succeeds (Table 2's caption)."""
-    import numpy as np
-
     return 100 * float(np.logical_and.reduce(list(all_flags)).mean())
 
 
-def ensemble_flags(run: RunConfig, root: Path | None = None) -> "np.ndarray | None":
+def ensemble_flags(run: RunConfig, root: Path | None = None) -> np.ndarray | None:
     """bool [N], True where the run is right under every attack of Table 2's Ensemble; None where one is missing."""
-    import numpy as np
-
     found = [stored_flags(run, name, root) for name in ("clean", *protocol.ENSEMBLE)]
     return None if any(flags is None for flags in found) else np.logical_and.reduce(found)
 
 
+def per_image(run: RunConfig, source: str, root: Path | None = None) -> np.ndarray | None:
+    """How often the run is right on each test image, [N] in 0 ... 1; None where an evaluation is missing.
+
+    0 or 1 under one attack; the mean of both for "avg", on the images that both saw; over all corruptions, or those of
+    one severity, for "corruptions". A column that is no accuracy has no such number, hence None. Raises UserError for
+    flags that do not fit the JSON beside them.
+    """
+    if source == "avg":
+        both = [per_image(run, name, root) for name in protocol.sources_of(source)]
+        known = [values for values in both if values is not None]
+        seen = min(map(len, known), default=0)
+        return np.mean([values[:seen] for values in known], axis=0) if len(known) == len(both) else None
+    if source == "ensemble":
+        return ensemble_flags(run, root)
+    name, _, field = source.partition(".")
+    flags = None if field and not field.startswith("severity_") else stored_flags(run, name, root)
+    said = None if flags is None else stored(run, name, root, "accuracy")
+    if flags is None or said is None:
+        return None
+    if not field:
+        accuracy = _number(run, name, said, "accuracy")
+        if not flags.size or abs(100 * flags.mean() - accuracy) > 0.01:
+            raise UserError(f"{run.id}, {name}: JSON and flags disagree (damaged?); delete both and evaluate again.")
+        return flags.mean(axis=tuple(range(flags.ndim - 1)))  # the last axis is the images
+    if flags.ndim != 3 or not flags.size:
+        path = (tier_dir(run.tier) if root is None else root) / "evals" / run.id / f"{name}.npz"
+        raise UserError(f"{path}: {field} cannot be taken from it (damaged?); delete it and evaluate again.")
+    return flags[:, int(field.removeprefix("severity_")) - 1].mean(0)
+
+
+SEED_SOURCES = ("clean", "pgd20", "aa", "corruptions")  # what every defense of the paper is evaluated under
+
+
+def seed_spread(tier: Tier, block: str, root: Path | None = None) -> SeedVariance | None:
+    """The variance between seeds of a block's trainings, pooled over methods; None where none has two seeds."""
+    groups: dict[tuple[str, str], list[RunConfig]] = {}
+    for run in protocol.all_runs(tier, tuple(protocol.ARTEFACTS)).values():
+        if run.block == block:
+            groups.setdefault((run.method, run.variant), []).append(run)
+    return pooled_seed_variance(
+        [list(values.values()) for source in SEED_SOURCES if len(values := by_seed(runs, source, root)) > 1]
+        for runs in groups.values()
+        if len(runs) > 1
+    )
+
+
+def by_seed(runs: Iterable[RunConfig], source: str, root: Path | None = None) -> dict[int, np.ndarray]:
+    """{seed: `per_image`} of the runs that have it."""
+    return {run.seed: values for run in runs if (values := per_image(run, source, root)) is not None}
+
+
 class Measured(NamedTuple):
-    """One number of one run: an accuracy (%), a loss or a metric; its 95 % interval over images, where it has one."""
+    """A loss or a metric of one run; its 95 % interval over images, where it has one."""
 
     value: float
     images: int  # the fewest test images behind it
@@ -70,65 +118,39 @@ class Measured(NamedTuple):
 
 
 def measured(run: RunConfig, source: str, root: Path | None = None) -> Measured | None:
-    """A column's number for one run with what its test images leave open; None where an evaluation is missing.
+    """A loss, or a metric of Table 4 or Figure 2, of one run; None where an evaluation is missing.
 
-    Accuracies have Wilson's interval, losses and the mean over corruptions a normal one over images. The interval of
-    "avg" is the mean of both parts' (as if both erred the same way: never too narrow). The metrics of Table 4 and
-    Figure 2 have none. What the figures show is computed from the stored flags and features, not read from a JSON.
+    Losses have a normal interval over images, metrics none. What Figure 2 shows is computed from the stored features.
     """
-    if source == "avg":  # mean of clean and AutoAttack accuracy
-        both = [part for name in ("clean", "aa") if (part := measured(run, name, root)) is not None]
-        if len(both) < 2:
-            return None
-        parts = [[part[k] for part in both] for k in (0, 2, 3)]
-        value, low, high = (None if None in part else sum(part) / 2 for part in parts)
-        return Measured(value, min(part.images for part in both), low, high)
-    if source == "ensemble":
-        flags = ensemble_flags(run, root)
-        if flags is None:
-            return None
-        return Measured(100 * float(flags.mean()), len(flags), *wilson(int(flags.sum()), len(flags)))
     name, _, field = source.partition(".")
-    if name == "features" or field.startswith("severity_"):
+    if name == "features":
         return _of_a_figure(run, name, field, tier_dir(run.tier) if root is None else root)
-    field = field or "accuracy"
     result = stored(run, name, root, field)
     if result is None:
         return None
+    value, n = _number(run, name, result, field), result["images"]
+    return Measured(value, n, *(mean_interval(value, result[f"{field}_std"], n) if f"{field}_std" in result else ()))
+
+
+def _number(run: RunConfig, name: str, result: Mapping, field: str) -> float:
+    """A field of an evaluation's JSON. Raises UserError where it is no number."""
     if isinstance(result[field], bool) or not isinstance(result[field], int | float):
         raise UserError(f"{run.id}, {name}: {field} is no number (damaged?); delete its JSON and evaluate again.")
-    value, n = result[field], result["images"]
-    if f"{field}_std" in result:
-        return Measured(value, n, *mean_interval(value, result[f"{field}_std"], n))
-    return Measured(value, n, *(wilson(result["correct"], n) if field == "accuracy" and "correct" in result else ()))
+    return result[field]
 
 
 def _of_a_figure(run: RunConfig, name: str, field: str, root: Path) -> Measured | None:
-    """`measured` for features.<metric> and corruptions.severity_<s>: from the arrays beside the evaluation's JSON."""
+    """`measured` for features.<metric>: from the arrays beside the evaluation's JSON."""
     path = root / "evals" / run.id / f"{name}.npz"
     if stored(run, name, root) is None or not path.exists():
         return None
     try:
-        if name == "corruptions":
-            return at_severity(read_arrays(path, "correct")["correct"], int(field.removeprefix("severity_")))
         return feature_metric(read_arrays(path, "clean", "adv", "labels", "centers"), field)
     except (IndexError, TypeError, ValueError, RuntimeError):
         raise UserError(f"{path}: {field} cannot be taken from it (damaged?); delete it and evaluate again.") from None
 
 
-def at_severity(correct: "np.ndarray", severity: int) -> Measured:
-    """Accuracy (%) over all corruptions of one severity, from flags [corruptions, severities, N] and 1, 2, ...
-
-    Its interval is over images, because an image's corruptions are not independent. Raises ValueError for other flags.
-    """
-    if correct.ndim != 3 or correct.size == 0:
-        raise ValueError(f"flags [corruptions, severities, N] are wanted, not {[*correct.shape]}")
-    an_image = 100 * correct[:, severity - 1].mean(0)
-    n, mean, std = len(an_image), float(an_image.mean()), float(an_image.std(ddof=1)) if an_image.size > 1 else 0.0
-    return Measured(mean, n, *mean_interval(mean, std, n))
-
-
-def feature_metric(arrays: Mapping[str, "np.ndarray"], metric: str) -> Measured:
+def feature_metric(arrays: Mapping[str, np.ndarray], metric: str) -> Measured:
     """One of protocol.FEATURES, from features "clean" and "adv" [N, d], "labels" [N] and "centers" [M, d].
 
     Angles are in degrees, radial variation is a fraction. Raises ValueError where geometry.py does.
@@ -145,8 +167,16 @@ def feature_metric(arrays: Mapping[str, "np.ndarray"], metric: str) -> Measured:
     return Measured(variation[quantity], len(found["labels"]))
 
 
+def is_accuracy(source: str) -> bool:
+    """Whether a column's source is one of accuracies, image by image."""
+    return "." not in source or ".severity_" in source
+
+
 def cell(run: RunConfig, source: str, root: Path | None = None) -> float | None:
-    """`measured` without its interval: the number alone, or None where an evaluation is missing."""
+    """A column's number for one run: an accuracy in percent, a loss or a metric; None where it was not measured."""
+    if is_accuracy(source):
+        values = per_image(run, source, root)
+        return None if values is None else 100 * float(values.mean())
     found = measured(run, source, root)
     return None if found is None else found.value
 
@@ -163,15 +193,45 @@ def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
     for block, methods in spec.rows.items():
         here = tier.blocks.get(block)
         dataset, backbone = (here.dataset, here.backbone) if here else block.split("/")
+        spread = seed_spread(tier, block, root) if here and not spec.one_seed else None
         for method in methods:
             runs = protocol.runs_of_row(tier, block, method, spec.one_seed)
             for column, source in spec.columns.items():
-                found = [one for run in runs if (one := measured(run, source, root)) is not None]
+                found = _over_seeds(runs, source, spread, root)
                 rows.append(
                     {"table": number, "dataset": dataset, "backbone": backbone, "method": method, "column": column}
                     | _judged(found, paper_number(number, block, method, column), tier.name, column)
                 )
     return rows
+
+
+class OverSeeds(NamedTuple):
+    """A cell: the mean over the seeds, each seed's own value, and the 95 % interval with what it is over."""
+
+    mean: float
+    by_seed: tuple[float, ...]
+    images: int
+    low: float | None
+    high: float | None
+    over: str
+
+
+def _over_seeds(runs: list[RunConfig], source: str, spread: SeedVariance | None, root: Path | None) -> OverSeeds | None:
+    """One cell of a table, or None where no run has it."""
+    if is_accuracy(source):
+        values = list(by_seed(runs, source, root).values())
+        if not values:
+            return None
+        found = accuracy_interval(values, spread)
+        own = tuple(100 * float(seed[: found.images].mean()) for seed in values)
+        return OverSeeds(found.mean, own, found.images, found.low, found.high, found.over)
+    each = [one for run in runs if (one := measured(run, source, root)) is not None]
+    if not each:
+        return None
+    mean, own = statistics.fmean(one.value for one in each), tuple(one.value for one in each)
+    ends = [[one[k] for one in each] for k in (2, 3)]
+    low, high = (None if None in end else statistics.fmean(end) for end in ends)
+    return OverSeeds(mean, own, min(one.images for one in each), low, high, "" if low is None else "images")
 
 
 def paper_number(table: int | str, block: str, method: str, column: str) -> float | None:
@@ -184,37 +244,24 @@ def paper_number(table: int | str, block: str, method: str, column: str) -> floa
     return reported(table, dataset=dataset, backbone=backbone, method=method, column=column)
 
 
-def _widest(found: list[Measured], over: Spread, column: str) -> tuple[float | None, float | None, str]:
-    """The wider of two intervals, and what it is over: "seeds", "images", or "" where there is none.
-
-    Student's t over seeds says what another seed would do, the one over test images what other images would: all seeds
-    saw the same ones, so more seeds do not narrow it. Two seeds may agree by chance, and then the first says nothing.
-    """
-    both = {}
-    if over.low is not None and over.high is not None:
-        both["seeds"] = over.low, over.high
-    if lows := [one.low for one in found if one.low is not None]:
-        both["images"] = statistics.fmean(lows), statistics.fmean(one.high for one in found if one.high is not None)
-    if not both:
-        return None, None, ""
-    what = max(both, key=lambda name: both[name][1] - both[name][0])
-    low, high = both[what]  # Student's may reach beyond what is possible; nothing that a table shows is below zero
-    return max(0.0, low), min(100.0, high) if column_kind(column) == "accuracy" else high, what
+def digits_of(column: str) -> int:
+    """Digits behind the point, the same all down a column: 2 for percent and degrees, 3 for ratios and losses."""
+    return 2 if column_kind(column) in ("accuracy", "angle") and not column.startswith("radial") else 3
 
 
-def _judged(found: list[Measured], paper: float | None, tier: str, column: str) -> dict:
-    """Mean over the seeds with the wider of its intervals, beside the paper's number."""
-    images = min((one.images for one in found), default=None)
-    over = seed_interval([one.value for one in found]) if found else None
-    ours, spread = (over.mean, over.std) if over else (None, None)
-    low, high, interval = _widest(found, over, column) if over else (None, None, "")
+def _judged(found: OverSeeds | None, paper: float | None, tier: str, column: str) -> dict:
+    """A cell's fields of the long form, beside the paper's number."""
+    ours, images = (found.mean, found.images) if found else (None, None)
     judged = verdict(ours, paper, tier=tier, n=images, kind=column_kind(column))
     difference = ours - paper if judged in ("match", "near", "differs") else None
-    digits = 2 if ours is not None and abs(ours) >= 10 else 4
-    rounded = {"ours": ours, "std": spread, "difference": difference, "low": low, "high": high}
+    spread = statistics.stdev(found.by_seed) if found and len(found.by_seed) > 1 else None
+    digits = digits_of(column) + (digits_of(column) > 2)  # a digit more for machines where numbers are small
+    rounded = {"ours": ours, "std": spread, "difference": difference}
+    rounded |= {"low": found.low if found else None, "high": found.high if found else None}
     values = {key: "" if value is None else round(value, digits) for key, value in rounded.items()}
-    values |= {"paper": "" if paper is None else paper, "seeds": len(found), "verdict": judged, "interval": interval}
-    values["images"] = "" if images is None else images
+    values |= {"paper": "" if paper is None else paper, "seeds": len(found.by_seed) if found else 0, "verdict": judged}
+    values |= {"interval": found.over if found else "", "images": "" if images is None else images}
+    values["by_seed"] = " ".join(f"{value:.{digits}f}" for value in found.by_seed) if found else ""
     return {key: values[key] for key in COLUMNS if key in values}
 
 
@@ -265,28 +312,24 @@ def corner(methods: Mapping[str, Mapping[str, dict]]) -> str:
 
 
 def number(row: Mapping) -> str:
-    """'83.78', '83.78 ± 0.21 (2)' with seeds, or '–' for a cell that was not run."""
-    if row["ours"] == "":
-        return "–"
-    value = float(row["ours"])
-    digits = 2 if abs(value) >= 10 or value == 0 else 3
-    spread = f" ± {float(row['std']):.{digits}f} ({row['seeds']})" if row["std"] != "" else ""
-    return f"{value:.{digits}f}{spread}"
+    """'83.78', or '–' for a cell that was not run; as many digits as the others of its column."""
+    return "–" if row["ours"] == "" else f"{float(row['ours']):.{digits_of(row['column'])}f}"
 
 
 def bounds(row: Mapping) -> str:
     """'[81.2, 84.3]', the 95 % interval of a cell, or nothing where it has none."""
     if row["low"] == "":
         return ""
-    digits = 1 if abs(float(row["ours"])) >= 10 else 3
+    digits = 1 if digits_of(row["column"]) == 2 else 3
     return f"[{float(row['low']):.{digits}f}, {float(row['high']):.{digits}f}]"
 
 
 MARKS = {"match": "✓", "near": "≈", "differs": "✗"}  # beside a cell that is compared with the paper
 LEGEND = (
-    "Each cell: ours [95 % interval]{paper}. Best in bold, second best underlined. Intervals are over test images, or "
-    "over seeds where ± is given and they leave more open"
+    "Each cell: ours, a mean over seeds [95 % interval]{paper}. Best in bold, second best underlined. Intervals are "
+    "over test images{seeds}"
 )
+OVER_SEEDS = " and seeds, whose variance is pooled over all methods trained more than once"
 
 
 def literal(text: object) -> str:
@@ -310,7 +353,8 @@ def markdown(rows: list[dict], label: str) -> str:
     compared = {row["verdict"] for row in rows} & set(MARKS)
     verdicts = "; " + ", ".join(f"{mark} {v}" for v, mark in MARKS.items()) if compared else ""
     printed = any(row["paper"] != "" for row in rows)  # a figure's numbers are not
-    lines = [f"*{literal(label)}. {LEGEND.format(paper=' | paper' if printed else '')}{verdicts}.*", ""]
+    seeds = OVER_SEEDS if any(row["interval"] == "images and seeds" for row in rows) else ""
+    lines = [f"*{literal(label)}. {LEGEND.format(paper=' | paper' if printed else '', seeds=seeds)}{verdicts}.*", ""]
     for (dataset, backbone), methods in paper_shaped(rows).items():
         if empty(methods):
             lines += [f"**{dataset}, {backbone}**: not run.", ""]
@@ -356,7 +400,7 @@ def latex(rows: list[dict], label: str) -> str:
         for method, cells in methods.items():
             shown = []
             for column in columns:
-                text = number(cells[column]).replace("±", r"$\pm$").replace("–", "--")
+                text = number(cells[column]).replace("–", "--")
                 best, second = best_and_second(competing(methods, column), column)
                 wrap = r"\textbf{%s}" if method in best else r"\underline{%s}" if method in second else "%s"
                 shown.append(wrap % text)

@@ -103,7 +103,7 @@ def test_an_effect_is_other_minus_default_with_a_paired_interval(tier):
     row = by_choice(ledger.effects(tier), "start of PGD-20", "pgd20")
     assert (row["with_default"], row["with_other"], row["effect"], row["by_seed"]) == (50, 53, 3, "+4.00 +2.00")
     std = np.std([1, 1, 0.5, 0.5] + [0] * 96, ddof=1)  # an image over its seeds first: 100 images, not 200
-    assert row["high"] - row["low"] == pytest.approx(2 * 196 * std / 100**0.5, abs=0.02)
+    assert row["high"] - row["low"] == pytest.approx(2 * 198.4 * std / 100**0.5, abs=0.02)
     assert row["images"] == 100
 
 

@@ -19,10 +19,8 @@ from advdpnp.paper import (
     paper_values,
     reported,
     reported_table,
-    seed_interval,
     values_from,
     verdict,
-    wilson,
 )
 
 
@@ -119,39 +117,6 @@ def test_importing_loads_nothing_heavy():
     code = "import sys, advdpnp.claims; print([m for m in ('torch', 'pandas', 'scipy', 'numpy') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=paper.ROOT)
     assert out.stdout.strip() == "[]"
-
-
-# --- Intervals
-
-
-@pytest.mark.parametrize(
-    ("successes", "n", "low", "high"),
-    [  # Newcombe, Statistics in Medicine 17 (1998), Table I, method 3
-        (81, 263, 25.53, 36.62),
-        (15, 148, 6.24, 16.05),
-        (0, 20, 0.0, 16.11),
-        (1, 29, 0.61, 17.18),
-        (29, 29, 88.30, 100.0),
-    ],
-)
-def test_wilson_against_published_values(successes, n, low, high):
-    assert wilson(successes, n) == pytest.approx((low, high), abs=0.006)
-
-
-@pytest.mark.parametrize(("successes", "n", "level"), [(1, 0, 0.95), (-1, 5, 0.95), (6, 5, 0.95), (1, 5, 1.0)])
-def test_wilson_refuses_what_is_no_proportion(successes, n, level):
-    with pytest.raises(ValueError, match="no proportion"):
-        wilson(successes, n, level)
-
-
-def test_seed_interval_is_students():
-    mean, std, n, low, high = seed_interval([50.0, 51.0, 52.0])
-    assert (mean, std, n) == (51.0, 1.0, 3)
-    half = 4.302652729911275 / math.sqrt(3)  # the 97.5 % point of t with 2 degrees of freedom
-    assert (low, high) == pytest.approx((51 - half, 51 + half))
-    assert seed_interval([50.0]) == (50.0, None, 1, None, None)
-    with pytest.raises(ValueError, match="no interval"):
-        seed_interval([])
 
 
 # --- Verdicts

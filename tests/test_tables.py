@@ -11,8 +11,9 @@ from advdpnp import protocol, tables
 from advdpnp.config import ATTACKS
 from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL
+from advdpnp.intervals import wilson
 from advdpnp.paper import FIGURES as DRAWN
-from advdpnp.paper import mean_interval, reported, reported_table, wilson
+from advdpnp.paper import reported, reported_table
 from advdpnp.protocol import ARTEFACTS, CIFAR10, CIFAR100, MNIST, PRINTED, SVHN, VARIANT_ROWS, WRN, all_runs, artefact
 from advdpnp.report import published_dir
 from advdpnp.results import tier_dir, write_csv
@@ -32,10 +33,13 @@ def make_tier(name="paper", **changes):
 
 
 def store(run, attack, values, correct=None, root=None, images=10_000):
-    """An evaluation as `evaluate` leaves it."""
+    """An evaluation as `evaluate` leaves it; flags that give its accuracy unless `correct` says which."""
     path = (root or tier_dir(run.tier)) / "evals" / run.id / f"{attack}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"images": images} | (values if isinstance(values, dict) else {"accuracy": values})))
+    found = {"images": images} | (values if isinstance(values, dict) else {"accuracy": values})
+    path.write_text(json.dumps(found))
+    if correct is None and "accuracy" in found:
+        correct = np.arange(found["images"]) < round(found["accuracy"] * found["images"] / 100)
     if correct is not None:
         np.savez(path.with_suffix(".npz"), correct=np.array(correct, bool))
 
@@ -178,7 +182,7 @@ def test_the_long_form_has_its_columns_in_order(tmp_path):
     assert [tuple(row) for row in rows] == [COLUMNS] * (2 * 6 * 6 + 6)
     first = write_csv(tmp_path / "table1.csv", rows, COLUMNS).read_text().splitlines()[0]
     assert first.startswith("table,dataset,backbone,method,column,ours,std,seeds,paper,difference,verdict,")
-    assert first.endswith(",low,high,interval,images")
+    assert first.endswith(",low,high,interval,images,by_seed")
 
 
 def test_the_paper_tier_is_compared():
@@ -263,63 +267,74 @@ def test_an_accuracy_has_wilsons_interval_over_its_images():
     assert (row["low"], row["high"], row["interval"], row["images"]) == (79.2, 80.77, "images", 10_000)
 
 
-def test_seeds_have_students_interval_which_says_so():
-    tier = make_tier(seeds=[0, 1, 2])
-    for seed, value in enumerate((80.0, 81.0, 82.0)):
-        store(tier.run(CIFAR10, "AT", seed), "clean", {"accuracy": value, "correct": int(100 * value)})
-    row = one(table_rows(tier, "table1"), dataset="cifar10", method="AT", column="clean")
-    assert (row["low"], row["high"], row["interval"]) == (78.52, 83.48, "seeds")  # 81 +- 4.303 / sqrt(3)
+def test_seeds_count_by_the_variance_that_all_methods_share():
+    """AT's two seeds happen to agree; TRADES' do not, and what seeds do is one thing for both."""
+    tier = make_tier(seeds=[0, 1], methods=["AT", "TRADES"])
+    for method, values in (("AT", (80.0, 80.0)), ("TRADES", (78.0, 82.0))):
+        for seed, value in enumerate(values):
+            store(tier.run(CIFAR10, method, seed), "clean", value)
+    spread = tables.seed_spread(tier, CIFAR10)
+    assert spread.df == 2
+    # TRADES: S^2 = 8, less the 4 % of images that differ: 0.04 * 5000 / 10000 = 0.02; AT's is 0
+    assert spread.variance == pytest.approx((8 - 0.02) / 2, rel=1e-3)
+    rows = [one(table_rows(tier, "table1"), dataset="cifar10", method=m, column="clean") for m in ("AT", "TRADES")]
+    widths = [row["high"] - row["low"] for row in rows]
+    assert widths[0] == pytest.approx(widths[1], rel=0.05)
+    assert {row["interval"] for row in rows} == {"images and seeds"}
+    assert [row["by_seed"] for row in rows] == ["80.00 80.00", "78.00 82.00"]
 
 
-def test_an_interval_over_two_seeds_stays_possible():
-    """2 +- 12.7 * 1.41 / 1.41: nobody has an accuracy of -10.7 %, and no ratio of distances is negative."""
-    tier = make_tier(seeds=[0, 1])
-    for seed, value in enumerate((1.0, 3.0)):
-        run = tier.run(CIFAR10, "AT", seed)
-        store(run, "clean", value)
-        store(run, "geometry", METRICS | {"scr_clean": value / 10})
+def test_a_method_with_one_seed_has_the_others_variance_too():
+    """More information is never a wider interval: a method trained once would look surer than one trained twice."""
+    tier = make_tier(more_seeds={"TRADES": [1]}, methods=["AT", "TRADES"])
+    for method, seed, value in (("AT", 0, 80.0), ("TRADES", 0, 79.0), ("TRADES", 1, 81.0)):
+        store(tier.run(CIFAR10, method, seed), "clean", value)
+    alone, twice = (
+        one(table_rows(tier, "table1"), dataset="cifar10", method=m, column="clean") for m in ("AT", "TRADES")
+    )
+    assert alone["high"] - alone["low"] > twice["high"] - twice["low"]
+
+
+def test_without_a_second_seed_anywhere_only_images_count():
+    tier = make_tier()
+    store(tier.run(CIFAR10, "AT"), "clean", 80.0, images=1000)
     row = one(table_rows(tier, "table1"), method="AT", column="clean", dataset="cifar10")
-    assert (row["low"], row["high"]) == (0.0, pytest.approx(14.71, abs=0.01))
-    scr = one(table_rows(tier, "table4"), method="AT", column="scr_clean", dataset="cifar10")
-    assert (scr["low"], scr["high"]) == (0.0, pytest.approx(1.471, abs=0.001))
+    assert (row["low"], row["high"]) == pytest.approx(wilson(800, 1000), abs=0.01)
+    assert row["interval"] == "images"
+    assert "Intervals are over test images." in markdown(table_rows(tier, "table1"), LABEL)
 
 
-@pytest.mark.parametrize(("values", "over"), [((80.0, 80.0), "images"), ((80.0, 80.1), "images"), ((80, 84), "seeds")])
-def test_seeds_that_agree_by_chance_do_not_narrow_what_images_leave_open(values, over):
-    """Student's interval of two equal seeds has no width; both seeds saw the same images, so these count once."""
-    tier = make_tier(seeds=[0, 1])
-    for seed, value in enumerate(values):
-        store(tier.run(CIFAR10, "AT", seed), "clean", {"accuracy": value, "correct": int(10 * value), "images": 1000})
-    row = one(table_rows(tier, "table1"), method="AT", column="clean", dataset="cifar10")
-    assert row["interval"] == over
-    if over == "images":
-        assert (row["low"], row["high"]) == pytest.approx(wilson(800, 1000), abs=0.1)
+def test_avg_rests_on_the_images_that_clean_and_autoattack_share():
+    """One definition for the tables and for the differences: clean on 1,000 and AutoAttack on 500 is Avg on 500."""
+    tier = make_tier()
+    store(tier.run(CIFAR10, "AT"), "clean", 80.0, np.arange(1000) >= 200, images=1000)
+    store(tier.run(CIFAR10, "AT"), "aa", 50.0, np.arange(500) >= 250, images=500)
+    row = one(table_rows(tier, "table1"), method="AT", column="avg", dataset="cifar10")
+    assert (row["ours"], row["images"]) == (55.0, 500)  # 60 % and 50 % of the first 500
 
 
-def test_the_interval_of_avg_is_no_narrower_than_if_both_parts_erred_together():
+def test_flags_that_are_missing_are_a_missing_number():
     run = make_tier().run(CIFAR10, "AT")
-    store(run, "clean", {"accuracy": 80.0, "correct": 8000})
-    store(run, "aa", {"accuracy": 50.0, "correct": 500, "images": 1000})
-    clean, aa, avg = (tables.measured(run, source) for source in ("clean", "aa", "avg"))
-    assert (avg.value, avg.images) == (65.0, 1000)
-    assert avg.high - avg.low == pytest.approx((clean.high - clean.low + aa.high - aa.low) / 2)
+    store(run, "clean", 80.0)
+    (tier_dir(run.tier) / "evals" / run.id / "clean.npz").unlink()
+    assert cell(run, "clean") is None
 
 
 def test_the_ensembles_interval_comes_from_its_flags():
-    run = make_tier().run(CIFAR10, "AT")
+    tier = make_tier()
     for name in ("clean", *protocol.ENSEMBLE):
-        store(run, name, 50.0, np.arange(100) < 50)
-    assert tables.measured(run, "ensemble") == (50.0, 100, *wilson(50, 100))
+        store(tier.run(CIFAR10, "OC"), name, 50.0, np.arange(100) < 50)
+    row = one(table_rows(tier, "table2"), method="OC", column="ensemble", dataset="cifar10")
+    assert (row["ours"], row["images"]) == (50.0, 100)
+    assert (row["low"], row["high"]) == pytest.approx(wilson(50, 100), abs=0.01)
 
 
 def test_means_have_a_normal_interval_over_images_and_metrics_none():
     run = make_tier().run(CIFAR10, "Adv-DPNP")
     store(run, "pgd20_random", {"accuracy": 50.0, "loss": 1.2, "loss_std": 2.0, "images": 400})
-    store(run, "corruptions", {"accuracy": 70.0, "accuracy_std": 30.0, "images": 900})
     store(run, "geometry", METRICS)
-    loss, mean = tables.measured(run, "pgd20_random.loss"), tables.measured(run, "corruptions")
+    loss = tables.measured(run, "pgd20_random.loss")
     assert (loss.low, loss.high) == pytest.approx((1.2 - 0.196, 1.2 + 0.196), abs=1e-4)
-    assert (mean.low, mean.high) == pytest.approx((70 - 1.96, 70 + 1.96), abs=1e-4)
     assert tables.measured(run, "geometry.fdr_clean")[2:] == (None, None)
 
 
@@ -350,12 +365,12 @@ def test_higher_is_better_for_the_rest(column):
 
 
 def test_numbers_read_well():
-    assert number({"ours": "", "std": "", "seeds": 0}) == "–"
-    assert number({"ours": 83.784, "std": "", "seeds": 1}) == "83.78"
-    assert number({"ours": 83.784, "std": 0.2, "seeds": 3}) == "83.78 ± 0.20 (3)"
-    assert number({"ours": 0.0313, "std": "", "seeds": 1}) == "0.031"
-    assert number({"ours": 0.0, "std": "", "seeds": 1}) == "0.00"
-    assert number({"ours": "83.78", "std": "", "seeds": "1"}) == "83.78"  # as read back from a CSV
+    assert number({"ours": "", "column": "clean"}) == "–"
+    assert number({"ours": 83.784, "column": "clean"}) == "83.78"
+    assert number({"ours": 0.3, "column": "aa"}) == "0.30"  # as many digits as the rest of its column
+    assert number({"ours": 0.0313, "column": "fdr_clean"}) == "0.031"
+    assert number({"ours": 95.3, "column": "mean_sep"}) == "95.30"
+    assert number({"ours": "83.78", "column": "clean"}) == "83.78"  # as read back from a CSV
 
 
 @pytest.fixture
@@ -387,10 +402,10 @@ def test_markdown_marks_the_best_and_the_second_among_defenses(clean_rows):
     assert LABEL in lines[0]
     assert "| method | clean | aa | avg | pgd_l1 | pgd_l2 | pgd_linf |" in lines
     rows = {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
-    assert rows["Adv-DPNP"].startswith(r"| Adv-DPNP | **84.00** ✓ \| 84.63 | – \| 49.18 |")
-    assert rows["AT"].startswith(r"| AT | <u>83.00</u> ✓ \| 83.78 |")
-    assert rows["TRADES"].startswith(r"| TRADES | 81.00 ✓ \| 81.38 |")
-    assert rows["ST"].startswith(r"| ST | 94.00 ✓ \| 94.39 |")  # defends against nothing, does not compete
+    assert rows["Adv-DPNP"].startswith(r"| Adv-DPNP | **84.00** [83.3, 84.7] ✓ \| 84.63 | – \| 49.18 |")
+    assert rows["AT"].startswith(r"| AT | <u>83.00</u> [82.2, 83.7] ✓ \| 83.78 |")
+    assert rows["TRADES"].startswith(r"| TRADES | 81.00 [80.2, 81.8] ✓ \| 81.38 |")
+    assert rows["ST"].startswith(r"| ST | 94.00 [93.5, 94.5] ✓ \| 94.39 |")  # defends against nothing, does not compete
     assert rows["MART"].startswith(r"| MART | – \| 79.6 |")
 
 
@@ -409,18 +424,21 @@ def test_a_table_of_one_method_marks_nothing():
     tier = make_tier()
     store(tier.run(CIFAR10, "Adv-DPNP"), "pgd20", 53.0)
     rows = table_rows(tier, "table8")
-    assert r"53.00 ✓ \| 53.68" in markdown(rows, LABEL)
+    assert r"53.00 [52.0, 54.0] ✓ \| 53.68" in markdown(rows, LABEL)
     assert "**53" not in markdown(rows, LABEL)
     assert "textbf" not in latex(rows, LABEL)
 
 
-def test_spread_is_shown_in_both_shapes():
+def test_seeds_are_said_where_the_interval_is_over_them():
     tier = make_tier(seeds=[0, 1])
     for seed, value in ((0, 84.0), (1, 86.0)):
         store(tier.run(CIFAR10, "Adv-DPNP", seed), "clean", value)
     rows = table_rows(tier, "table1")
-    assert r"| 85.00 ± 1.41 (2) [72.3, 97.7] ✓ \| 84.63" in markdown(rows, LABEL)
-    assert r"& 85.00 $\pm$ 1.41 (2)" in latex(rows, LABEL)
+    text = markdown(rows, LABEL)
+    assert "over test images and seeds, whose variance is pooled over all methods trained more than once" in text
+    row = one(rows, dataset="cifar10", method="Adv-DPNP", column="clean")
+    assert rf"| 85.00 [{row['low']:.1f}, {row['high']:.1f}] ✓ \| 84.63" in text
+    assert "& 85.00 &" in latex(rows, LABEL)
 
 
 def test_blocks_keep_the_papers_order():
@@ -498,9 +516,9 @@ def test_figure_3_takes_one_severity_over_all_corruptions_with_an_interval_over_
     correct[0, 2, :] = True  # severity 3: all four, under one corruption of 19
     store_arrays(tier.run(CIFAR10, "AT"), "corruptions", correct=correct)
     rows = [row for row in table_rows(tier, "figure3") if row["method"] == "AT"]
-    assert [row["ours"] for row in rows] == [0.0, 50.0, 5.2632, 0.0, 0.0]
-    spread = statistics.stdev([100, 100, 0, 0])
-    assert tables.measured(tier.run(CIFAR10, "AT"), "corruptions.severity_2") == (50, 4, *mean_interval(50, spread, 4))
+    assert [row["ours"] for row in rows] == [0.0, 50.0, 5.26, 0.0, 0.0]
+    two = one(rows, column="severity_2")
+    assert (two["low"], two["high"]) == pytest.approx(wilson(2, 4), abs=0.01)  # four images, not 76
     assert one(rows, column="severity_2")["interval"] == "images"
 
 
@@ -510,6 +528,7 @@ def test_figure_3_takes_one_severity_over_all_corruptions_with_an_interval_over_
 def test_arrays_of_another_shape_are_refused_and_missing_ones_are_not_run(name, source):
     run = make_tier(blocks={CIFAR10: None, MNIST: None}).run(MNIST, "AT")
     store(run, name, 50.0)
+    (tier_dir(run.tier) / "evals" / run.id / f"{name}.npz").unlink()
     assert cell(run, source) is None
     wrong = np.zeros(3)
     store_arrays(run, name, correct=wrong, clean=wrong, adv=wrong, labels=wrong, centers=wrong)
@@ -528,7 +547,7 @@ def test_the_severities_of_figure_3_average_to_table_5_on_what_is_published():
 
 def test_a_figure_has_no_column_for_the_paper():
     text = markdown(table_rows(load_tier("short"), "figure2", SHORT), LABEL)
-    assert "Each cell: ours [95 % interval]. " in text
+    assert "Each cell: ours, a mean over seeds [95 % interval]. " in text
     assert r"\|" not in text
     assert "| method | clean | pgd40 | angular_clean |" in text
     ours = text.partition("| Adv-DPNP |")[2]
@@ -542,7 +561,10 @@ def test_figure_4_runs_down_and_its_points_do_not_compete():
     lines = markdown(table_rows(tier, "figure4"), LABEL).splitlines()
     start = lines.index("| epsilon (1/255) | fgsm | pgd |")
     assert lines[start + 2 : start + 6] == [
-        "| clean | 84.00 | 84.00 |", "| 4 | 70.00 | 69.00 |", "| 8 | 58.00 | – |", "| 16 | – | – |"
-    ]  # fmt: skip
+        "| clean | 84.00 [83.3, 84.7] | 84.00 [83.3, 84.7] |",
+        "| 4 | 70.00 [69.1, 70.9] | 69.00 [68.1, 69.9] |",
+        "| 8 | 58.00 [57.0, 59.0] | – |",
+        "| 16 | – | – |",
+    ]
     assert lines[-1] == "**cifar100, resnet18**: not run."
     assert r"Epsilon (1/255) & fgsm & pgd \\" in latex(table_rows(tier, "figure4"), LABEL)
