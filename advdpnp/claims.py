@@ -15,14 +15,32 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+from advdpnp.names import BACKBONES, DATASETS
 from advdpnp.paper import FIGURES, OURS, STATED, TINY, Values, methods_of, paper_values, reported_table
 
 
 class Outcome(NamedTuple):
-    """Whether a claim holds (None: a cell it needs is missing, and those there do not refute it), with numbers."""
+    """Whether a claim holds where it was measured (None: these numbers do not decide it), with numbers.
+
+    `ran` and `missing` name the parts (data sets) that were measured and those of which nothing was.
+    """
 
     holds: bool | None
     detail: str
+    ran: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def word(self) -> str:
+        """'holds', 'does not hold', 'not decided', or 'not run' where nothing was measured."""
+        return {True: "holds", False: "does not hold", None: "not decided"}[self.holds] if self.ran else "not run"
+
+    @property
+    def text(self) -> str:
+        """The word, with where it is so if that is not everywhere: 'holds on CIFAR-10; CIFAR-100 not run'."""
+        if not (self.ran and self.missing):
+            return self.word
+        return f"{self.word} on {', '.join(self.ran)}; {', '.join(self.missing)} not run"
 
 
 Check = Callable[[Values], Outcome]
@@ -51,7 +69,8 @@ class Block(NamedTuple):
     backbone: str = "resnet18"
 
     def __str__(self) -> str:
-        return self.dataset if self.backbone == "resnet18" else f"{self.dataset}/{self.backbone}"
+        name = DATASETS.get(self.dataset, self.dataset)
+        return f"{name} ({BACKBONES[self.backbone]})" if self.backbone == "wrn34_10" else name
 
 
 class Quantity(NamedTuple):
@@ -73,32 +92,89 @@ def growth(metric: str) -> Quantity:
     return Quantity(f"{metric} adv/clean", columns, lambda c, a: a / c if c else float("inf"))
 
 
+GAP = Quantity("clean minus AA", ("clean", "aa"), lambda clean, aa: clean - aa)
+
+
 def _read(values: Values, block: Block, method: str, quantity: Quantity) -> float | None:
     cells = [values(*block, method, column) for column in quantity.columns]
     return None if any(cell is None for cell in cells) else quantity.combine(*cells)
 
 
+# Numbers may come with what they leave open: a lookup that has `difference(block, quantity, one, other)` and
+# `change(block, method, before, after)` gives a difference with its 95 % bounds (measurements.py), or None. The paper's
+# numbers have no bounds, and are compared as they stand.
+class Bounded(NamedTuple):
+    """A difference and its bounds."""
+
+    value: float
+    low: float
+    high: float
+
+
+def _lead(values: Values, block: Block, quantity: Quantity, one: str, other: str, point: float) -> Bounded:
+    ask = getattr(values, "difference", None)
+    return (ask and ask(block, quantity, one, other)) or Bounded(point, point, point)
+
+
+def _step(values: Values, block: Block, before: str, after: str, point: float) -> Bounded:
+    ask = getattr(values, "change", None)
+    return (ask and ask(block, OURS, before, after)) or Bounded(point, point, point)
+
+
 class Part(NamedTuple):
-    """One comparison of a check; `slack` is how comfortably it holds, relative to the numbers compared."""
+    """One comparison of a check, about `where`; `slack` is how comfortably it holds, relative to the numbers compared.
+
+    `ran` is False where nothing at all was measured: then it says nothing, and does not leave the rest open.
+    """
 
     holds: bool | None
     detail: str
+    where: str = ""
     slack: float = 0.0
+    ran: bool = True
 
 
-def combine(parts: Sequence[Part], show: int = 4) -> Outcome:
-    """All parts together: one False refutes, else one None leaves it open. Long lists show what matters."""
-    known = [part.holds for part in parts]
-    holds = False if False in known else None if None in known else True
-    if len(parts) <= show:
-        return Outcome(holds, "; ".join(part.detail for part in parts))
-    failed, open_ = ([p.detail for p in parts if p.holds is state] for state in (False, None))
-    good = [part for part in parts if part.holds]
-    lines = [f"{len(good)} of {len(parts)} comparisons hold"]
-    lines += [f"not: {', '.join(failed)}"] if failed else []
-    lines += [f"{len(open_)} undecided, first: {open_[0]}"] if open_ else []
+def all_of(states: Iterable[bool | None]) -> bool | None:
+    """Three-valued and: one False refutes, else one None leaves it open."""
+    known = set(states)
+    if False in known:
+        return False
+    return None if None in known else True
+
+
+def at_least_so_many(count: int, states: Sequence[bool | None]) -> bool | None:
+    """Three-valued "at least `count` of them"."""
+    yes, open_ = states.count(True), states.count(None)
+    if yes >= count:
+        return True
+    return None if yes + open_ >= count else False
+
+
+SIGNS = {True: "✓", False: "✗", None: "?"}  # before each part of a claim
+
+
+def _marked(part: Part) -> str:
+    return part.detail if part.detail[:1] in SIGNS.values() else f"{SIGNS[part.holds]} {part.detail}"
+
+
+def combine(parts: Sequence[Part], show: int = 6) -> Outcome:
+    """All parts of which something was measured, together. Each is marked; long lists show what matters."""
+    there = [part for part in parts if part.ran]
+    ran = tuple(dict.fromkeys(part.where for part in there))
+    missing = tuple(dict.fromkeys(part.where for part in parts if not part.ran and part.where not in ran))
+    holds = all_of(part.holds for part in there) if there else None
+    if not there:
+        return Outcome(None, "", (), missing)
+    if len(there) == 1:
+        return Outcome(holds, there[0].detail, ran, missing)
+    if len(there) <= show:
+        return Outcome(holds, "; ".join(map(_marked, there)), ran, missing)
+    good, failed, open_ = ([part for part in there if part.holds is state] for state in (True, False, None))
+    lines = [f"{len(good)} of {len(there)} comparisons hold"]
+    lines += [f"{len(failed)} do not: {'; '.join(p.detail for p in failed[:show])}"] if failed else []
+    lines += [f"{len(open_)} not decided, first: {open_[0].detail}"] if open_ else []
     lines += [f"closest: {min(good, key=lambda part: part.slack).detail}"] if good and not failed else []
-    return Outcome(holds, "; ".join(lines))
+    return Outcome(holds, "; ".join(lines), ran, missing)
 
 
 def _standing(
@@ -111,27 +187,40 @@ def _standing(
     lowest: bool,
     by: float,
 ) -> Part:
-    """Is `who` among the first `place`? A rival counts as ahead unless beaten by more than `by`."""
+    """Is `who` among the first `place`? A rival is beaten if the whole interval of the lead exceeds `by`, ahead if the
+    whole interval does not; between the two these numbers do not tell.
+    """
     name = f"{block} {quantity.label}"
     own = _read(values, block, who, quantity)
-    if own is None:
-        return Part(None, f"{name}: {who} is missing")
-    sign = -1 if lowest else 1
     found = {rival: _read(values, block, rival, quantity) for rival in rivals}
     missing = [rival for rival, value in found.items() if value is None]
-    order = sorted(((sign * (own - v), r, v) for r, v in found.items() if v is not None), key=lambda item: item[0])
-    ahead = sum(lead <= by + TINY for lead, _, _ in order)
-    holds = False if ahead >= place else None if ahead + len(missing) >= place else True
+    if own is None:
+        return Part(None, f"{name}: {who} is missing", str(block), ran=len(missing) < len(found))
+    sign = -1 if lowest else 1
+    leads = []  # (lead, its bounds, rival, the rival's number), the closest first
+    for rival, value in found.items():
+        if value is not None:
+            lead, low, high = _lead(values, block, quantity, who, rival, own - value)
+            low, high = (low, high) if sign > 0 else (-high, -low)
+            leads.append((sign * lead, low, high, rival, value))
+    leads.sort()
+    ahead = sum(high <= by + TINY for _, _, high, _, _ in leads)
+    beaten = sum(low > by + TINY for _, low, _, _, _ in leads)
+    behind_at_most = len(found) - beaten
+    holds = False if ahead >= place else True if behind_at_most < place else None
     detail = f"{name} {'' if who == OURS else who + ' '}{own:.4g}"
-    if order:
-        _, rival, value = order[0]
-        detail += f" against {rival} {value:.4g} ({own - value:+.3g})"
+    if leads:
+        lead, low, high, rival, value = leads[0]
+        bounds = f" [{low:+.3g}, {high:+.3g}]" if sign > 0 else f" [{-high:+.3g}, {-low:+.3g}]"
+        shared = abs(sign * lead - (own - value)) > 0.01 * abs(lead)  # the seeds that both have, not all of each
+        detail += f" against {rival} {value:.4g} ({sign * lead:+.3g}{bounds if low < high else ''}"
+        detail += " on shared seeds)" if shared else ")"
     if place > 1:
-        detail += f", place {ahead + 1}"
+        detail += f", place {ahead + 1}" + (f" to {behind_at_most + 1}" if behind_at_most > ahead else "")
     if missing:
         detail += f", missing: {', '.join(missing)}"
-    slack = (order[place - 1][0] - by) / max(abs(own), TINY) if len(order) >= place else float("inf")
-    return Part(holds, detail, slack)
+    slack = (leads[place - 1][0] - by) / max(abs(own), TINY) if len(leads) >= place else float("inf")
+    return Part(holds, detail, str(block), slack)
 
 
 def placed(
@@ -166,24 +255,32 @@ def stated_margin(claim_id: str) -> Check:
 
     def check(values: Values) -> Outcome:
         outcome = first(values)
-        return Outcome(outcome.holds, f"{outcome.detail}; text: +{stated.margin}")
+        return outcome._replace(detail=f"{outcome.detail}; text: +{stated.margin}") if outcome.ran else outcome
 
     return check
 
 
 def every(*checks: Check) -> Check:
     """All of several checks."""
-    return lambda values: combine([Part(*check(values)) for check in checks], show=len(checks))
+    return lambda values: combine([part for check in checks for part in _parts_of(check(values))], show=len(checks))
+
+
+def _parts_of(outcome: Outcome) -> list[Part]:
+    """An outcome as a part of a larger one; what it lacks stays named."""
+    known = [Part(outcome.holds, outcome.detail, ", ".join(outcome.ran))] if outcome.ran else []
+    return [*known, *(Part(None, "", where, ran=False) for where in outcome.missing)]
 
 
 def at_least(count: int, *checks: Check) -> Check:
-    """At least `count` of several checks."""
+    """At least `count` of several checks; one of which nothing was measured might go either way."""
 
     def check(values: Values) -> Outcome:
         outcomes = [check(values) for check in checks]
-        yes, open_ = (sum(o.holds is state for o in outcomes) for state in (True, None))
-        holds = True if yes >= count else None if yes + open_ >= count else False
-        return Outcome(holds, f"{yes} of {len(checks)}: " + "; ".join(o.detail for o in outcomes))
+        holds = at_least_so_many(count, [o.holds for o in outcomes])
+        yes = sum(o.holds is True for o in outcomes)
+        ran, missing = (tuple(dict.fromkeys(w for o in outcomes for w in o[k])) for k in (2, 3))
+        known = "; ".join(_marked(Part(o.holds, o.detail)) for o in outcomes if o.ran)
+        return Outcome(holds, f"{yes} of {len(checks)}: {known}" if ran else "", ran, missing)
 
     return check
 
@@ -195,8 +292,9 @@ def rises(blocks: Sequence[Block], metrics: Sequence[str]) -> Check:
         clean, adv = (values(*block, method, f"{metric}_{side}") for side in ("clean", "adv"))
         name = f"{block} {method} {metric}"
         if clean is None or adv is None:
-            return Part(None, f"{name} is missing")
-        return Part(adv > clean, f"{name} {clean:.4g} -> {adv:.4g}", (adv - clean) / max(abs(adv), TINY))
+            there = any(values(*block, m, f"{metric}_clean") is not None for m in methods_of(*block))
+            return Part(None, f"{name} is missing", str(block), ran=there)
+        return Part(adv > clean, f"{name} {clean:.4g} -> {adv:.4g}", str(block), (adv - clean) / max(abs(adv), TINY))
 
     return lambda values: combine(
         [part(values, b, method, metric) for b in blocks for method in methods_of(*b) for metric in metrics]
@@ -209,16 +307,19 @@ def series(table: int, prefix: str) -> tuple[str, ...]:
 
 
 def monotone(blocks: Sequence[Block], prefix: str, *, rising: bool = False) -> Check:
-    """Adv-DPNP's numbers never move the wrong way along the columns of `series`."""
+    """Adv-DPNP's numbers never move the wrong way along the columns of `series`, beyond what images leave open."""
 
     def part(values: Values, block: Block) -> Part:
         columns = series(block.table, prefix)
-        numbers = [values(*block, OURS, column) for column in columns]
-        missing = [c for c, number in zip(columns, numbers) if number is None]
-        steps = [(b - a) * (1 if rising else -1) for a, b in pairwise(n for n in numbers if n is not None)]
-        holds = False if any(step < -TINY for step in steps) else None if missing else True
-        shown = " ".join("?" if number is None else f"{number:g}" for number in numbers)
-        return Part(holds, f"{block} {columns[0]} to {columns[-1]}: {shown}")
+        numbers = {c: n for c in columns if (n := values(*block, OURS, c)) is not None}
+        wrong = []
+        for before, after in pairwise(numbers):
+            _, low, high = _step(values, block, before, after, numbers[after] - numbers[before])
+            if (high < -TINY) if rising else (low > TINY):
+                wrong.append(after)
+        holds = False if wrong else None if len(numbers) < len(columns) else True
+        shown = " ".join(f"{numbers[c]:g}" if c in numbers else "?" for c in columns)
+        return Part(holds, f"{block} {columns[0]} to {columns[-1]}: {shown}", str(block), ran=bool(numbers))
 
     return lambda values: combine([part(values, block) for block in blocks])
 
@@ -228,18 +329,36 @@ def settled(blocks: Sequence[Block], prefix: str, *, within: float, relative: bo
 
     def part(values: Values, block: Block) -> Part:
         columns = series(block.table, prefix)
-        numbers = [values(*block, OURS, column) for column in columns]
-        known = [number for number in numbers if number is not None]
-        missing = [column for column, number in zip(columns, numbers) if number is None]
-        if len(known) < 2:
-            return Part(None, f"{block}: fewer than two of {', '.join(columns)}")
-        span = (max(known) - min(known)) / (max(abs(known[0]), TINY) if relative else 1.0)
-        holds = False if span > within + TINY else None if missing else True
-        size = f"{100 * span:.3g} %" if relative else f"{span:.3g}"
-        limit = f"{100 * within:g} %" if relative else f"{within:g}"
-        there = [column for column in columns if column not in missing]
-        detail = f"{block} {there[0]} to {there[-1]}: {known[0]:g} to {known[-1]:g}, range {size} (limit {limit})"
-        return Part(holds, detail + (f", missing: {', '.join(missing)}" if missing else ""))
+        numbers = {c: n for c in columns if (n := values(*block, OURS, c)) is not None}
+        missing = [column for column in columns if column not in numbers]
+        if len(numbers) < 2:
+            return Part(None, f"{block}: fewer than two of {', '.join(columns)}", str(block), ran=bool(numbers))
+        first, last = min(numbers, key=numbers.__getitem__), max(numbers, key=numbers.__getitem__)
+        unit = max(abs(next(iter(numbers.values()))), TINY) if relative else 1.0
+        span = (numbers[last] - numbers[first]) / unit
+        _, low, high = (end / unit for end in _step(values, block, first, last, numbers[last] - numbers[first]))
+        holds = False if low > within + TINY else None if missing or high > within + TINY else True
+        percent, scale = (" %", 100) if relative else ("", 1)
+        bounds = f" [{scale * low:.3g}, {scale * high:.3g}]" if low < high else ""
+        detail = f"{block} {columns[0]} to {columns[-1]}: range {scale * span:.3g}{percent}{bounds}"
+        detail += f" (limit {scale * within:g}{percent})"
+        return Part(holds, detail + (f", missing: {', '.join(missing)}" if missing else ""), str(block))
+
+    return lambda values: combine([part(values, block) for block in blocks])
+
+
+def not_lower(blocks: Sequence[Block], before: str, after: str, *, by: float) -> Check:
+    """Adv-DPNP's accuracy in column `after` is at most `by` points below that in `before`."""
+
+    def part(values: Values, block: Block) -> Part:
+        numbers = [values(*block, OURS, column) for column in (before, after)]
+        if None in numbers:
+            return Part(None, f"{block} {before} or {after} is missing", str(block), ran=numbers != [None, None])
+        step, low, high = _step(values, block, before, after, numbers[1] - numbers[0])
+        holds = True if low >= -by - TINY else False if high < -by - TINY else None
+        bounds = f" [{low:+.3g}, {high:+.3g}]" if low < high else ""
+        detail = f"{block} {before} {numbers[0]:.4g}, {after} {numbers[1]:.4g} ({step:+.3g}{bounds})"
+        return Part(holds, detail, str(block))
 
     return lambda values: combine([part(values, block) for block in blocks])
 
@@ -254,10 +373,17 @@ def _curve_falls(values: Values) -> Outcome:
     def part(block: Block, attack: str) -> Part:
         curve = _curve(values, block, attack)
         if len(curve) < 2:
-            return Part(None, f"{block} {attack}: fewer than two budgets")
-        bad = [f"{a}/255 {curve[a]:g} -> {b}/255 {curve[b]:g}" for a, b in pairwise(curve) if 0 < curve[a] <= curve[b]]
+            return Part(None, f"{block} {attack}: fewer than two budgets", str(block), ran=bool(curve))
+        rises: list[str] = []
+        flat: list[str] = []
+        for a, b in pairwise(curve):
+            if 0 < curve[a] <= curve[b]:
+                _, low, _ = _step(values, block, f"{attack}_eps{a}", f"{attack}_eps{b}", curve[b] - curve[a])
+                told = low > 0 or not hasattr(values, "change")
+                (rises if told else flat).append(f"{a}/255 {curve[a]:g} -> {b}/255 {curve[b]:g}")
         ends = f"{next(iter(curve.values())):g} to {list(curve.values())[-1]:g}"
-        return Part(not bad, f"{block} {attack} {ends}" + (f", not at {', '.join(bad)}" if bad else ""))
+        note = f", not at {', '.join(rises or flat)}" if rises or flat else ""
+        return Part(False if rises else None if flat else True, f"{block} {attack} {ends}{note}", str(block))
 
     return combine([part(block, attack) for block in F4 for attack in ("fgsm", "pgd")])
 
@@ -266,9 +392,9 @@ def _curve_ends(values: Values) -> Outcome:
     def part(block: Block) -> Part:
         curve = _curve(values, block, "pgd")
         if not curve:
-            return Part(None, f"{block} pgd: not measured")
+            return Part(None, f"{block} pgd: not measured", str(block), ran=False)
         largest = max(curve)
-        return Part(curve[largest] < ZERO, f"{block} pgd at {largest}/255: {curve[largest]:g}")
+        return Part(curve[largest] < ZERO, f"{block} pgd at {largest}/255: {curve[largest]:g}", str(block))
 
     return combine([part(block) for block in F4])
 
@@ -278,9 +404,17 @@ def _curve_order(values: Values) -> Outcome:
         fgsm, pgd = (_curve(values, block, attack) for attack in ("fgsm", "pgd"))
         shared = [e for e in fgsm if e in pgd]
         if not shared:
-            return Part(None, f"{block}: no budget with both attacks")
-        bad = [f"{e}/255: FGSM {fgsm[e]:g} < PGD {pgd[e]:g}" for e in shared if fgsm[e] < pgd[e]]
-        return Part(not bad, f"{block}: {', '.join(bad)}" if bad else f"{block}: all {len(shared)} budgets")
+            return Part(None, f"{block}: no budget with both attacks", str(block), ran=bool(fgsm or pgd))
+        bad: list[str] = []
+        close: list[str] = []
+        for e in shared:
+            if fgsm[e] < pgd[e]:
+                _, _, high = _step(values, block, f"pgd_eps{e}", f"fgsm_eps{e}", fgsm[e] - pgd[e])
+                told = high < 0 or not hasattr(values, "change")
+                (bad if told else close).append(f"{e}/255: FGSM {fgsm[e]:g} < PGD {pgd[e]:g}")
+        holds = False if bad else None if close else True
+        wrong = ", ".join(bad or close)
+        return Part(holds, f"{block}: {wrong}" if wrong else f"{block}: all {len(shared)} budgets", str(block))
 
     return combine([part(block) for block in F4])
 
@@ -316,8 +450,8 @@ def _collapsed(values: Values) -> Outcome:
     def part(block: Block) -> Part:
         accuracy = values(*block, "ST", "aa")
         if accuracy is None:
-            return Part(None, f"{block} aa: ST is missing")
-        return Part(accuracy < COLLAPSED, f"{block} aa: ST {accuracy:g}")
+            return Part(None, f"{block} aa: ST is missing", str(block), ran=False)
+        return Part(accuracy < COLLAPSED, f"{block} aa: ST {accuracy:g}", str(block))
 
     return combine([part(block) for block in T1])
 
@@ -330,6 +464,24 @@ CLAIMS = (
         "defenses and baseline methods",
         (1, 2), every(placed(T1, ["clean"], without=_NOT_ST), placed(T2, ["clean"])),
         "highest clean accuracy of all defenses in every block of Tables 1 and 2",
+    ),
+    Claim(
+        "abstract-robust", "Abstract",
+        "... while maintaining competitive or superior robustness under a suite of widely used attacks, including "
+        "FGSM, PGD, C&W, and AutoAttack", (2,),
+        placed(T2, ["fgsm", "pgd20", "pgd100", "cw", "aa"], by=-COMPETITIVE),
+        f"less than {COMPETITIVE} point behind the best, under each attack",
+    ),
+    Claim(
+        "s1-consistent", "1",
+        "Adv-DPNP consistently outperforms state-of-the-art adversarial training methods in terms of clean accuracy "
+        "and robustness", (2,), placed(T2, ["clean", "fgsm", "pgd20", "pgd100", "cw", "aa"]),
+        "first in each column and block of Table 2",
+    ),
+    Claim(
+        "gap", "4.2", "Adv-DPNP successfully shrinks the gap between accuracy and robustness", (1, 2),
+        every(placed(T1, [GAP], lowest=True, without=("ST",)), placed(T2, [GAP], lowest=True)),
+        "the smallest difference of clean and AutoAttack accuracy among the defenses",
     ),
     # Section 4.2, baselines (Table 1)
     Claim(
@@ -550,35 +702,51 @@ CLAIMS = (
         monotone(T7, "starts_"), "accuracy never rises with random starts",
     ),
     Claim(
+        "t8-not-stronger", "4.5", "... an attack that knows the loss of Eq. (7) is no stronger (what Table 8 is for)",
+        (8,), not_lower(T8, "ce", "adv-dpnp", by=NEGLIGIBLE),
+        f"at most {NEGLIGIBLE} point below the one on cross-entropy",
+    ),
+    Claim(
         "t8-adaptive", "4.5", "only a negligible difference in accuracy between the two loss objectives", (8,),
         settled(T8, "", within=NEGLIGIBLE), f"at most {NEGLIGIBLE} point",
     ),
 )  # fmt: skip
 
 
-def check_claims(values: Values) -> list[tuple[Claim, Outcome]]:
-    """Every claim with its outcome on the numbers that `values` looks up."""
-    return [(claim, claim.check(values)) for claim in CLAIMS]
-
-
-_WORDS = {True: "holds", False: "does not hold", None: "undecided"}
 DRAWN = "drawn, not printed"  # what the paper does with the numbers of its figures
+WORDS = ("holds", "does not hold", "not decided", "not run")
+
+
+def outcomes(values: Values, claims: Iterable[Claim] = CLAIMS) -> dict[str, Outcome]:
+    """{claim id: its outcome on the numbers that `values` looks up}."""
+    return {claim.id: claim.check(values) for claim in claims}
+
+
+def counts(found: Iterable[Outcome]) -> str:
+    """'12 hold, 20 do not hold, ...': how many claims have each of WORDS, where measured."""
+    words = [outcome.word for outcome in found]
+    plural = {"holds": "hold", "does not hold": "do not hold", "not decided": "are not decided by these numbers"}
+    return ", ".join(f"{words.count(w)} {plural.get(w, 'were not run')}" for w in WORDS if w in words)
 
 
 def claims_markdown(ours: Values | None = None, claims: Iterable[Claim] = CLAIMS, *, whose: str = "ours") -> str:
-    """A Markdown table: each claim, how it is read, its outcome on the paper's numbers and on `ours` (a lookup).
+    """Counts, then a Markdown table: each claim, how it is read, its outcome on the paper's numbers and on `ours`.
 
     Without `ours` no claim is asked of it. `whose` stands in the header.
     """
-    lines = [f"| Section | Claim | On the paper's numbers | On {whose} |", "|---|---|---|---|"]
+    claims = list(claims)
+    lines = []
+    if ours is not None:
+        counted = counts(outcomes(ours, claims).values())
+        lines += [f"Of {len(claims)} claims on {whose}: {counted}, judged where they were measured.", ""]
+    lines += [f"| Section | Claim | On the paper's numbers | On {whose} |", "|---|---|---|---|"]
     for claim in claims:
-        theirs = DRAWN if set(claim.tables) <= set(FIGURES) else _outcome(claim, paper_values)
-        mine = "not asked" if ours is None else _outcome(claim, ours)
+        theirs = DRAWN if set(claim.tables) <= set(FIGURES) else _shown(claim.check(paper_values))
+        mine = "not asked" if ours is None else _shown(claim.check(ours))
         text = claim.text + (f" *({claim.criterion})*" if claim.criterion else "")
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in (claim.section, text, theirs, mine)) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _outcome(claim: Claim, values: Values) -> str:
-    holds, detail = claim.check(values)
-    return f"**{_WORDS[holds]}**: {detail}"
+def _shown(outcome: Outcome) -> str:
+    return f"**{outcome.text}**" + (f": {outcome.detail}" if outcome.detail else "")

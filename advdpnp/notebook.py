@@ -16,7 +16,7 @@ from advdpnp import __version__, figures, paired, protocol, tables
 from advdpnp.claims import CLAIMS, claims_markdown
 from advdpnp.config import ATTACKS, RunConfig
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
-from advdpnp.paper import values_from
+from advdpnp.measurements import Measurements
 from advdpnp.results import code_revision, device_name, run_dir, tier_dir, write_csv, write_text
 from advdpnp.tiers import Tier, load_tier
 from advdpnp.train import fit, helper_of, pick_device
@@ -153,7 +153,7 @@ def show_claims(tier: Tier, name: str, rows: list[dict]) -> None:
     The demo's toy networks are not asked: what they say of the paper's claims would mean nothing.
     """
     claims = [claim for claim in CLAIMS if tables.printed_as(name) in claim.tables]
-    ours = values_from(rows) if tier.name != "demo" else None
+    ours = Measurements(tier, rows) if tier.name != "demo" else None
     display(Markdown(claims_markdown(ours, claims, whose=f"ours ({tier.name})")))
 
 

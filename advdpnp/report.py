@@ -13,7 +13,8 @@ from advdpnp.config import ATTACKS, ROOT
 from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL, images_of, resolved_attack
 from advdpnp.ledger import effects, ledger_markdown
-from advdpnp.paper import consistency, values_from
+from advdpnp.measurements import Measurements
+from advdpnp.paper import consistency
 from advdpnp.progress import duration
 from advdpnp.results import read_json, tier_dir, write_text
 from advdpnp.tiers import Tier, load_tier
@@ -180,7 +181,7 @@ def report_markdown(tier: Tier, root: Path) -> str:
     verdicts = {v: sum(row["verdict"] == v for row in rows) for v in dict.fromkeys(row["verdict"] for row in rows)}
     lines += ["## Verdicts", "", ", ".join(f"{n} cells: {v}" for v, n in verdicts.items()), ""]
     lines += ["## Can these numbers be trusted?", "", TRUST, "", trust_markdown(tier, root)]
-    ours = values_from([*rows, *drawn]) if tier.name != "demo" else None
+    ours = Measurements(tier, [*rows, *drawn], root) if tier.name != "demo" else None
     lines += ["## The paper's claims", "", claims_markdown(ours), ""]
     lines += ["## Does the paper agree with itself?", "", "| where | what | holds | detail |", "|---|---|---|---|"]
     lines += [

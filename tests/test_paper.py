@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from advdpnp import paper
-from advdpnp.claims import CLAIMS, check_claims, claims_markdown
+from advdpnp import claims, paper
+from advdpnp.claims import CLAIMS, claims_markdown
 from advdpnp.config import METHODS
 from advdpnp.errors import UserError
 from advdpnp.paper import (
@@ -25,7 +25,7 @@ from advdpnp.paper import (
 
 
 def outcomes(values):
-    return {claim.id: outcome.holds for claim, outcome in check_claims(values)}
+    return {name: outcome.holds for name, outcome in claims.outcomes(values).items()}
 
 
 def changed(cells):
@@ -165,20 +165,24 @@ def test_every_column_has_a_band():
 # --- Claims
 
 REFUTED = {  # by the paper's own numbers
-    "abstract-clean": "svhn clean 93.06 against DIO 93.52 (-0.46)",
-    "t4-robust-afs": "cifar100 afs_adv ST 1.479 against TRADES 2.779 (-1.3)",
-    "t4-change-scr": "cifar10 scr change 0.066 against IKL 0.009 (+0.057)",
+    "abstract-clean": "SVHN clean 93.06 against DIO 93.52 (-0.46)",
+    "abstract-robust": "CIFAR-10 (WRN-34-10) pgd100",
+    "s1-consistent": "SVHN clean 93.06 against DIO 93.52 (-0.46)",
+    "gap": "CIFAR-10 clean minus AA 35.45 against IKL 29.02 (+6.43)",
+    "t4-robust-afs": "CIFAR-100 afs_adv ST 1.479 against TRADES 2.779 (-1.3)",
+    "t4-change-scr": "CIFAR-10 scr change 0.066 against IKL 0.009 (+0.057)",
 }
 NOT_IN_TABLES = {"f2-variation", "f2-margins", "f3-severity", "f4-falls", "f4-zero", "f4-fgsm-weaker"}
 
 
 def test_claims_on_the_papers_own_numbers():
-    found = check_claims(paper_values)
-    assert len({claim.id for claim in CLAIMS}) == len(CLAIMS) == len(found)
-    assert {claim.id for claim, outcome in found if outcome.holds is False} == set(REFUTED)
-    assert {claim.id for claim, outcome in found if outcome.holds is None} == NOT_IN_TABLES
-    for claim, outcome in found:
-        assert REFUTED.get(claim.id, "") in outcome.detail
+    found = claims.outcomes(paper_values)
+    assert len(CLAIMS) == len(found)
+    assert {name for name, outcome in found.items() if outcome.holds is False} == set(REFUTED)
+    assert {name for name, outcome in found.items() if not outcome.ran} == NOT_IN_TABLES
+    assert not [name for name, outcome in found.items() if outcome.ran and outcome.holds is None]
+    for claim in CLAIMS:
+        assert REFUTED.get(claim.id, "") in found[claim.id].detail
         assert all(table in (*paper.TABLES, *paper.FIGURES) for table in claim.tables)
 
 
@@ -192,7 +196,6 @@ def flips(claim, cell, value):
     ("claim", "cell", "value"),
     [
         ("t1-st-clean", (1, "cifar10", "resnet18", "ST", "clean"), 84.0),
-        ("t1-st-collapses", (1, "cifar100", "resnet18", "ST", "aa"), 3.0),
         ("t1-clean-cifar10", (1, "cifar10", "resnet18", "AT", "clean"), 84.63),  # a tie is no improvement
         ("t1-unforeseen", (1, "cifar100", "resnet18", "MART", "pgd_l2"), 41.0),
         ("t1-l1-cifar10", (1, "cifar10", "resnet18", "MART", "pgd_l1"), 56.0),
@@ -225,11 +228,83 @@ def flips(claim, cell, value):
         ("t7-accuracy-marginal", (7, "cifar10", "resnet18", OURS, "starts_20"), 51.0),
         ("t7-monotone", (7, "cifar100", "resnet18", OURS, "starts_5"), 30.9),
         ("t8-adaptive", (8, "cifar100", "resnet18", OURS, "adv-dpnp"), 29.0),
+        ("t8-not-stronger", (8, "cifar10", "resnet18", OURS, "adv-dpnp"), 53.0),
     ],
 )
 def test_one_cell_refutes_a_claim_and_a_missing_one_leaves_it_open(claim, cell, value):
     assert flips(claim, cell, value) is False
     assert flips(claim, cell, None) is None
+
+
+def test_a_block_that_was_not_run_does_not_leave_the_others_open():
+    cells = {(1, "cifar100", "resnet18", method, column): None for method in paper.methods_of(1, "cifar100", "resnet18")
+             for column in ("clean", "aa", "avg", "pgd_l1", "pgd_l2", "pgd_linf")}  # fmt: skip
+    found = claims.outcomes(changed(cells))
+    assert found["t1-st-collapses"].holds is True
+    assert found["t1-st-collapses"].text == "holds on CIFAR-10; CIFAR-100 not run"
+    assert found["t1-unforeseen"].text == "holds on CIFAR-10; CIFAR-100 not run"
+    assert found["t1-avg-cifar100"].text == found["t1-avg-cifar100"].word == "not run"
+    cells[1, "cifar10", "resnet18", "ST", "aa"] = 3.0
+    assert claims.outcomes(changed(cells))["t1-st-collapses"].text == "does not hold on CIFAR-10; CIFAR-100 not run"
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [([], True), ([True], True), ([True, None], None), ([None, False], False), ([True, False], False)],
+)
+def test_three_values_and(states, expected):
+    assert claims.all_of(states) is expected
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [([True, True, False], True), ([True, None, False], None), ([False, None, False], False), ([None, None], None)],
+)
+def test_three_values_at_least_two(states, expected):
+    assert claims.at_least_so_many(2, states) is expected
+
+
+class WithBounds:
+    """The paper's numbers, each lead known to `half` points."""
+
+    def __init__(self, half, cells=None):
+        self.half, self.values = half, changed(cells or {})
+
+    def __call__(self, *cell):
+        return self.values(*cell)
+
+    def difference(self, block, quantity, one, other):
+        ours, theirs = (claims._read(self.values, block, method, quantity) for method in (one, other))
+        return claims.Bounded(ours - theirs, ours - theirs - self.half, ours - theirs + self.half)
+
+    def change(self, block, method, before, after):
+        step = self.values(*block, method, after) - self.values(*block, method, before)
+        return claims.Bounded(step, step - self.half, step + self.half)
+
+
+def test_a_lead_that_its_interval_does_not_tell_is_not_decided():
+    """0.85 points ahead of AT's clean accuracy: decided to half a point, not to two; 3 behind refutes in both."""
+    for half, expected in ((0.5, True), (2.0, None)):
+        outcome = claims.outcomes(WithBounds(half))["t1-clean-cifar10"]
+        assert outcome.holds is expected
+    assert "[-1.15, +2.85]" in outcome.detail
+    assert outcome.text == "not decided"
+    behind = {(1, "cifar10", "resnet18", "AT", "clean"): 88.0}
+    assert claims.outcomes(WithBounds(2.0, behind))["t1-clean-cifar10"].holds is False
+
+
+def test_a_lowest_value_is_told_by_its_interval_too():
+    for half, expected in ((0.001, True), (1.0, None)):
+        assert claims.outcomes(WithBounds(half))["t4-fdr"].holds is expected
+
+
+def test_a_rise_within_the_interval_is_no_rise():
+    """Table 7: 0.1 points more after more starts is one image in a thousand."""
+    cells = {(7, "cifar10", "resnet18", OURS, "starts_5"): 53.35}
+    assert claims.outcomes(changed(cells))["t7-monotone"].holds is False
+    assert claims.outcomes(WithBounds(0.2, cells))["t7-monotone"].holds is True
+    assert claims.outcomes(WithBounds(0.2))["t8-adaptive"].holds is True
+    assert claims.outcomes(WithBounds(5.0))["t8-adaptive"].holds is None
 
 
 def test_a_rival_that_is_already_ahead_refutes_even_with_cells_missing():
@@ -242,7 +317,7 @@ def test_a_rival_that_is_already_ahead_refutes_even_with_cells_missing():
 
 def test_a_margin_claim_holds_for_any_lead_and_shows_both_margins():
     cells = {(1, "cifar10", "resnet18", OURS, "clean"): 83.90}
-    _, outcome = next(x for x in check_claims(changed(cells)) if x[0].id == "t1-clean-cifar10")
+    outcome = claims.outcomes(changed(cells))["t1-clean-cifar10"]
     assert outcome.holds is True
     assert "+0.12" in outcome.detail
     assert "text: +0.85" in outcome.detail
@@ -291,12 +366,14 @@ def test_figure_2_and_3_claims():
 
 def test_markdown_has_one_row_a_claim():
     alone = claims_markdown().splitlines()
+    assert "Of" not in alone[0]
     assert len(alone) == len(CLAIMS) + 2
     assert all(line.count(" | ") == 3 for line in alone if line.startswith("| "))
     assert alone[2].endswith("| not asked |")
     both = claims_markdown(changed({(8, "cifar10", "resnet18", OURS, "adv-dpnp"): 10.0})).splitlines()
     assert "**holds**" in both[-1]
-    assert "**does not hold**: cifar10 ce to adv-dpnp: 53.68 to 10" in both[-1]
+    assert "**does not hold**: ✗ CIFAR-10 ce to adv-dpnp: range 43.7 (limit 0.5); ✓ CIFAR-100" in both[-1]
+    assert both[0].startswith(f"Of {len(CLAIMS)} claims on ours: ")
 
 
 def test_a_claim_about_a_figure_is_judged_on_ours_alone():
@@ -305,7 +382,7 @@ def test_a_claim_about_a_figure_is_judged_on_ours_alone():
         ("figure2", "mnist", "lenetspp", method, "min_sep"): angle for method, angle in (("AT", 9.0), (OURS, 20.0))
     }
     row = claims_markdown(changed(cells), [claim], whose="ours (short)").splitlines()[-1]
-    assert "| drawn, not printed | **holds**: mnist/lenetspp min_sep 20 against AT 9 (+11) |" in row
+    assert "| drawn, not printed | **holds**: MNIST min_sep 20 against AT 9 (+11) |" in row
     assert "missing" not in row
 
 
