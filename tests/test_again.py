@@ -67,6 +67,20 @@ def test_the_code_of_then_gives_the_weights_of_then(repository):
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_a_run_that_was_renamed_is_trained_under_its_name_of_then(repository):
+    new = RUN.replace("-s0", ".renamed-s0")
+    old, target = (repository / "published" / "tiny" / "runs" / name for name in (RUN, new))
+    shutil.copytree(old, target)
+    about = json.loads((target / "train.json").read_text()) | {"run": new, "trained_as": RUN}
+    (target / "train.json").write_text(json.dumps(about))
+    done = again(repository, new)
+    assert done.returncode == 0, done.stderr
+    first = repository / "first" / "tiny" / "runs" / RUN / "model.pt"
+    assert (repository / "results" / "tiny" / "runs" / new / "model.pt").read_bytes() == first.read_bytes()
+    assert json.loads((repository / "results" / "tiny" / "runs" / new / "train.json").read_text()) == about
+    shutil.rmtree(target)
+
+
 def test_other_weights_are_said_to_be_others_and_stay_where_they_are(repository):
     path = repository / "published" / "tiny" / "runs" / RUN / "train.json"
     kept = path.read_text()

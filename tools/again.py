@@ -3,7 +3,8 @@
     python tools/again.py short cifar10-resnet18-at-s0 cifar10-resnet18-trades-s0
 
 The repository holds numbers and no weights; this gives them back. The code is taken from git at the revision that the
-run's train.json names. Weights that have the published sha256 come to results/<tier>/, from where `evaluate` and
+run's train.json names, under the name that the run had there (`trained_as`, where it got another since). Weights that
+have the published sha256 come to results/<tier>/, from where `evaluate` and
 `export` go on. Killed, it resumes. Status 1 where weights differ, which on another kind of processor they will; 2 where
 nothing could be compared.
 """
@@ -47,6 +48,7 @@ def train_again(tier: str, run: str) -> bool:
         there = [path.parent.name for path in published.glob("*/train.json")]
         raise UserError(f"published/{tier} has no run '{run}'; {nearest(run, there)}")
     before = read_json(published / run / "train.json", "model_sha256", "provenance")
+    name = before.get("trained_as", run)
     target = results_root() / tier / "runs" / run
     own = target / "train.json"
     if own.exists() and read_json(own, "model_sha256")["model_sha256"] != before["model_sha256"]:
@@ -56,10 +58,10 @@ def train_again(tier: str, run: str) -> bool:
     places = {"ADVDPNP_RESULTS": folder / "results", "ADVDPNP_DATA": data_root(), "ADVDPNP_CACHE": cache_root()}
     settings = {key: str(Path(place).resolve()) for key, place in places.items()}
     settings |= {"OMP_NUM_THREADS": threads} if threads.isdigit() else {}  # a GPU's name has none
-    command = [sys.executable, "-u", "-m", "advdpnp", "train", "--tier", tier, run]
+    command = [sys.executable, "-u", "-m", "advdpnp", "train", "--tier", tier, name]
     if status := subprocess.run(command, cwd=folder, env=os.environ | settings, check=False).returncode:
         raise UserError(f"{run}: its training ended with status {status}")
-    trained = folder / "results" / tier / "runs" / run
+    trained = folder / "results" / tier / "runs" / name
     if read_json(trained / "train.json", "model_sha256")["model_sha256"] != before["model_sha256"]:
         print(f"{run}: other weights than the published ones", flush=True)
         return False
