@@ -41,6 +41,26 @@ def t_quantile(df: float, level: float = 0.95) -> float:
     return float(stdtrit(df, (1 + level) / 2))
 
 
+def t_p_value(t: float, df: float) -> float:
+    """Two-sided p-value of Student's t."""
+    from scipy.special import stdtr
+
+    return 2 * float(stdtr(df, -abs(t)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for how many there are, in their order: below 0.05 means told at 5 % for all of them together.
+
+    Source: S. Holm, Scandinavian Journal of Statistics 6, 1979.
+    """
+    order = sorted(range(len(p_values)), key=lambda k: p_values[k])
+    adjusted, worst = [0.0] * len(p_values), 0.0
+    for rank, k in enumerate(order):
+        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[k]))
+        adjusted[k] = worst
+    return adjusted
+
+
 def mcnemar_p(only_one: int, only_other: int) -> float:
     """Exact two-sided p-value of McNemar's test: images that only one of two sides has right, and only the other.
 
@@ -141,6 +161,7 @@ class Difference(NamedTuple):
     difference: float
     low: float
     high: float
+    p: float  # two-sided, of no difference
     images: int
     seeds: int
 
@@ -164,8 +185,10 @@ def paired_difference(
     mean, variance = float(change.mean()), float(change.var(ddof=1)) / n if n > 1 else 0.0
     between = 2 * spread.variance / len(seeds) if spread else 0.0
     df = _satterthwaite(variance, n - 1, between, spread.df if spread else 1)
-    half = t_quantile(df) * math.sqrt(variance + between) if n > 1 else 0.0
-    return Difference(float(one.mean()), float(other.mean()), mean, mean - half, mean + half, n, len(seeds))
+    error = math.sqrt(variance + between)
+    half = t_quantile(df) * error if error else 0.0
+    p = t_p_value(mean / error, df) if error else float(mean == 0)
+    return Difference(float(one.mean()), float(other.mean()), mean, mean - half, mean + half, p, n, len(seeds))
 
 
 def _satterthwaite(first: float, df_first: float, second: float, df_second: float) -> float:

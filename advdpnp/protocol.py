@@ -22,7 +22,11 @@ CIFAR10, CIFAR100, SVHN, WRN, MNIST = (
     "cifar10/resnet18", "cifar100/resnet18", "svhn/resnet18", "cifar10/wrn34_10", "mnist/lenetspp",
 )  # fmt: skip
 GEOMETRY = ("fdr_clean", "fdr_adv", "afs_clean", "afs_adv", "scr_clean", "scr_adv", "mean_sep", "min_sep")
-FEATURES = ("angular_clean", "angular_adv", "radial_clean", "radial_adv", "min_sep")  # Figure 2 in numbers
+FEATURES = tuple(  # Figure 2 in numbers
+    f"{metric}_{side}"
+    for metric in ("angular_median", "angular_q90", "angular_rms", "radial", "gap", "distance")
+    for side in ("clean", "adv")
+)
 
 
 @dataclass(frozen=True)

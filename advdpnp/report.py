@@ -21,14 +21,16 @@ from advdpnp.tiers import Tier, load_tier
 from advdpnp.train import differences
 
 LEDGER_NOTE = (
-    "Entries of docs/ledger.md. The effect is other minus default, in points of accuracy or degrees; its interval is "
-    "over test images, each under both choices, averaged over seeds first. What a seed does stands in the last column."
+    "Entries of docs/ledger.md. The effect is other minus default, in points of accuracy or degrees; its 95 % interval "
+    "is over test images, each under both choices, and over seeds where the other choice is another training. A "
+    "variant in brackets is what both sides share. Each seed's own effect stands in the last column."
 )
 FIGURES_NOTE = (
     "The paper draws its figures without numbers, so none stands beside ours. Figure 2: spread within a class, a mean "
-    "over the classes (angular in degrees, radial as a fraction of the class's mean radius), and the smallest angle "
-    "between two class centers in degrees; of one network each. Figure 3: accuracy (%) over 19 kinds of corruption. "
-    "Figure 4: accuracy (%) by budget, named as in the paper, before the tier's `budget_scale`."
+    "over the classes (the angle to the class's mean in degrees: median, 90 % quantile and root mean square; radial as "
+    "a fraction of the class's mean radius), the smallest angle between two class means (gap, degrees), and the mean "
+    "distance to the class's center over that center's norm; of one network each. Figure 3: accuracy (%) over 19 kinds "
+    "of corruption. Figure 4: accuracy (%) by budget, named as in the paper, before the tier's `budget_scale`."
 )
 TRUST = (
     "Signs of masked gradients and of broken attacks (`advdpnp/guard.py`). A check that compares two attacks does so "
@@ -175,6 +177,13 @@ def report_markdown(tier: Tier, root: Path) -> str:
         spec = protocol.artefact(name)
         lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", tables.markdown(found, tier.label)]
         if name in paired.TABLES and (against := paired.rivals(tier, name, root)):
+            if name == "table1":
+                lines += [
+                    "### The primary contrasts",
+                    "",
+                    paired.primary_markdown(paired.primary(against), tier.label),
+                    "",
+                ]
             lines += ["### Image by image", "", paired.markdown(against, tier.label)]
     drawn = [row for name in built_figures() for row in tables.table_rows(tier, name, root)]
     lines += ["## The figures in numbers", "", figures_markdown(tier, drawn)]

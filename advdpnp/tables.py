@@ -28,7 +28,7 @@ COLUMNS = (
     "table", "dataset", "backbone", "method", "column", "ours", "std", "seeds", "paper", "difference", "verdict",
     "low", "high", "interval", "images", "by_seed",
 )  # fmt: skip
-LOWER_IS_BETTER = ("fdr", "afs", "loss", "angular", "radial")
+LOWER_IS_BETTER = ("fdr", "afs", "loss", "angular", "radial", "distance")
 
 
 def stored(run: RunConfig, name: str, root: Path | None = None, key: str = "images") -> dict | None:
@@ -153,18 +153,22 @@ def _of_a_figure(run: RunConfig, name: str, field: str, root: Path) -> Measured 
 def feature_metric(arrays: Mapping[str, np.ndarray], metric: str) -> Measured:
     """One of protocol.FEATURES, from features "clean" and "adv" [N, d], "labels" [N] and "centers" [M, d].
 
-    Angles are in degrees, radial variation is a fraction. Raises ValueError where geometry.py does.
+    Angles are in degrees, radial variation and distances are fractions. Raises ValueError where geometry.py does.
     """
     import torch  # here, because accuracies do without
 
-    from advdpnp.geometry import min_separation, variation_within_classes
+    from advdpnp.geometry import distance_over_norm, smallest_gap, variation_within_classes
 
     found = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    if metric == "min_sep":
-        return Measured(min_separation(found["centers"]), len(found["labels"]))
-    quantity, _, side = metric.partition("_")
-    variation = variation_within_classes(found[side], found["labels"])._asdict()
-    return Measured(variation[quantity], len(found["labels"]))
+    quantity, _, side = metric.rpartition("_")
+    features, labels = found[side], found["labels"]
+    if quantity == "gap":
+        value = smallest_gap(features, labels)
+    elif quantity == "distance":
+        value = distance_over_norm(features, labels, found["centers"])
+    else:
+        value = variation_within_classes(features, labels)._asdict()[quantity]
+    return Measured(value, len(labels))
 
 
 def is_accuracy(source: str) -> bool:
@@ -246,7 +250,8 @@ def paper_number(table: int | str, block: str, method: str, column: str) -> floa
 
 def digits_of(column: str) -> int:
     """Digits behind the point, the same all down a column: 2 for percent and degrees, 3 for ratios and losses."""
-    return 2 if column_kind(column) in ("accuracy", "angle") and not column.startswith("radial") else 3
+    fractions = ("radial", "distance")
+    return 2 if column_kind(column) in ("accuracy", "angle") and not column.startswith(fractions) else 3
 
 
 def _judged(found: OverSeeds | None, paper: float | None, tier: str, column: str) -> dict:

@@ -8,10 +8,12 @@ from torch import tensor
 
 from advdpnp.geometry import (
     angular_fisher_score,
+    distance_over_norm,
     fisher_discriminant_ratio,
     mean_separation,
     min_separation,
     separation_to_compactness,
+    smallest_gap,
     variation_within_classes,
 )
 
@@ -149,15 +151,15 @@ def test_centers_with_gradients_are_accepted():
 def test_variation_of_two_fans():
     # class 0: 10 degrees either side of its mean, radii all 2. class 1: radii 1 and 3 in one direction, 1/2 of mean 2.
     features = on_circle(-10, 10, 90, 90, norms=(2, 2, 1, 3))
-    angular, radial = variation_within_classes(features, tensor([0, 0, 1, 1]))
-    assert angular == pytest.approx((10 + 0) / 2)
-    assert radial == pytest.approx((0 + 1 / 2) / 2)
+    variation = variation_within_classes(features, tensor([0, 0, 1, 1]))
+    assert variation[:3] == pytest.approx([(10 + 0) / 2] * 3)  # two features, each as far away
+    assert variation.radial == pytest.approx((0 + 1 / 2) / 2)
 
 
 def test_variation_is_a_mean_over_classes_not_over_samples():
     # 10 degrees for one class, none for the other, which has three times the samples
     features = on_circle(-10, 10, 90, 90, 90, 90, 90, 90)
-    assert variation_within_classes(features, tensor([0, 0, 1, 1, 1, 1, 1, 1])).angular == pytest.approx(5)
+    assert variation_within_classes(features, tensor([0, 0, 1, 1, 1, 1, 1, 1])).angular_rms == pytest.approx(5)
 
 
 def test_angular_variation_is_a_root_mean_square_around_the_means_direction():
@@ -165,7 +167,43 @@ def test_angular_variation_is_a_root_mean_square_around_the_means_direction():
     turned = math.degrees(math.atan(1 / 3))
     expected = math.sqrt((3 * turned**2 + (90 - turned) ** 2) / 4)
     features = torch.cat([on_circle(0, 0, 0, 90), on_circle(180)])
-    assert variation_within_classes(features, tensor([0, 0, 0, 0, 1])).angular == pytest.approx(expected / 2)
+    assert variation_within_classes(features, tensor([0, 0, 0, 0, 1])).angular_rms == pytest.approx(expected / 2)
+
+
+def test_a_few_far_features_rule_the_mean_square_and_not_the_median():
+    # eleven features: eight at +-1 degree, two at +-20, one at the mean; the other class does not vary
+    features = torch.cat([on_circle(*[-1, 1] * 4, -20, 20, 0), on_circle(180)])
+    found = variation_within_classes(features, tensor([0] * 11 + [1]))
+    assert found.angular_median == pytest.approx(1 / 2)
+    assert found.angular_q90 == pytest.approx(20 / 2)  # the second largest of eleven
+    assert found.angular_rms == pytest.approx(math.sqrt((8 + 2 * 400) / 11) / 2)
+
+
+def test_the_smallest_gap_is_between_class_means_whatever_the_weights():
+    features = on_circle(-10, 10, 50, 70, 175, 185)
+    assert smallest_gap(features, tensor([0, 0, 1, 1, 2, 2])) == pytest.approx(60)
+    assert smallest_gap(3 * features, tensor([0, 0, 1, 1, 2, 2])) == pytest.approx(60)
+
+
+def test_distance_over_norm():
+    # distances 3, 4 and 5 from centers of norms 3, 4 and 10
+    centers = torch.tensor([[3.0, 0], [0, 4], [6, 8]])
+    features = torch.tensor([[0.0, 0], [4, 4], [6, 3]])
+    assert distance_over_norm(features, tensor([0, 1, 2]), centers) == pytest.approx((1 + 1 + 0.5) / 3)
+    assert distance_over_norm(centers, tensor([0, 1, 2]), centers) == 0
+    with pytest.raises(ValueError, match=r"expected labels 0 \.\.\. 2, one per center, got 3"):
+        distance_over_norm(features, tensor([0, 1, 3]), centers)
+
+
+def test_distance_over_norm_is_what_separation_and_compactness_imply():
+    """2 sin(MeanSep / 2) / SCR for prototypes on a sphere and classes alike: how Table 4 fixes it."""
+    centers = 5 * on_circle(0, 90, 180, 270)
+    offsets = torch.tensor([[0.3, 0.4], [-0.3, -0.4]], dtype=torch.float64)
+    features = (centers[:, None] + offsets).reshape(-1, 2)
+    labels = torch.arange(4).repeat_interleave(2)
+    implied = 2 * math.sin(math.radians(mean_separation(centers) / 2))
+    implied /= separation_to_compactness(features, labels, centers)
+    assert distance_over_norm(features, labels, centers) == pytest.approx(implied)
 
 
 def test_variation_ignores_scale_and_rotation_but_not_the_origin():
@@ -178,12 +216,12 @@ def test_variation_ignores_scale_and_rotation_but_not_the_origin():
 
 def test_tiny_variations_are_resolved():
     features = on_circle(-1e-6, 1e-6, 90, norms=(1, 1, 1))
-    assert variation_within_classes(features, tensor([0, 0, 1])).angular == pytest.approx(0.5e-6, rel=1e-4)
+    assert variation_within_classes(features, tensor([0, 0, 1])).angular_rms == pytest.approx(0.5e-6, rel=1e-4)
 
 
 def test_a_feature_at_the_origin_points_nowhere():
     features = torch.cat([on_circle(0, 90), torch.zeros(1, 2, dtype=torch.float64)])
-    assert variation_within_classes(features, tensor([0, 1, 1])).angular == pytest.approx(90 / math.sqrt(2) / 2)
+    assert variation_within_classes(features, tensor([0, 1, 1])).angular_rms == pytest.approx(90 / math.sqrt(2) / 2)
 
 
 # --- What cannot be measured

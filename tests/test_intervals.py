@@ -10,6 +10,7 @@ from advdpnp.intervals import (
     SeedVariance,
     accuracy_interval,
     between_seeds,
+    holm,
     mcnemar_p,
     mean_interval,
     paired_difference,
@@ -145,7 +146,15 @@ def test_a_difference_pairs_seeds_and_images():
     assert (found.ours, found.theirs, found.difference, found.images, found.seeds) == (60, 50, 10, 100, 1)
     half = stats.t.ppf(0.975, 99) * 100 * right(10, 100).std(ddof=1) / 10
     assert (found.low, found.high) == pytest.approx((10 - half, 10 + half))
+    assert found.p == pytest.approx(stats.ttest_rel(right(60, 100), right(50, 100)).pvalue)
     assert paired_difference({0: right(1, 2)}, {1: right(1, 2)}) is None
+
+
+def test_holm_is_the_step_down_of_bonferroni():
+    # 0.01 * 4, then 0.02 * 3 = 0.06, 0.03 * 2 = 0.06, 0.6: never below the one before
+    assert holm([0.03, 0.01, 0.6, 0.02]) == pytest.approx([0.06, 0.04, 0.6, 0.06])
+    assert holm([0.5, 0.6]) == pytest.approx([1, 1])
+    assert holm([]) == []
 
 
 def test_seeds_widen_a_difference_by_both_sides():

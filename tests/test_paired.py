@@ -74,3 +74,32 @@ def test_the_published_differences_are_those_of_the_tables():
                 compared += 1
                 assert row["difference"] == pytest.approx(ours["ours"] - theirs["ours"], abs=0.02), (name, row)
     assert compared
+
+
+def test_primary_contrasts_are_those_named_and_corrected_for_their_number():
+    base = {
+        "dataset": "cifar10",
+        "backbone": "resnet18",
+        "ours": 40.0,
+        "low": -6.0,
+        "high": -1.0,
+        "images": 500,
+        "seeds": 2,
+    }
+    base |= {"difference": -3.5}
+    some = (
+        ("AT", "clean", 0.04),
+        ("AT", "aa", 0.004),
+        ("MART", "aa", 0.0001),
+        ("AT", "pgd_l1", 0.0),
+        ("TRADES", "avg", 0.5),
+    )
+    rows = [base | {"rival": rival, "column": column, "p": p} for rival, column, p in some]
+    found = paired.primary(rows)
+    assert [(row["rival"], row["column"], row["p"]) for row in found] == [
+        ("AT", "clean", pytest.approx(0.08)), ("AT", "aa", pytest.approx(0.012)), ("TRADES", "avg", 0.5)
+    ]  # fmt: skip
+    text = paired.primary_markdown(found, "demo: toys")
+    assert "| CIFAR-10, ResNet-18 | AT | aa | -3.5 [-6.0, -1.0] | 0.012 | **behind** | 500 | 2 |" in text
+    assert "| AT | clean | -3.5 [-6.0, -1.0] | 0.080 | no |" in text
+    assert "Neither AT nor TRADES" in paired.primary_markdown([], "demo: toys")

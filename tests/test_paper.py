@@ -22,6 +22,7 @@ from advdpnp.paper import (
     values_from,
     verdict,
 )
+from advdpnp.protocol import FEATURES
 
 
 def outcomes(values):
@@ -172,7 +173,7 @@ REFUTED = {  # by the paper's own numbers
     "t4-robust-afs": "CIFAR-100 afs_adv ST 1.479 against TRADES 2.779 (-1.3)",
     "t4-change-scr": "CIFAR-10 scr change 0.066 against IKL 0.009 (+0.057)",
 }
-NOT_IN_TABLES = {"f2-variation", "f2-margins", "f3-severity", "f4-falls", "f4-zero", "f4-fgsm-weaker"}
+NOT_IN_TABLES = {"f2-variation", "f2-margins", "f2-align", "f3-severity", "f4-falls", "f4-zero", "f4-fgsm-weaker"}
 
 
 def test_claims_on_the_papers_own_numbers():
@@ -353,11 +354,14 @@ def test_figure_2_and_3_claims():
         for m in rivals
         for s in range(1, 6)
     }
-    for side in ("angular_clean", "angular_adv", "radial_clean", "radial_adv", "min_sep"):
-        better = side == "min_sep"
+    for side in FEATURES:
+        better = side.startswith("gap")
         cells |= {("figure2", "mnist", "lenetspp", m, side): 1.0 + ((m == OURS) == better) for m in ("AT", OURS)}
     found = outcomes(changed(cells))
     assert found["f3-severity"] is found["f2-variation"] is found["f2-margins"] is True
+    assert found["f2-align"] is False  # a distance of 1.0 is the origin's
+    cells["figure2", "mnist", "lenetspp", OURS, "distance_adv"] = 0.12
+    assert outcomes(changed(cells))["f2-align"] is True
     cells["figure3", "cifar10", "resnet18", "HAT", "severity_3"] = 76.5
     cells["figure2", "mnist", "lenetspp", "AT", "radial_adv"] = 0.5
     found = outcomes(changed(cells))
@@ -379,10 +383,12 @@ def test_markdown_has_one_row_a_claim():
 def test_a_claim_about_a_figure_is_judged_on_ours_alone():
     (claim,) = [claim for claim in CLAIMS if claim.id == "f2-margins"]
     cells = {
-        ("figure2", "mnist", "lenetspp", method, "min_sep"): angle for method, angle in (("AT", 9.0), (OURS, 20.0))
+        ("figure2", "mnist", "lenetspp", method, f"gap_{side}"): angle
+        for method, angle in (("AT", 9.0), (OURS, 20.0))
+        for side in ("clean", "adv")
     }
     row = claims_markdown(changed(cells), [claim], whose="ours (short)").splitlines()[-1]
-    assert "| drawn, not printed | **holds**: MNIST min_sep 20 against AT 9 (+11) |" in row
+    assert "| drawn, not printed | **holds**: ✓ MNIST gap_clean 20 against AT 9 (+11); ✓ MNIST gap_adv 20 " in row
     assert "missing" not in row
 
 

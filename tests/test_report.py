@@ -69,7 +69,7 @@ def test_the_figures_stand_in_numbers_and_their_claims_are_decided():
     ours = [line.split("| drawn, not printed | ")[1] for line in figures.splitlines() if "drawn, not printed" in line]
     variation, margins, severity, falls, ends, order = ours
     for outcome, numbers in (
-        (variation, r"MNIST angular_clean [\d.]+ against AT [\d.]+ .* radial_adv 0\.\d+ against AT 0\.\d+"),
+        (variation, r"MNIST angular_median_clean [\d.]+ against AT [\d.]+ .* radial_adv 0\.\d+ against AT 0\.\d+"),
         (margins, r"min_sep [\d.]+ against AT [\d.]+"),
         (severity, r"CIFAR-10 severity_1 [\d.]+ against HAT [\d.]+"),
         (falls, r"CIFAR-10 fgsm .*, not at 64/255 [\d.]+ -> 96/255 [\d.]+"),

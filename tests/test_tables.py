@@ -494,9 +494,15 @@ def test_figure_2_is_computed_from_the_stored_features():
     store_arrays(run, "features", clean=clean, adv=3 * adversarial, labels=np.array([0, 0, 1, 1]), centers=centers)
     rows = [row for row in table_rows(tier, "figure2") if row["method"] == "AT"]
     found = {row["column"]: row["ours"] for row in rows}
-    expected = {"angular_clean": 5.0, "angular_adv": 20.0, "radial_clean": 0, "radial_adv": 0, "min_sep": 60.0}
+    expected = {
+        "angular_median_clean": 5.0,
+        "angular_rms_adv": 20.0,
+        "radial_clean": 0,
+        "gap_clean": 90.0,
+        "gap_adv": 90,
+    }
     assert {column: found[column] for column in expected} == expected
-    assert one(rows, column="angular_adv")["images"] == 4
+    assert one(rows, column="angular_q90_adv")["images"] == 4
 
 
 def test_figure_2_shows_one_network_whatever_the_seeds():
@@ -505,7 +511,7 @@ def test_figure_2_shows_one_network_whatever_the_seeds():
         features, centers = two_fans(turn)
         store_arrays(tier.run(MNIST, "AT", seed), "features", clean=features, adv=features,
                      labels=np.array([0, 0, 1, 1]), centers=centers)  # fmt: skip
-    row = one(table_rows(tier, "figure2"), method="AT", column="angular_clean")
+    row = one(table_rows(tier, "figure2"), method="AT", column="angular_rms_clean")
     assert (row["ours"], row["seeds"]) == (5.0, 1)
 
 
@@ -523,7 +529,7 @@ def test_figure_3_takes_one_severity_over_all_corruptions_with_an_interval_over_
 
 
 @pytest.mark.parametrize(
-    ("name", "source"), [("features", "features.min_sep"), ("corruptions", "corruptions.severity_1")]
+    ("name", "source"), [("features", "features.gap_clean"), ("corruptions", "corruptions.severity_1")]
 )
 def test_arrays_of_another_shape_are_refused_and_missing_ones_are_not_run(name, source):
     run = make_tier(blocks={CIFAR10: None, MNIST: None}).run(MNIST, "AT")
@@ -549,9 +555,9 @@ def test_a_figure_has_no_column_for_the_paper():
     text = markdown(table_rows(load_tier("short"), "figure2", SHORT), LABEL)
     assert "Each cell: ours, a mean over seeds [95 % interval]. " in text
     assert r"\|" not in text
-    assert "| method | clean | pgd40 | angular_clean |" in text
+    assert "| method | clean | pgd40 | angular_median_clean |" in text
     ours = text.partition("| Adv-DPNP |")[2]
-    assert re.search(r"\| \*\*0\.\d+\*\* \| \*\*0\.\d+\*\* \| <u>\d+\.\d+</u> \|", ours)  # less variation, larger angle
+    assert re.search(r"\| \*\*0\.\d+\*\* \| \*\*0\.\d+\*\* \| \*\*\d+\.\d+\*\* \|", ours)  # less variation, wider gap
 
 
 def test_figure_4_runs_down_and_its_points_do_not_compete():
