@@ -37,6 +37,7 @@ from advdpnp.results import eval_path, hold, provenance, read_arrays, read_json,
 from advdpnp.train import load_model, pick_device, pick_precision
 
 SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
+GEOMETRY_DEFINITION = 2  # 1 took AT_HE's features before they are normalised, and had fewer quantities
 SAVE_EVERY = 1.0  # seconds between two savings of an unfinished attack: a kill costs that or one batch
 
 
@@ -323,16 +324,26 @@ def feature_attack(run: RunConfig) -> str:
 
 
 def _geometry_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
-    """Table 4: Eqs. (8)-(10) on clean and adversarial test features, Eqs. (11)-(12) on the centers."""
+    """Table 4: Eqs. (8)-(10) on clean and adversarial test features, Eqs. (11)-(12) on the centers.
+
+    Features are what the head compares with its centers (ledger 21). Beside Eq. (10) stands the same with class means
+    as centers: weights of norm 1 are no centers of features of norm 10.
+    """
     attack = feature_attack(run)
-    features, centers = paired_features(run, attack, model, data), model.centers.detach().cpu()
-    labels, values = features["labels"], {"feature_attack": attack, "images": len(features["labels"])}
+    found, centers = paired_features(run, attack, model, data), model.centers.detach().cpu()
+    labels = found["labels"]
+    values = {"feature_attack": attack, "images": len(labels), "definition": GEOMETRY_DEFINITION}
     for kind in ("clean", "adv"):
+        features = model.model.embedding(found[kind])
         values |= {
-            f"fdr_{kind}": geometry.fisher_discriminant_ratio(features[kind], labels),
-            f"fdr_as_printed_{kind}": geometry.fisher_discriminant_ratio(features[kind], labels, normalise=False),
-            f"afs_{kind}": geometry.angular_fisher_score(features[kind], labels),
-            f"scr_{kind}": geometry.separation_to_compactness(features[kind], labels, centers),
+            f"fdr_{kind}": geometry.fisher_discriminant_ratio(features, labels),
+            f"fdr_as_printed_{kind}": geometry.fisher_discriminant_ratio(features, labels, normalise=False),
+            f"afs_{kind}": geometry.angular_fisher_score(features, labels),
+            f"scr_{kind}": geometry.separation_to_compactness(features, labels, centers),
+            f"scr_means_{kind}": geometry.separation_to_compactness(
+                features, labels, geometry.class_means(features, labels)
+            ),
+            f"distance_{kind}": geometry.distance_over_norm(features, labels, centers),
         }
     values |= {"mean_sep": geometry.mean_separation(centers), "min_sep": geometry.min_separation(centers)}
     return values | {"data_sha256": data.sha256}, {"centers": centers.numpy()}
@@ -437,6 +448,8 @@ def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
 
         return digest(what | {"official": run.dataset == "cifar10" and corruptions.has_official(data_root())})
     attack = resolved_attack(run, name if name in ATTACKS else feature_attack(run))
+    if name == "geometry":
+        what["definition"] = GEOMETRY_DEFINITION
     if name == "guard":
         other = _surrogate(run)
         surrogate = read_json(run_dir(other) / "train.json", "model_sha256")["model_sha256"] if other else None

@@ -21,6 +21,16 @@ def _class_means(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tens
     return sums.index_add_(0, index, features) / counts[:, None], counts, index
 
 
+def class_means(features: Tensor, labels: Tensor) -> Tensor:
+    """Mean features [M, d] of classes 0 ... M - 1. Raises ValueError unless each of at least two classes occurs."""
+    means, counts, _ = _class_means(features.double(), labels)
+    if int(labels.max()) + 1 != len(counts) or int(labels.min()) < 0:
+        raise ValueError(
+            f"expected samples of each of the classes 0 ... {int(labels.max())}, got {len(counts)} classes"
+        )
+    return means
+
+
 def fisher_discriminant_ratio(features: Tensor, labels: Tensor, *, normalise: bool = True) -> float:
     """Eq. (8): within-class over between-class scatter; lower is better.
 

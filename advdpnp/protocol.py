@@ -21,7 +21,10 @@ DISCRIMINATIVE = ("ST", "AT", "AT_HE", "TRADES", "MART", "FSR", "IKL", "Adv-DPNP
 CIFAR10, CIFAR100, SVHN, WRN, MNIST = (
     "cifar10/resnet18", "cifar100/resnet18", "svhn/resnet18", "cifar10/wrn34_10", "mnist/lenetspp",
 )  # fmt: skip
-GEOMETRY = ("fdr_clean", "fdr_adv", "afs_clean", "afs_adv", "scr_clean", "scr_adv", "mean_sep", "min_sep")
+GEOMETRY = (
+    "fdr_clean", "fdr_adv", "afs_clean", "afs_adv", "scr_clean", "scr_adv", "scr_means_clean", "scr_means_adv", "mean_sep",
+    "min_sep",
+)  # fmt: skip
 FEATURES = tuple(  # Figure 2 in numbers
     f"{metric}_{side}"
     for metric in ("angular_median", "angular_q90", "angular_rms", "radial", "gap", "distance")
@@ -67,6 +70,7 @@ def sources_of(source: str) -> tuple[str, ...]:
     return derived.get(source, (source.split(".")[0],))
 
 
+ADDED = ("scr_means_clean", "scr_means_adv")  # columns that the paper's tables lack: no number of the paper's
 FIGURE4_EPSILONS = (4, 8, 16, 24, 32, 48, 64, 96, 128)  # in 1/255
 
 ARTEFACTS = {

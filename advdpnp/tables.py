@@ -108,6 +108,9 @@ def by_seed(runs: Iterable[RunConfig], source: str, root: Path | None = None) ->
     return {run.seed: values for run in runs if (values := per_image(run, source, root)) is not None}
 
 
+LATER = ("scr_means_clean", "scr_means_adv", "distance_clean", "distance_adv")  # results made earlier lack them
+
+
 class Measured(NamedTuple):
     """A loss or a metric of one run; its 95 % interval over images, where it has one."""
 
@@ -125,8 +128,8 @@ def measured(run: RunConfig, source: str, root: Path | None = None) -> Measured 
     name, _, field = source.partition(".")
     if name == "features":
         return _of_a_figure(run, name, field, tier_dir(run.tier) if root is None else root)
-    result = stored(run, name, root, field)
-    if result is None:
+    result = stored(run, name, root, "images" if field in LATER else field)
+    if result is None or field not in result:
         return None
     value, n = _number(run, name, result, field), result["images"]
     return Measured(value, n, *(mean_interval(value, result[f"{field}_std"], n) if f"{field}_std" in result else ()))

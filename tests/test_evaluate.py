@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from advdpnp import attacks, data
+from advdpnp import attacks, data, geometry
 from advdpnp import evaluate as module
 from advdpnp.corruptions import CORRUPTIONS
 from advdpnp.errors import UserError
@@ -22,9 +22,9 @@ LONGER = {"optim": {"epochs": 6}, "data": {"train_images": 300}}  # well above c
 
 @pytest.fixture(scope="module")
 def trained(tiny, tmp_path_factory):
-    """{method: folder} of a trained AT and a trained Adv-DPNP network."""
+    """{method: folder} of a trained AT, AT_HE and Adv-DPNP network."""
     folders = {}
-    for method in ("AT", "Adv-DPNP"):
+    for method in ("AT", "AT_HE", "Adv-DPNP"):
         folders[method] = tmp_path_factory.mktemp(method)
         fit(tiny(method, **LONGER), folders[method])
     return folders
@@ -314,7 +314,7 @@ def test_every_kind_of_attack_is_dispatched_with_its_settings(tiny, monkeypatch)
     assert seen["fgsm"] == {"epsilon": 8 / 255}
     linf = {"epsilon": 8 / 255, "step_size": 1 / 255}
     assert seen["cw"] == linf | {"steps": 30, "confidence": 50}
-    weights = {"radius": 10, "lambda_dpp": 0.1, "lambda_dnp": 0.1, "lambda_dfa": 2}
+    weights = {"radius": 10, "lambda_dpp": 0.1, "lambda_dnp": 0.1, "lambda_dfa": 2, "pull": "mean"}
     assert seen["adaptive"] == linf | {"steps": 20} | weights
     standard = {"epsilon": 8 / 255, "norm": "linf", "seed": 3, "square_queries": 7, "attacks": None}
     assert isinstance(seen["autoattack"].pop("search"), StandIn)
@@ -338,7 +338,8 @@ def test_every_kind_of_attack_is_dispatched_with_its_settings(tiny, monkeypatch)
 def test_geometry_measures_clean_and_adversarial_features_and_the_centers(measure, trained):
     run, results = measure("geometry", method="Adv-DPNP", evaluation={"test_images": 360, "batch_size": 120})
     found = results["geometry"]
-    metrics = {f"{metric}_{kind}" for metric in ("fdr", "fdr_as_printed", "afs", "scr") for kind in ("clean", "adv")}
+    names = ("fdr", "fdr_as_printed", "afs", "scr", "scr_means", "distance")
+    metrics = {f"{metric}_{kind}" for metric in names for kind in ("clean", "adv")}
     assert metrics | {"mean_sep", "min_sep"} <= found.keys()
     assert found["feature_attack"] == "pgd20"
     assert found["images"] == 360
@@ -348,6 +349,29 @@ def test_geometry_measures_clean_and_adversarial_features_and_the_centers(measur
     assert found["scr_adv"] < found["scr_clean"]
     with np.load(eval_path(run, "geometry").with_suffix(".npz")) as arrays:
         assert np.array_equal(arrays["centers"], load_model(run, trained["Adv-DPNP"]).centers.detach().numpy())
+
+
+def test_at_he_is_measured_on_what_its_head_compares(measure, trained):
+    """Unit features against unit centers (ledger 21): two of them are at most 2 apart, and scale is no compactness."""
+    run, results = measure("geometry", method="AT_HE")
+    model = load_model(run, trained["AT_HE"])
+    test = data.load("digits", "test")
+    with torch.no_grad():
+        features = model.features(data.to_float(test.images[:60]))
+    assert features.norm(dim=1).max() > 1.5
+    unit = torch.nn.functional.normalize(features, dim=1)
+    expected = geometry.separation_to_compactness(unit, test.labels[:60], model.centers)
+    assert results["geometry"]["scr_clean"] == pytest.approx(expected, rel=1e-4)
+    assert 0 < results["geometry"]["distance_clean"] <= 2
+
+
+def test_geometry_by_an_earlier_definition_is_measured_again(measure):
+    run, results = measure("geometry", method="Adv-DPNP")
+    path = eval_path(run, "geometry")
+    path.write_text(json.dumps(results["geometry"] | {"key": "of the earlier definition", "fdr_clean": -1}))
+    _, again = measure("geometry", method="Adv-DPNP")
+    assert again["geometry"]["fdr_clean"] == results["geometry"]["fdr_clean"]
+    assert again["geometry"]["definition"] == 2
 
 
 def test_features_are_those_that_the_head_classifies(measure):

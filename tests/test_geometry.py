@@ -8,6 +8,7 @@ from torch import tensor
 
 from advdpnp.geometry import (
     angular_fisher_score,
+    class_means,
     distance_over_norm,
     fisher_discriminant_ratio,
     mean_separation,
@@ -183,6 +184,13 @@ def test_the_smallest_gap_is_between_class_means_whatever_the_weights():
     features = on_circle(-10, 10, 50, 70, 175, 185)
     assert smallest_gap(features, tensor([0, 0, 1, 1, 2, 2])) == pytest.approx(60)
     assert smallest_gap(3 * features, tensor([0, 0, 1, 1, 2, 2])) == pytest.approx(60)
+
+
+def test_class_means_are_of_every_class():
+    means = class_means(torch.tensor([[0.0, 2], [4, 4], [2, 0]]), tensor([0, 1, 0]))
+    assert means.tolist() == [[1, 1], [4, 4]]
+    with pytest.raises(ValueError, match=r"expected samples of each of the classes 0 \.\.\. 2, got 2 classes"):
+        class_means(torch.eye(3), tensor([0, 0, 2]))
 
 
 def test_distance_over_norm():

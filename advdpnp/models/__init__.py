@@ -56,6 +56,11 @@ class Classifier(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features)
 
+    def embedding(self, features: Tensor) -> Tensor:
+        """What the head compares with its centers: the features [B, d], or unit vectors for a head of cosines."""
+        own = getattr(self.head, "embedding", None)
+        return own(features) if own else features
+
     def forward(self, x: Tensor) -> Tensor:
         return self.classify(self.features(x))
 

@@ -73,8 +73,12 @@ class CosineHead(nn.Module):
     def centers(self) -> Tensor:
         return self.weight
 
+    def embedding(self, features: Tensor) -> Tensor:
+        """f / ||f||: what the cosines are taken of."""
+        return F.normalize(features, dim=1)
+
     def forward(self, features: Tensor) -> Tensor:
-        return self.scale * F.linear(F.normalize(features, dim=1), self.weight)
+        return self.scale * F.linear(self.embedding(features), self.weight)
 
 
 def hadamard(dim: int) -> Tensor:
