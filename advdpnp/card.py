@@ -10,7 +10,7 @@ from pathlib import Path
 from advdpnp import protocol
 from advdpnp.errors import UserError
 from advdpnp.progress import duration
-from advdpnp.results import read_json, write_text
+from advdpnp.results import machines, read_json, write_text
 from advdpnp.tiers import Tier
 
 
@@ -66,7 +66,7 @@ def model_card(settings: Mapping, train: Mapping, evaluations: Iterable[Mapping]
         f"| adversarial images | {'none' if settings['method'] == 'ST' else crafting} |",
         f"| width | {model['width'] or 'as in the paper'} |",
         f"| the method's settings | {own} |",
-        f"| took | {duration(train['seconds'])} in {train['precision']} on {made['device']} |", "",
+        f"| took | {duration(train['seconds'])} in {train['precision']} on {machines(train)} |", "",
         "## Measured", "", *numbers(evaluations), "",
         "On the first test images, in float32. Accuracy under attack is an upper bound: others may leave less.",
         "", "## Use", "",

@@ -281,7 +281,12 @@ class AttackConfig:
     restarts: int = setting(1, "random starts; the worst counts", low=1, high=10_000)
     random_start: bool = setting(False, "uniform in the ball (ledger 3: none in Tables 1-4 and 8)")
     confidence: float = setting(50.0, "of C&W (Section 4.2)", low=0)
-    l1_step: str = setting("top1", "how an l1 step is taken (ledger 11)", choices=("top1", "dense"))
+    l1_step: str = setting(
+        "top1",
+        "how an l1 step is taken: the largest gradient, the largest among pixels that the box lets move, or all of "
+        "them (ledger 11)",
+        choices=("top1", "top1_free", "dense"),
+    )
     renormalise: bool = setting(False, "norms of Adv-DPNP's prototypes return to the radius first (ledger 5)")
     version: str = setting(
         "standard", "of AutoAttack; smoke = APGD-CE and Square alone, to exercise code", choices=("standard", "smoke")
@@ -299,6 +304,7 @@ ATTACKS = {
     "pgd100": AttackConfig("pgd", steps=100),
     "pgd20_l2": AttackConfig("pgd", "l2", 128 / 255, 16 / 255),
     "pgd100_l1": AttackConfig("pgd", "l1", 2000 / 255, 50 / 255, 100),
+    "pgd100_l1_free": AttackConfig("pgd", "l1", 2000 / 255, 50 / 255, 100, l1_step="top1_free"),
     "cw30": AttackConfig("cw", steps=30),
     "aa": AttackConfig("autoattack"),
     **{f"pgd20_{name}": AttackConfig("pgd", epsilon=epsilon) for name, epsilon in _eps.items()},

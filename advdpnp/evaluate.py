@@ -156,6 +156,11 @@ KINDS: dict[str, Callable[..., Tensor]] = {  # AttackConfig.kind -> (model, x, y
 }
 
 
+def lengths(x_adv: Tensor, x: Tensor, norm: str) -> Tensor:
+    """||x~ - x|| of each image, [B], in the norm of a budget."""
+    return (x_adv - x).flatten(1).norm({"linf": torch.inf, "l2": 2, "l1": 1}[norm], dim=1)
+
+
 def craft(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
     """Adversarial images [B, C, H, W] for one batch. Raises RuntimeError should they leave ball or box."""
     if attack.kind == "clean":
@@ -163,8 +168,7 @@ def craft(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: Run
     stands_in = folded if run.evaluation.fast and attack.kind != "autoattack" else nullcontext  # AutoAttack has its own
     with attacks.frozen(model), stands_in(model):
         x_adv = KINDS[attack.kind](model, x, y, attack, run, seed)
-    order = {"linf": torch.inf, "l2": 2, "l1": 1}[attack.norm]
-    reached = float((x_adv - x).flatten(1).norm(order, dim=1).max())
+    reached = float(lengths(x_adv, x, attack.norm).max())
     if not (reached <= attack.epsilon * (1 + SLACK) + 1e-6 and x_adv.min() >= 0 and x_adv.max() <= 1):  # NaN neither
         raise RuntimeError(f"{attack.kind} left its {attack.norm} ball of {attack.epsilon:g} ({reached:g}) or the box")
     return x_adv
@@ -247,14 +251,18 @@ def _batches(run: RunConfig, data: Dataset, n: int, device: torch.device) -> Ite
 
 
 @torch.no_grad()
-def _seen(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def _seen(function: Callable[[Tensor], Any], x: Tensor) -> Any:
     return function(x)
 
 
+def _logits_and_lengths(model: nn.Module, x: Tensor, norm: str, x_adv: Tensor) -> tuple[Tensor, Tensor]:
+    return model(x_adv), lengths(x_adv, x, norm)
+
+
 def _attacked(
-    function: Callable[[Tensor], Tensor], model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig,
+    function: Callable[[Tensor], Any], model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig,
     name: str, start: int,
-) -> Tensor:  # fmt: skip
+) -> Any:  # fmt: skip
     """`function` (logits or features) of the batch under attack; its draws come from (run, attack, first image)."""
     return _seen(function, craft(model, x, y, attack, run, seed=zlib.crc32(f"{run.seed} {name} {start}".encode())))
 
@@ -269,26 +277,32 @@ def renormalised(model: InPieces, run: RunConfig) -> InPieces:
 
 
 def _attack_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
-    """Accuracy (%) with its flags, and the mean cross-entropy at the final iterate, under one attack."""
+    """Accuracy (%) with its flags, and the mean cross-entropy at the final iterate, under one attack.
+
+    l1 and l2 PGD also tell which share of the budget they spent on the images that withstood: one that stalls, little.
+    """
     attack, n = resolved_attack(run, name), images_of(run, name, data)
     model = renormalised(model, run) if attack.renormalise else model
     part = _part(eval_path(run, name))
-    correct, losses, first = _load_part(part, key, n)
+    correct, numbers, first = _load_part(part, key, n, columns=(2,))
+    losses, reached = numbers.T  # views: what is written there is saved
     device = next(model.parameters()).device
     progress, saved = Progress(f"{run.id} {name}", n, done=first), time.monotonic()
     for start, stop, x, y in _batches(run, data, n, device):
         if stop <= first:
             continue
-        logits = halving(model, partial(_attacked, model.forward, model, x, y, attack, run, name, start))
+        measure = partial(_logits_and_lengths, model, x, attack.norm)
+        logits, moved = halving(model, partial(_attacked, measure, model, x, y, attack, run, name, start))
         correct[start:stop] = (logits.argmax(1) == y).cpu().numpy()
         losses[start:stop] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()
+        reached[start:stop] = moved.cpu().numpy()
         if stop < n and time.monotonic() - saved > SAVE_EVERY:
             saved = time.monotonic()
-            _save_part(part, key, stop, correct, losses)
+            _save_part(part, key, stop, correct, numbers)
         try:
             progress.update(stop - start, f"{100 * correct[:stop].mean():.2f} % so far")
         except TimeUp:
-            _save_part(part, key, stop, correct, losses)
+            _save_part(part, key, stop, correct, numbers)
             raise
     progress.finish(f"{100 * correct.mean():.2f} %")
     values = {
@@ -301,6 +315,9 @@ def _attack_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, k
         "loss": round(float(losses.mean()), 6),
         "loss_std": round(float(losses.std(ddof=1)), 6) if n > 1 else 0.0,
     }
+    if attack.kind == "pgd" and attack.norm != "linf" and attack.epsilon > 0:  # median of the images that withstood
+        share = float(np.median(reached[correct])) / attack.epsilon if correct.any() else None
+        values["budget_used"] = None if share is None else round(share, 4)
     return values, {"correct": correct}
 
 
@@ -478,15 +495,17 @@ def _save_part(path: Path, key: str, done: int, correct: np.ndarray, losses: np.
     write_atomic(path, lambda handle: np.savez(handle, **arrays))
 
 
-def _load_part(path: Path, key: str, *shape: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Flags of that shape, a loss for each row, and the count of rows done of an unfinished evaluation with this key.
+def _load_part(path: Path, key: str, *shape: int, columns: tuple[int, ...] = ()) -> tuple[np.ndarray, np.ndarray, int]:
+    """Flags of that shape, what is known of each row, and the count of rows done of an unfinished evaluation.
 
-    Zeros where there is none.
+    What is known is a number (corruptions: whether the file was official), or as many as `columns`. Zeros where there
+    is none with this key.
     """
+    rows = (shape[0], *columns)
     try:
         with np.load(path, allow_pickle=False) as part:
-            if str(part["key"]) == key and part["correct"].shape == shape and part["losses"].shape == shape[:1]:
+            if str(part["key"]) == key and part["correct"].shape == shape and part["losses"].shape == rows:
                 return part["correct"], part["losses"], int(part["done"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
-    return np.zeros(shape, bool), np.zeros(shape[0]), 0
+    return np.zeros(shape, bool), np.zeros(rows), 0

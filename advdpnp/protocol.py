@@ -22,8 +22,8 @@ CIFAR10, CIFAR100, SVHN, WRN, MNIST = (
     "cifar10/resnet18", "cifar100/resnet18", "svhn/resnet18", "cifar10/wrn34_10", "mnist/lenetspp",
 )  # fmt: skip
 GEOMETRY = (
-    "fdr_clean", "fdr_adv", "afs_clean", "afs_adv", "scr_clean", "scr_adv", "scr_means_clean", "scr_means_adv", "mean_sep",
-    "min_sep",
+    "fdr_clean", "fdr_adv", "afs_clean", "afs_adv", "scr_clean", "scr_adv", "scr_means_clean", "scr_means_adv",
+    "mean_sep", "min_sep",
 )  # fmt: skip
 FEATURES = tuple(  # Figure 2 in numbers
     f"{metric}_{side}"
@@ -70,7 +70,8 @@ def sources_of(source: str) -> tuple[str, ...]:
     return derived.get(source, (source.split(".")[0],))
 
 
-ADDED = ("scr_means_clean", "scr_means_adv")  # columns that the paper's tables lack: no number of the paper's
+# Columns that the paper's tables lack: they stand without a number of the paper's (ledger 11 and 21).
+ADDED = ("pgd_l1_free", "scr_means_clean", "scr_means_adv")
 FIGURE4_EPSILONS = (4, 8, 16, 24, 32, 48, 64, 96, 128)  # in 1/255
 
 ARTEFACTS = {
@@ -78,7 +79,7 @@ ARTEFACTS = {
         "Clean and adversarial accuracy (%) of the baselines", "4.2",
         {CIFAR10: (*BASELINES, PRINTED), CIFAR100: BASELINES},
         {"clean": "clean", "aa": "aa", "avg": "avg",
-         "pgd_l1": "pgd100_l1", "pgd_l2": "pgd20_l2", "pgd_linf": "pgd20"},
+         "pgd_l1": "pgd100_l1", "pgd_l1_free": "pgd100_l1_free", "pgd_l2": "pgd20_l2", "pgd_linf": "pgd20"},
     ),
     "table2": Artefact(
         "Robustness against the state of the art (%)", "4.2",

@@ -16,7 +16,7 @@ from advdpnp.ledger import effects, ledger_markdown
 from advdpnp.measurements import Measurements
 from advdpnp.paper import consistency
 from advdpnp.progress import duration
-from advdpnp.results import read_json, tier_dir, write_text
+from advdpnp.results import machines, read_json, tier_dir, write_text
 from advdpnp.tiers import Tier, load_tier
 from advdpnp.train import differences
 
@@ -82,7 +82,7 @@ def costs_markdown(tier: Tier, root: Path) -> str:
             lines.append(
                 f"| {name} | {t['train_images']:,} | {t['final']['epoch'] + 1} | {duration(t['seconds'])} | "
                 f"{t['images_per_second']:.0f} | {tables.literal(t['precision'])} | "
-                f"{tables.literal(t['provenance']['device'])} |"
+                f"{tables.literal(machines(t))} |"
             )
     return "\n".join(lines)
 

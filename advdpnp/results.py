@@ -259,3 +259,12 @@ def provenance(device: Any) -> dict[str, str]:
         "code_revision": code_revision(),
         "code_hash": code_hash(),
     }
+
+
+def machines(train: dict) -> str:
+    """On what a run was trained, as train.json says: 'EPYC, 1 threads', or each with its first epoch."""
+    if "provenances" not in train:
+        return train["provenance"]["device"]
+    first, *others = train["provenances"]
+    said = [f"from epoch {one.get('from_epoch', '?')} on {one['device']}" for one in others]
+    return "; ".join([first["device"], *said])

@@ -379,7 +379,7 @@ def markdown(rows: list[dict], label: str) -> str:
                 if text != "–":
                     text = f"**{text}**" if method in best else f"<u>{text}</u>" if method in second else text
                 extras = bounds(cells[column]), MARKS.get(cells[column]["verdict"], "")
-                paper = f" \\| {cells[column]['paper']}" if printed else ""
+                paper = f" \\| {cells[column]['paper']}" if printed and cells[column]["paper"] != "" else ""
                 shown.append(" ".join(filter(None, (text, *extras))) + paper)
             lines.append(f"| {method} | " + " | ".join(shown) + " |")
         lines.append("")

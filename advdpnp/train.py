@@ -1,7 +1,8 @@
 """One training loop for all twelve methods: SGD, piecewise learning rate, mixed precision, log, resume (Section 4.1).
 
 Every random number of an epoch comes from (seed, epoch), so training that is killed and started again ends in the same
-weights as training that never stopped: on the same CPU bit for bit, on a GPU up to its nondeterministic kernels.
+weights as training that never stopped: on the same CPU bit for bit, on a GPU up to its nondeterministic kernels. It
+goes on with the threads and the precision it was begun with (resume.py).
 """
 
 import io
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from advdpnp import resume
 from advdpnp.config import METHODS, REQUIRES, RunConfig, digest
 from advdpnp.data import Dataset, augment, load, to_float
 from advdpnp.defenses import DEFENSES
@@ -26,7 +28,6 @@ from advdpnp.gpus import claim_gpu
 from advdpnp.progress import Progress
 from advdpnp.results import (
     hold,
-    provenance,
     read_json,
     run_dir,
     sha256_file,
@@ -276,14 +277,16 @@ def _put(target: nn.Module | torch.optim.Optimizer, state: dict, path: Path) -> 
         raise UserError(f"{path}: is of another network than this run's ({reason}); --restart trains anew.") from None
 
 
-def restore(path: Path, defense: Defense, optimizer: torch.optim.Optimizer) -> tuple[list[dict], float, dict | None]:
-    """Put the rolling state back, if there is one: the log so far, the seconds it took, and where it was made."""
-    if not path.exists():
-        return [], 0.0, None
-    state = load_state(path, "defense", "optimizer", "log", "seconds", "provenance")
+STATE = ("defense", "optimizer", "log", "seconds", "provenance")  # what last.pt holds, the last as resume.py has it
+
+
+def restore(path: Path, state: dict | None, defense: Defense, optimizer: torch.optim.Optimizer) -> list[dict]:
+    """Put the rolling state, read from `path`, back, if there is one; returns the log so far."""
+    if state is None:
+        return []
     _put(defense, state["defense"], path)
     _put(optimizer, state["optimizer"], path)
-    return json.loads(state["log"]), state["seconds"], json.loads(state["provenance"])
+    return json.loads(state["log"])
 
 
 def save_torch(path: Path, value: dict) -> None:
@@ -341,55 +344,69 @@ def _fit(
     max_minutes: float | None, restart: bool,
 ) -> dict | None:  # fmt: skip
     """`fit`, by the one process that holds the folder."""
-    precision, compiled = pick_precision(run.optim.precision, device), pick_compile(run.optim.compile, device)
-    last, begin = directory / "last.pt", time.monotonic()
+    last, compiled = directory / "last.pt", pick_compile(run.optim.compile, device)
+    here = {"threads": torch.get_num_threads(), "precision": pick_precision(run.optim.precision, device)}
     if restart:
         for name in ("train.json", "model.pt", "last.pt", "config.json"):  # killed in between: never half a run
             (directory / name).unlink(missing_ok=True)
     check_same_settings(run, directory)
+    state = load_state(last, *STATE) if last.exists() else None
+    made = resume.stretches(state["provenance"] if state else "[]")
+    kept = resume.kept(run.id, made, here, data.sha256, device)
     write_json(directory / "config.json", run.training_settings())
+    with resume.threads_set(kept["threads"]):
+        how = kept | {"compiled": compiled, "data_sha256": data.sha256}
+        epochs = _epochs(run, last, state, device, data, defense, how, here, max_minutes)
+    if epochs is None:
+        return None
+    log, seconds, made = epochs
+    about = {
+        "train_images": len(data),
+        "data_sha256": data.sha256,
+        **kept,
+        "compiled": made[-1].get("compiled", compiled),
+        "seconds": round(seconds, 1),
+        "images_per_second": round(len(data) * run.optim.epochs / seconds, 1),
+        "final": log[-1],
+        "provenance": resume.place(made[-1]),
+    }
+    return save_trained(run, directory, defense, about | resume.several(made))
 
+
+def _epochs(
+    run: RunConfig, last: Path, state: dict | None, device: torch.device, data: Dataset, defense: Defense,
+    how: dict, here: dict, max_minutes: float | None,
+) -> tuple[list[dict], float, list[dict]] | None:  # fmt: skip
+    """The epochs that are left: (log, seconds, stretches) of all, or None when `max_minutes` are up before the end."""
+    begin, directory = time.monotonic(), last.parent
     images, labels = data.images.to(device), data.labels.to(device)
     defense = defense.to(device, memory_format=torch.channels_last).train()
-    compile_backbone(defense, compiled)
+    compile_backbone(defense, how["compiled"])
     optimizer = build_optimizer(defense, run)
-    log, seconds, made = restore(last, defense, optimizer)
+    log = restore(last, state, defense, optimizer)
+    seconds, made = (state["seconds"], resume.stretches(state["provenance"])) if state else (0.0, [])
     if not log:
         defense.start_training(images, labels)
     first, progress = len(log), Progress(run.id, run.optim.epochs, done=len(log))
     for epoch in range(first, run.optim.epochs):
-        started = time.monotonic()
+        started, now = time.monotonic(), resume.stretch(epoch, device, **how)
+        if epoch == first:
+            resume.tell(run.id, made, now, here)
         # At least one epoch a call, so that calling again always gets further.
-        if epoch > first and max_minutes is not None and started - begin + log[-1]["seconds"] > 60 * max_minutes:
+        elif max_minutes is not None and started - begin + log[-1]["seconds"] > 60 * max_minutes:
             progress.finish(f"time is up after {epoch} of {run.optim.epochs} epochs; call again to go on")
             return None
         defense.start_epoch(epoch)
-        means = train_epoch(defense, optimizer, images, labels, epoch, progress, precision)
+        means = train_epoch(defense, optimizer, images, labels, epoch, progress, how["precision"])
         defense.end_epoch(epoch)
         took = time.monotonic() - started
-        seconds, made = seconds + took, provenance(device)
+        seconds, made = seconds + took, resume.grown(made, now)
         lr = optimizer.param_groups[0]["lr"]
         log.append({"epoch": epoch, "lr": lr, "seconds": round(took, 3)} | means | center_metrics(defense.model))
-        state = {
-            "defense": defense.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "log": json.dumps(log),
-            "seconds": seconds,
-            "provenance": json.dumps(made),
-        }
-        save_torch(last, state)
+        rolling = (defense.state_dict(), optimizer.state_dict(), json.dumps(log), seconds, json.dumps(made))
+        save_torch(last, dict(zip(STATE, rolling, strict=True)))
         write_csv(directory / "log.csv", log, log[0])
     write_csv(directory / "log.csv", log, log[0])  # a kill may have come between last.pt and log.csv
     defense.finish()
     progress.finish(", ".join(f"{k} {log[-1][k]:.4g}" for k in ("loss", "train_clean", "train_adv") if k in log[-1]))
-    about = {
-        "train_images": len(data),
-        "data_sha256": data.sha256,
-        "precision": precision,
-        "compiled": compiled,
-        "seconds": round(seconds, 1),
-        "images_per_second": round(len(data) * run.optim.epochs / seconds, 1),
-        "final": log[-1],
-        "provenance": made,
-    }
-    return save_trained(run, directory, defense, about)
+    return log, seconds, made

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from advdpnp import attacks
+from advdpnp import attacks, data
 from advdpnp.attacks import balls
 from advdpnp.errors import UserError
 
@@ -95,6 +95,7 @@ GRADIENT_ATTACKS = {
     "linf": ("linf", partial(attacks.pgd, norm="linf", steps=4, step_size=0.02)),
     "l2": ("l2", partial(attacks.pgd, norm="l2", steps=4, step_size=0.2)),
     "l1": ("l1", partial(attacks.pgd, norm="l1", steps=4, step_size=0.2)),
+    "l1 free": ("l1", partial(attacks.pgd, norm="l1", steps=4, step_size=0.2, l1_step="top1_free")),
     "l1 dense": ("l1", partial(attacks.pgd, norm="l1", steps=4, step_size=0.2, l1_step="dense")),
     "normal start": (
         "linf",
@@ -196,6 +197,80 @@ def test_top1_l1_step_stalls_on_a_saturated_pixel():
     x = torch.where(w > 0, 1.0, 0.0)
     x_adv = attacks.pgd(model, x, y, epsilon=0.3, step_size=0.1, steps=5, norm="l1", random_start=False)
     assert torch.equal(x_adv, x)
+
+
+def blocked_but_one(w):
+    """Images [B, ...] in which the box blocks the ascent along w everywhere but at the pixel of smallest |w|."""
+    smallest = w.flatten(1).abs().argmin(1, keepdim=True)
+    x = torch.where(w > 0, 1.0, 0.0).flatten(1)
+    return x.scatter(1, smallest, 0.5).reshape(w.shape), smallest
+
+
+@pytest.mark.parametrize("start", [False, True])
+def test_the_free_l1_step_goes_to_the_pixel_that_can_move(start):
+    # The only pixel with room has the smallest |w|: max w delta over ball and box is epsilon there.
+    model, y = Linear(), labels()
+    w = ascent_weight(model, y)
+    x, smallest = blocked_but_one(w)
+    sign = w.flatten(1).gather(1, smallest).sign()
+    best = torch.zeros_like(w).flatten(1).scatter(1, smallest, 0.3 * sign).reshape(w.shape)
+    options = {"epsilon": 0.3, "step_size": 0.05, "steps": 300, "norm": "l1", "random_start": start}
+    x_adv = attacks.pgd(model, x, y, **options, l1_step="top1_free", generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(x_adv, x + best, rtol=0, atol=1e-5)
+
+
+def test_the_free_l1_step_spends_the_budget_where_it_counts_most():
+    # Closed form: fill the rooms of the pixels in the order of their |w| until the budget is spent.
+    model, x, y, epsilon = Linear(), images(8), labels(8), 6.0
+    w = ascent_weight(model, y)
+    room = torch.where(w > 0, 1 - x, x).flatten(1)
+    order = w.flatten(1).abs().argsort(1, descending=True)
+    rooms = room.gather(1, order)
+    spent = (epsilon - (rooms.cumsum(1) - rooms)).clamp_min(0).minimum(rooms)
+    best = (spent * w.flatten(1).abs().gather(1, order)).sum(1)
+    run = partial(attacks.pgd, model, x, y, epsilon=epsilon, step_size=0.05, steps=300, norm="l1", random_start=False)
+    free, stalled = (run(l1_step=kind) - x for kind in ("top1_free", "top1"))
+    gain = (w * free).flatten(1).sum(1)
+    assert (gain <= best * (1 + 1e-5)).all()
+    assert (gain >= 0.98 * best).all()
+    assert (length(free, "l1") >= 0.98 * epsilon).all()
+    assert (length(stalled, "l1") <= 1 + 1e-5).all()  # one pixel
+
+
+def test_where_the_box_blocks_everything_the_free_l1_step_stays():
+    model, y = Linear(), labels()
+    x = torch.where(ascent_weight(model, y) > 0, 1.0, 0.0)
+    run = partial(attacks.pgd, model, x, y, epsilon=0.3, step_size=0.1, steps=5, norm="l1", random_start=False)
+    assert torch.equal(run(l1_step="top1_free"), x)
+
+
+def test_on_digits_l1_pgd_stalls_unless_its_steps_are_free():
+    """Real images are black in most places: with the step of the paper's time a larger budget buys nothing."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    test = data.load("digits", "test").subset(100)
+    x, y = data.to_float(test.images), test.labels
+    optimiser = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(60):
+        optimiser.zero_grad()
+        F.cross_entropy(net(x), y).backward()
+        optimiser.step()
+    left, used = {}, {}
+    for kind in ("top1", "top1_free"):
+        for epsilon in (2, 8):
+            x_adv = attacks.pgd(
+                *(net, x, y), epsilon=epsilon, step_size=epsilon / 20, steps=60, norm="l1", random_start=False,
+                l1_step=kind,
+            )  # fmt: skip
+            assert_feasible(x_adv, x, epsilon, "l1")
+            left[kind, epsilon] = (net(x_adv).argmax(1) == y).float().mean().item()
+            used[kind, epsilon] = (length(x_adv - x, "l1") / epsilon).median().item()
+    assert left["top1", 8] > left["top1", 2] - 0.05
+    assert left["top1_free", 2] < left["top1", 2] - 0.3
+    assert left["top1_free", 8] == 0
+    assert used["top1", 8] < 0.25
+    assert used["top1_free", 8] > 0.9
 
 
 # --- golden values ------------------------------------------------------------------------------------------

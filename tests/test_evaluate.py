@@ -126,6 +126,29 @@ def test_an_attack_uses_no_more_images_than_its_tier(tiny, tier, own, expected):
     assert images_of(run, "pgd20", data.load("digits", "test")) == expected
 
 
+def test_l1_and_l2_results_say_how_much_of_the_budget_the_survivors_used(measure, monkeypatch):
+    options = {"evaluation": {"budget_scale": 4}, "attacks": {"pgd100_l1": {"epsilon": "42/255", "steps": 10}}}
+    run, found = measure("clean", "pgd20", "pgd100_l1", **options)
+    assert "budget_used" not in found["clean"] | found["pgd20"]
+    right, used = flags(run, "pgd100_l1"), found["pgd100_l1"]["budget_used"]
+    reached, epsilon = [], found["pgd100_l1"]["settings"]["epsilon"]
+
+    def watched(model, x, *arguments, **settings):
+        x_adv = craft(model, x, *arguments, **settings)
+        reached.extend((x_adv - x).flatten(1).norm(1, dim=1).tolist())
+        return x_adv
+
+    monkeypatch.setattr(module, "craft", watched)
+    measure("pgd100_l1", force=True, **options)
+    assert used == pytest.approx(float(np.median(np.array(reached)[right])) / epsilon, abs=1e-3)
+    assert 0 < used <= 1
+
+
+def test_no_survivors_used_no_budget(measure):
+    found = measure("pgd20_l2", attacks={"pgd20_l2": {"epsilon": 2.0, "step_size": 0.5}})[1]["pgd20_l2"]
+    assert (found["correct"], found["budget_used"]) == (0, None)
+
+
 def test_a_subset_is_the_first_images(measure):
     few = flags(measure("pgd20", attacks={"pgd20": {"images": 25}})[0], "pgd20")
     all_of_them = flags(measure("pgd20")[0], "pgd20")
@@ -234,7 +257,7 @@ def test_a_random_start_follows_the_seed_of_the_run_and_not_the_global_one(measu
 # --- An attack that was stopped
 
 
-@pytest.mark.parametrize("name", ["pgd20", "pgd20_random"])
+@pytest.mark.parametrize("name", ["pgd20", "pgd20_random", "pgd20_l2"])
 def test_a_stopped_attack_goes_on_where_it_was(measure, monkeypatch, name):
     run, through = measure(name)
     expected = flags(run, name)
@@ -253,6 +276,7 @@ def test_a_stopped_attack_goes_on_where_it_was(measure, monkeypatch, name):
     assert sizes == [20]  # the third batch alone
     assert flags(run, name).tolist() == expected.tolist()
     assert found["loss"] == through[name]["loss"]
+    assert found.get("budget_used") == through[name].get("budget_used")
     assert not part.exists()
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from advdpnp.attacks import frozen, pgd
 from advdpnp.models import LinearHead, ResNet18, WideResNet34
-from advdpnp.models.folding import FoldedConv, folded, pairs
+from advdpnp.models.folding import FoldedConv, StandIn, folded, pairs
 from advdpnp.models.fsr import SeparatedBackbone
 
 BACKBONES = {
@@ -86,3 +86,17 @@ def test_every_batch_norm_after_a_convolution_of_resnet18_is_found():
     model = network("resnet18")
     found = {getattr(owner, bn) for owner, _, bn in pairs(model)}
     assert found == {module for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
+
+
+def test_a_stand_in_in_bfloat16_keeps_its_last_layer_in_float32():
+    """A thousand images have a thousand logits, not the few hundred that bfloat16 has in that range."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 64), nn.Tanh(), nn.Linear(64, 10)).eval()
+    x = torch.rand(1000, 3, 8, 8)
+    with torch.no_grad():
+        stand_in, exact = StandIn(model, True)(x), model(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = model(x)
+    assert len(rounded[:, 0].unique()) < 500
+    assert len(stand_in[:, 0].unique()) > 950
+    assert 0 < (stand_in - exact).abs().max() < 0.02 * exact.abs().max()

@@ -10,8 +10,11 @@ import pytest
 from advdpnp import ledger, protocol
 from advdpnp.evaluate import resolved_attack
 from advdpnp.figures import effects as draw
+from advdpnp.paper import table_rows as reported_rows
 from advdpnp.protocol import CIFAR10
+from advdpnp.report import published_dir
 from advdpnp.results import tier_dir
+from advdpnp.tables import table_rows
 from advdpnp.tiers import load_tier, parse_tier
 from advdpnp.train import differences
 
@@ -55,6 +58,28 @@ def test_every_switch_names_evaluations_that_are_made_and_an_entry_of_the_ledger
             made = [spec.evaluations(), spec.evaluations(switch.variant)]
             for source, names in zip(pair, made, strict=True):
                 assert source.split(".")[0] in names, (switch.choice, source)
+
+
+def test_the_evidence_on_the_l1_step_is_that_of_the_files():
+    """Entry 11: shares of clean accuracy that l1 PGD leaves, in the paper's Table 1 and in the published one."""
+    text = (Path(__file__).parent.parent / "docs" / "ledger.md").read_text().partition("### Which l1 step")[2]
+    for_it, against = text.partition("Against it:")[::2]
+    rows = [
+        row for row in table_rows(load_tier("short"), "table1", published_dir("short")) if row["dataset"] == "cifar10"
+    ]
+    ours = {(row["method"], row["column"]): row["ours"] for row in rows}
+    paper = {(method, column): value for (dataset, _, method), cells in reported_rows(1).items() if dataset == "cifar10"
+             for column, value in cells.items()}  # fmt: skip
+
+    def shares(method):
+        return [f"{table[method, 'pgd_l1'] / table[method, 'clean']:.2f}" for table in (paper, ours)]
+
+    assert re.findall(r"\d\.\d\d", for_it)[:2] == shares("ST")
+    assert re.findall(r"\d\.\d\d", against)[:2] == shares("AT")
+    assert paper["ST", "pgd_l2"] < 0.1
+    robust = {method for method, _ in ours} - {"ST"}
+    assert all(cells["pgd_l1"] < cells["pgd_l2"] for (*_, method), cells in reported_rows(1).items() if method != "ST")
+    assert all(ours[method, "pgd_l1"] > ours[method, "pgd_l2"] for method in robust)
 
 
 def test_a_default_and_its_other_differ_in_the_named_setting_alone():

@@ -7,7 +7,7 @@ import statistics
 import numpy as np
 import pytest
 
-from advdpnp import protocol, tables
+from advdpnp import notebook, protocol, tables
 from advdpnp.config import ATTACKS
 from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL
@@ -102,10 +102,13 @@ def test_a_tier_trains_only_its_own_methods_seeds_and_blocks():
 def test_every_cell_of_a_table_is_one_that_the_paper_reports(name):
     rows = table_rows(load_tier("paper"), name)
     assert rows
-    for row in (row for row in rows if row["column"] not in ADDED):
+    for row in rows:
         where = {key: row[key] for key in ("dataset", "backbone", "method", "column")}
         where["method"] = "Adv-DPNP" if row["method"] == PRINTED else row["method"]  # the paper has one row for both
-        assert row["paper"] == reported(int(name[5:]), **where) != "", where
+        if row["column"] in ADDED:
+            assert (row["paper"], row["verdict"]) == ("", "not run")
+        else:
+            assert row["paper"] == reported(int(name[5:]), **where) != "", where
         assert row["verdict"] == "not run"
 
 
@@ -132,6 +135,7 @@ def test_derived_columns_bring_what_they_are_made_of():
 
 def test_columns_show_the_attacks_of_their_captions():
     assert artefact("table1").columns["pgd_l1"] == "pgd100_l1"
+    assert artefact("table1").columns["pgd_l1_free"] == "pgd100_l1_free"
     assert artefact("table2").columns["cw"] == "cw30"
     assert artefact("table3").columns["aa_eps4"] == "aa_eps4"
     assert artefact("table6").columns["loss_500"] == "pgd500_random.loss"
@@ -200,7 +204,7 @@ def test_results_may_lie_elsewhere(tmp_path):
 
 def test_the_long_form_has_its_columns_in_order(tmp_path):
     rows = table_rows(make_tier(), "table1")
-    assert [tuple(row) for row in rows] == [COLUMNS] * (2 * 6 * 6 + 6)
+    assert [tuple(row) for row in rows] == [COLUMNS] * ((2 * 6 + 1) * 7)
     first = write_csv(tmp_path / "table1.csv", rows, COLUMNS).read_text().splitlines()[0]
     assert first.startswith("table,dataset,backbone,method,column,ours,std,seeds,paper,difference,verdict,")
     assert first.endswith(",low,high,interval,images,by_seed")
@@ -421,7 +425,7 @@ def test_columns_on_fewer_images_say_so():
 def test_markdown_marks_the_best_and_the_second_among_defenses(clean_rows):
     lines = markdown(clean_rows, LABEL).splitlines()
     assert LABEL in lines[0]
-    assert "| method | clean | aa | avg | pgd_l1 | pgd_l2 | pgd_linf |" in lines
+    assert "| method | clean | aa | avg | pgd_l1 | pgd_l1_free | pgd_l2 | pgd_linf |" in lines
     rows = {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
     assert rows["Adv-DPNP"].startswith(r"| Adv-DPNP | **84.00** [83.3, 84.7] ✓ \| 84.63 | – \| 49.18 |")
     assert rows["AT"].startswith(r"| AT | <u>83.00</u> [82.2, 83.7] ✓ \| 83.78 |")
@@ -430,11 +434,25 @@ def test_markdown_marks_the_best_and_the_second_among_defenses(clean_rows):
     assert rows["MART"].startswith(r"| MART | – \| 79.6 |")
 
 
+def test_a_column_that_the_paper_lacks_stands_without_a_number_of_the_paper_s():
+    tier = make_tier()
+    for method, value in (("AT", 20.0), ("Adv-DPNP", 25.0)):
+        store(tier.run(CIFAR10, method), "pgd100_l1", 2 * value)
+        store(tier.run(CIFAR10, method), "pgd100_l1_free", value)
+    rows = table_rows(tier, "table1")
+    ours = one(rows, method="AT", dataset="cifar10", column="pgd_l1_free")
+    assert (ours["ours"], ours["paper"], ours["difference"], ours["verdict"]) == (20.0, "", "", "not reported")
+    line, *_ = [line for line in markdown(rows, LABEL).splitlines() if line.startswith("| AT |")]  # CIFAR-10, then 100
+    assert re.search(r"<u>40\.00</u>[^|]* ✗ \\\| 51\.04 \| <u>20\.00</u>[^|\\]* \| – \\\| 63\.72 \|", line)
+    (block,) = [methods for (dataset, _), methods in tables.paper_shaped(rows).items() if dataset == "cifar10"]
+    assert notebook.table_html("x", block).count("paper 51.04") == 1
+
+
 def test_latex_marks_the_same(clean_rows):
     text = latex(clean_rows, LABEL)
     assert text.startswith(f"% {LABEL}\n")
-    assert r"Method & clean & aa & avg & pgd\_l1 & pgd\_l2 & pgd\_linf \\" in text
-    assert r"Adv-DPNP & \textbf{84.00} & -- & -- & -- & -- & -- \\" in text
+    assert r"Method & clean & aa & avg & pgd\_l1 & pgd\_l1\_free & pgd\_l2 & pgd\_linf \\" in text
+    assert r"Adv-DPNP & \textbf{84.00} & -- & -- & -- & -- & -- & -- \\" in text
     assert r"AT & \underline{83.00} & --" in text
     assert r"ST & 94.00 & --" in text
     assert r"AT\_HE & -- & --" in text

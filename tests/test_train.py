@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from advdpnp import data, train
+from advdpnp import data, resume, train
 from advdpnp.config import digest
 from advdpnp.data import to_float
 from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
-from advdpnp.results import hold, run_dir
+from advdpnp.results import hold, machines, provenance, run_dir
 from advdpnp.tiers import load_tier
 from advdpnp.train import (
     build_defense,
@@ -108,6 +108,98 @@ def test_a_training_that_was_killed_ends_in_the_same_weights(tiny, tmp_path, mon
     assert done["precision"] == precision
     assert same(weights(tmp_path / "through"), weights(tmp_path / "stopped"))
     assert untimed_log(tmp_path / "through") == untimed_log(tmp_path / "stopped")
+
+
+@pytest.fixture
+def threads():
+    """Sets torch's threads; as before afterwards."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+WIDER = {"model": {"width": 8}, "optim": {"epochs": 2, "batch_size": 64, "precision": "fp32", "milestones": []},
+         "data": {"train_images": 128}}  # fmt: skip
+
+
+def test_a_training_goes_on_with_the_threads_it_was_begun_with(tiny, tmp_path, threads, capsys):
+    run = tiny("AT", **WIDER)
+    threads(2)
+    fit(run, tmp_path / "two")
+    threads(1)
+    alone = fit(run, tmp_path / "one")
+    assert fit(run, tmp_path / "parts", max_minutes=1e-9) is None  # an epoch
+    threads(2)
+    capsys.readouterr()
+    done = fit(run, tmp_path / "parts")
+    assert torch.get_num_threads() == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if "goes on" in line]
+    assert said == [f"{run.id}: goes on from epoch 1 with 1 threads as begun, not 2"]
+    assert same(weights(tmp_path / "one"), weights(tmp_path / "parts"))
+    assert not same(weights(tmp_path / "two"), weights(tmp_path / "parts"))  # threads are part of the bits
+    assert (done["threads"], alone["threads"]) == (1, 1)
+    assert done["provenance"]["device"].endswith(", 1 threads")
+    assert "provenances" not in done
+
+
+def changed_state(directory, change):
+    """last.pt with another record of how its epochs were made."""
+    state = load_state(directory / "last.pt")
+    train.save_torch(directory / "last.pt", state | {"provenance": json.dumps(change(json.loads(state["provenance"])))})
+
+
+def test_a_state_from_before_threads_were_kept_goes_on_too(tiny, tmp_path, threads, capsys):
+    run = tiny("AT", **WIDER)
+    threads(1)
+    fit(run, tmp_path / "through")
+    fit(run, tmp_path / "parts", max_minutes=1e-9)
+    changed_state(tmp_path / "parts", lambda made: resume.place(made[0]))  # a place alone, as it was
+    threads(2)
+    done = fit(run, tmp_path / "parts")
+    assert "1 threads as begun, not 2" in capsys.readouterr().err  # told by the device's name
+    assert same(weights(tmp_path / "through"), weights(tmp_path / "parts"))
+    assert (done["threads"], "provenances" in done) == (1, False)
+
+
+def test_a_training_goes_on_in_its_precision(tiny, tmp_path, monkeypatch, capsys):
+    """Begun on a machine that multiplies bfloat16, gone on with on one that does not."""
+    run = tiny("AT", optim={"epochs": 2, "precision": "auto"})
+    monkeypatch.setattr(train, "pick_precision", lambda wanted, device: "bf16")
+    fit(run, tmp_path / "through")
+    fit(run, tmp_path / "parts", max_minutes=1e-9)
+    monkeypatch.setattr(train, "pick_precision", lambda wanted, device: "fp32")
+    done = fit(run, tmp_path / "parts")
+    assert "goes on from epoch 1 with bf16 as begun, not fp32" in capsys.readouterr().err
+    assert done["precision"] == "bf16"
+    assert same(weights(tmp_path / "through"), weights(tmp_path / "parts"))
+
+
+def test_other_training_images_than_the_first_epoch_s_are_refused(tiny, tmp_path, monkeypatch):
+    run = tiny("AT")
+    fit(run, tmp_path, max_minutes=1e-9)
+    real = data.load("digits", "train")
+    shuffled = replace(real, images=real.images.flip(0), labels=real.labels.flip(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "load", lambda *_: shuffled)
+        with pytest.raises(UserError, match=r"was begun on other training images .* ADVDPNP_DATA .* --restart"):
+            fit(run, tmp_path)
+        assert not (tmp_path / "train.json").exists()
+        assert fit(run, tmp_path / "other")["data_sha256"] != real.subset(64).sha256
+    assert fit(run, tmp_path)["data_sha256"] == real.subset(64).sha256
+
+
+def test_every_place_that_took_part_is_told(tiny, tmp_path, capsys):
+    run = tiny("AT", optim={"epochs": 3})
+    fit(run, tmp_path, max_minutes=1e-9)
+    changed_state(tmp_path, lambda made: [made[0] | {"device": "another CPU, 1 threads", "torch": "2.0.0"}])
+    done = fit(run, tmp_path)
+    assert "goes on from epoch 1 with device another CPU, 1 threads -> " in capsys.readouterr().err
+    assert [one["from_epoch"] for one in done["provenances"]] == [0, 1]
+    assert [one["torch"] for one in done["provenances"]] == ["2.0.0", provenance("cpu")["torch"]]
+    assert resume.place(done["provenances"][1]) == done["provenance"]
+    shown = machines(done)
+    assert shown.startswith("another CPU, 1 threads; from epoch 1 on ")
+    assert machines({"provenance": {"device": "a CPU"}}) == "a CPU"
 
 
 def test_time_that_is_up_stops_between_two_epochs(tiny, tmp_path, capsys):
@@ -416,7 +508,7 @@ def test_a_finished_run_repeated_keeps_its_weights_and_where_they_were_made(tiny
     """The workflow deletes train.json before it repeats a job; nothing is trained again then."""
     done = fit(tiny("AT"), tmp_path)
     (tmp_path / "train.json").unlink()
-    monkeypatch.setattr(train, "provenance", lambda device: {"device": "another machine"})
+    monkeypatch.setattr(resume, "provenance", lambda device: {"device": "another machine"})
     again = fit(tiny("AT"), tmp_path)
     assert again == done
 

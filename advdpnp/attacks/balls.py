@@ -78,12 +78,24 @@ def top1_sign(gradient: Tensor) -> Tensor:
     return torch.zeros_like(flat).scatter_(1, largest, sign).reshape(gradient.shape)
 
 
-L1_STEPS = {"top1": top1_sign, "dense": lambda gradient: unit(gradient, 1)}
+def unblocked(gradient: Tensor, z: Tensor) -> Tensor:
+    """The gradient without the coordinates that the box blocks: z_i at 0 where g_i < 0, at 1 where g_i > 0."""
+    return torch.where(((z <= 0) & (gradient < 0)) | ((z >= 1) & (gradient > 0)), 0, gradient)
 
 
-def direction(norm: str, l1_step: str = "top1") -> Callable[[Tensor], Tensor]:
-    """The map gradient -> step of length one in the norm at hand."""
-    return {"linf": torch.sign, "l2": lambda gradient: unit(gradient, 2), "l1": L1_STEPS[l1_step]}[norm]
+L1_STEPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # (gradient, where it was taken) -> step of l1 length one
+    # The largest of all, as advertorch and ART take it: once that pixel is black or white, the box undoes every step.
+    "top1": lambda gradient, z: top1_sign(gradient),
+    # The largest of those that can move: the budget gets spent.
+    "top1_free": lambda gradient, z: top1_sign(unblocked(gradient, z)),
+    "dense": lambda gradient, z: unit(gradient, 1),
+}
+
+
+def direction(norm: str, l1_step: str = "top1") -> Callable[[Tensor, Tensor], Tensor]:
+    """The map (gradient, the images [B, ...] it was taken at) -> step of length one in the norm at hand."""
+    steps = {"linf": lambda gradient, z: gradient.sign(), "l2": lambda gradient, z: unit(gradient, 2)}
+    return steps[norm] if norm in steps else L1_STEPS[l1_step]
 
 
 # --- random starts ------------------------------------------------------------------------------------------

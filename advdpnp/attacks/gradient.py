@@ -164,7 +164,8 @@ def pgd(
     x [B, C, H, W] in [0, 1], y [B] -> [B, C, H, W]. epsilon and step_size are in units of the pixel range, in
     the norm at hand ('linf', 'l2', 'l1'). random_start: True (uniform in the ball), False, or "normal"
     (0.001 N(0, 1)). loss: 'ce', 'margin', or a function (model, x_adv, y) -> [B] to be maximised. l1_step:
-    'top1' or 'dense' (g / ||g||_1). eval_mode=False leaves the model's mode alone (see frozen).
+    'top1' (stalls on a pixel that is black or white), 'top1_free' (the largest gradient among pixels that can
+    move) or 'dense' (g / ||g||_1). eval_mode=False leaves the model's mode alone (see frozen).
     checked=False trusts x, y, epsilon and norm: with one restart nothing then waits for the device.
 
     With one restart the last iterate is returned. With more, per sample: the first restart that fools the
@@ -222,7 +223,8 @@ def _ascend(
             shapes = f"{list(y.shape)}, got {list(losses.shape)}"
             raise ValueError(f"the loss must return one value a sample, {shapes}")
         (gradient,) = torch.autograd.grad(total, x_adv)
-        x_adv = project(x_adv.detach() + step_size * direction(gradient))
+        x_adv = x_adv.detach()
+        x_adv = project(x_adv + step_size * direction(gradient, x_adv))
     return x_adv
 
 

@@ -3,6 +3,7 @@
 The components are pyautoattack's. What changes is where they look: on `search`, a stand-in for the model (folded, in
 bfloat16). An image counts as fooled only when the model itself, in float32, is wrong about it inside ball and box. An
 image that the stand-in claims and the model denies is disputed: the caller attacks it again on the model itself.
+Square, which stops where it believes to have won, asks the model there and goes on unless it agrees.
 
 What is saved beside the stand-in's speed leaves the strength alone: APGD and FAB drop an image at the first step that
 the judge confirms, where the package works on it to the end; FAB's projection needs no sort.
@@ -15,6 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from advdpnp.attacks.gradient import margin_loss
 
 Judge = Callable[[Tensor, Tensor, Tensor], Tensor]  # (candidates, clean images, labels) -> fooled [B] bool
 SLACK = 1e-6  # rounding of x + delta - x
@@ -105,6 +108,26 @@ def _merge_fab(images: Tensor | None, fooled: Tensor, found: Tensor) -> Tensor:
     return found if images is None else torch.where(fooled[:, None, None, None], found, images)
 
 
+def _confirm(square: Any, search: nn.Module, model: nn.Module) -> None:
+    """Let Square search on `search`, and stop on an image only when `model` is wrong about it.
+
+    The package stops at the first margin <= 0, hence on all that the stand-in ties on or errs about: in bfloat16 one
+    image in ten has two equal logits, of which argmax may take the right one, and the image counted as withstanding.
+    """
+
+    def margin_and_loss(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        loss = -margin_loss(search(x), y)
+        margin, claimed = loss.clone(), (loss <= 0).nonzero()[:, 0]
+        if len(claimed):
+            logits = model(x[claimed])
+            loss[claimed] = -margin_loss(logits, y[claimed])  # the model's own slope, where the stand-in sees none
+            wrong = logits.argmax(1) != y[claimed]
+            margin[claimed] = torch.where(wrong, -1.0, loss[claimed].clamp_min(torch.finfo(loss.dtype).tiny))
+        return margin, loss
+
+    square.predict, square.margin_and_loss = model, margin_and_loss
+
+
 def project_linf(points: Tensor, normals: Tensor, offsets: Tensor) -> Tensor:
     """The step [B, d] of least linf norm from points [B, d] in [0, 1]^d to {z: <w, z> = b} inside the box.
 
@@ -174,8 +197,9 @@ def search_and_judge(
     for attack in (ensemble.apgd, ensemble.apgd_targeted):
         attack.model = network
         _watch(attack, network, _merge_apgd)
-    ensemble.fab.predict, ensemble.square.predict = network, search
+    ensemble.fab.predict = network
     _watch(ensemble.fab, network, _merge_fab)
+    _confirm(ensemble.square, search, model)
 
     x_adv, robust, disputed = x.clone(), ~judge(x, x, y), torch.zeros_like(y, dtype=torch.bool)
     accuracy = {"clean": robust.float().mean().item()}

@@ -79,10 +79,23 @@ def folded(model: nn.Module) -> Iterator[nn.Module]:
             setattr(owner, name, module)
 
 
+class Outside(nn.Module):
+    """A layer in its own precision, outside of any autocast."""
+
+    def __init__(self, layer: nn.Linear):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return self.layer(x.to(self.layer.weight.dtype))
+
+
 class StandIn(nn.Module):
     """A frozen copy of a model as fast as it gets: folded, channels_last and, where asked for, in bfloat16.
 
-    In float32 it is the same function up to rounding; in bfloat16 logits are off in the third digit.
+    In float32 it is the same function up to rounding; in bfloat16 logits are off in the third digit. Its last linear
+    layer stays in float32, as in our networks: logits rounded to 8 bits would tie, and a search by small steps stall.
     """
 
     def __init__(self, model: nn.Module, bf16: bool):
@@ -92,6 +105,10 @@ class StandIn(nn.Module):
         with torch.autocast(tensors[0].device.type if tensors else "cpu", torch.bfloat16, enabled=bf16):
             for owner, name, replacement in list(_replacements(self.model)):
                 setattr(owner, name, replacement)
+        linear = [(o, name) for o in self.model.modules() for name, m in o.named_children() if isinstance(m, nn.Linear)]
+        if bf16 and linear:
+            owner, name = linear[-1]
+            setattr(owner, name, Outside(getattr(owner, name)))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:

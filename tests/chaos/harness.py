@@ -116,10 +116,13 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def child(work: Callable[[], int], root: Path, at_rename: tuple[int, str] | None, counter: Path | None) -> None:
+def child(
+    work: Callable[[], int], root: Path, at_rename: tuple[int, str] | None, counter: Path | None, threads: int
+) -> None:
     """What the forked process does; never returns."""
     status = 1
     try:
+        torch.set_num_threads(threads)
         os.environ["ADVDPNP_RESULTS"] = str(root)
         os.setsid()
         with (root / "log.txt").open("a") as log:
@@ -150,12 +153,12 @@ def child(work: Callable[[], int], root: Path, at_rename: tuple[int, str] | None
         os._exit(status)
 
 
-def start(work: Callable[[], int], root: Path, *, at_rename=None, after=None, counter=None) -> int:
-    """Run `work` in `root`; kill it `after` seconds or `at_rename`. Returns the exit status, -9 when it was killed."""
+def start(work: Callable[[], int], root: Path, *, at_rename=None, after=None, counter=None, threads=1) -> int:
+    """Run `work` in `root` on `threads`; kill it `after` seconds or `at_rename`. Returns its status, -9 when killed."""
     root.mkdir(parents=True, exist_ok=True)
     pid = os.fork()
     if pid == 0:
-        child(work, root, at_rename, counter)
+        child(work, root, at_rename, counter, threads)
     until = None if after is None else time.monotonic() + after
     while True:
         ended, status = os.waitpid(pid, 0 if until is None else os.WNOHANG)
@@ -210,19 +213,24 @@ class Chaos:
         """Up to `most` kills at moments of `seed`, then to the end. Returns how many hit. Raises Lost."""
         scenario, draw = self.undisturbed(name), random.Random(f"{name} {seed}")
         root, hit, moments = self.prepared(name, f"trial-{seed}"), 0, []
+        count = random.Random(f"threads {name} {seed}")
+
+        def threads() -> int:  # a training that was begun on one thread goes on with one, whatever it is given
+            return count.choice((1, 2)) if name.startswith("train ") and [*root.rglob("last.pt")] else 1
+
         for _ in range(most):
             if draw.random() < 0.5:
                 moment = {"at_rename": (draw.randint(1, scenario.renames), draw.choice(("before", "after")))}
             else:
                 moment = {"after": draw.uniform(0, scenario.seconds)}
             moments.append(moment)
-            status = start(scenario.work, root, **moment)
+            status = start(scenario.work, root, **moment, threads=threads())
             if status == 0:
                 break
             if status != -signal.SIGKILL:
                 ended(status, name, root)
             hit += 1
-        ended(start(scenario.work, root), name, root)
+        ended(start(scenario.work, root, threads=threads()), name, root)
         if changed := differences(scenario.expected, contents(root)):
             raise Lost(f"{name}, seed {seed}, killed at {moments}: {', '.join(changed)} differ")
         shutil.rmtree(root)
