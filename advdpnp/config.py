@@ -340,6 +340,9 @@ class EvaluationConfig:
     batch_size: int = setting(500, "images a batch", low=1)
     budget_scale: float = setting(1.0, "every epsilon and step of evaluation times this (not in the paper)", low=0)
     corruption_images: int = setting(0, "first n test images a corruption and severity; 0 = all", low=0)
+    nested_budgets: bool = setting(
+        False, "AutoAttack at a smaller budget searches only images that fell at the next larger one, and a tenth more"
+    )
     fast: bool = setting(True, "attacks meet a folded network, AutoAttack's search a bf16 one; float32 counts")
 
 

@@ -13,8 +13,8 @@ import sys
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from advdpnp.progress import Progress, TimeUp
 from advdpnp.protocol import standard_of
 from advdpnp.results import eval_path, hold, provenance, read_arrays, read_json, run_dir, write_atomic, write_json
 from advdpnp.train import load_model, pick_device, pick_precision
+from advdpnp.trajectories import next_larger, shared
 
 SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
 GEOMETRY_DEFINITION = 2  # 1 took AT_HE's features before they are normalised, and had fewer quantities
@@ -62,46 +63,84 @@ def evaluate(
     if not (directory / "train.json").exists():
         command = f"python -m advdpnp train --tier {run.tier} {run.id}"
         raise UserError(f"{run.id} is not trained in tier {run.tier}; {command}")
-    trained = read_json(directory / "train.json", "model_sha256")
-    data = load(run.dataset, "test")
-    results, model = {}, None
-    for name in names:
-        key, path = _key(run, name, data, trained["model_sha256"]), eval_path(run, name)
-        found = None if force else _load(path, key)
-        if found is None:
+    sha256 = read_json(directory / "train.json", "model_sha256")["model_sha256"]
+    data, model = load(run.dataset, "test"), None
+    results: dict[str, dict] = {}
+    for group in _groups(run, names, data):
+        keys = {name: _key(run, name, data, sha256) for name in group}
+        found = {} if force else _loaded(run, keys)
+        if len(found) < len(group):
             if model is None:
                 place = pick_device(device)
                 model = InPieces(load_model(run, directory, place), run.evaluation.batch_size)
-            with hold(path, "is being evaluated", wait=wait):
-                found = None if force else _load(path, key)  # made by whom we waited for
-                found = found or _compute(run, name, model, data, key, trained["model_sha256"])
+            with ExitStack() as held:
+                for name in sorted(group):
+                    held.enter_context(hold(eval_path(run, name), "is being evaluated", wait=wait))
+                found = {} if force else _loaded(run, keys)  # the process that we waited for may have computed it
+                found |= _compute(run, {name: keys[name] for name in group if name not in found}, model, data, sha256)
         else:
-            _part(path).unlink(missing_ok=True)  # a kill may have come just before
-        results[name] = found
+            for name in group:
+                _part(eval_path(run, name)).unlink(missing_ok=True)  # a kill may have come just before
+        results |= found
+    return {name: results[name] for name in names}
+
+
+def _groups(run: RunConfig, names: Iterable[str], data: Dataset) -> list[list[str]]:
+    """`names` in groups that one computation serves, each once; what a nested budget rests on comes before it."""
+    wanted: dict[str, None] = {}
+    for name in names:
+        chain = [name]
+        while larger := rests_on(run, chain[0], data):
+            chain.insert(0, larger)
+        wanted |= dict.fromkeys(chain)
+    plain = {name: resolved_attack(run, name) for name in wanted if name in ATTACKS}
+    groups = shared(plain, {name: images_of(run, name, data) for name in plain})
+    return [*groups, *([name] for name in wanted if name not in plain)]
+
+
+def rests_on(run: RunConfig, name: str, data: Dataset) -> str | None:
+    """The AutoAttack evaluation at a larger budget whose fallen images alone this one searches, or None."""
+    if not run.evaluation.nested_budgets or name not in ATTACKS or run.attacks[name].kind != "autoattack":
+        return None
+    every = {other: resolved_attack(run, other) for other in run.attacks if other in ATTACKS}
+    return next_larger(name, every, {other: images_of(run, other, data) for other in every})
+
+
+def _loaded(run: RunConfig, keys: Mapping[str, str]) -> dict[str, dict]:
+    """The finished results among `keys` ({name: key})."""
+    there = {name: _load(eval_path(run, name), key) for name, key in keys.items()}
+    return {name: found for name, found in there.items() if found is not None}
+
+
+def _compute(run: RunConfig, keys: Mapping[str, str], model: "InPieces", data: Dataset, sha256: str) -> dict[str, dict]:
+    """The evaluations of one group, written: each one's flags first, then the JSON that vouches for them."""
+    begin, (first, *others) = time.monotonic(), keys
+    if first in SPECIAL:
+        made = {first: SPECIAL[first](run, first, model, data, keys[first])}
+    else:
+        made = _attack_results(run, keys, model, data)
+    results = {}
+    for name, (values, arrays) in made.items():
+        found = {
+            "run": run.id,
+            "tier": run.tier,
+            "attack": name,
+            "seed": run.seed,
+            "settings_digest": digest(run.training_settings()),
+            **values,
+            "images_at_once": model.size,  # below batch_size where memory ran out
+            "model_sha256": sha256,
+            "key": keys[name],
+            "seconds": round((time.monotonic() - begin) / len(keys), 2),
+            "provenance": provenance(next(model.parameters()).device),
+        }
+        found |= {"computed_with": [*keys]} if others else {}
+        path = eval_path(run, name)
+        write_atomic(path.with_suffix(".npz"), lambda handle, arrays=arrays: np.savez_compressed(handle, **arrays))
+        results[name] = write_json(path, found) and found
+    for name in keys:
+        _part(eval_path(run, name)).unlink(missing_ok=True)
     return results
-
-
-def _compute(run: RunConfig, name: str, model: "InPieces", data: Dataset, key: str, model_sha256: str) -> dict:
-    """One evaluation, written: the flags first, then the JSON that vouches for them."""
-    begin, path = time.monotonic(), eval_path(run, name)
-    values, arrays = SPECIAL.get(name, _attack_result)(run, name, model, data, key)
-    found = {
-        "run": run.id,
-        "tier": run.tier,
-        "attack": name,
-        "seed": run.seed,
-        "settings_digest": digest(run.training_settings()),
-        **values,
-        "images_at_once": model.size,  # below batch_size where memory ran out
-        "model_sha256": model_sha256,
-        "key": key,
-        "seconds": round(time.monotonic() - begin, 2),
-        "provenance": provenance(next(model.parameters()).device),
-    }
-    write_atomic(path.with_suffix(".npz"), lambda handle: np.savez_compressed(handle, **arrays))
-    write_json(path, found)
-    _part(path).unlink(missing_ok=True)
-    return found
 
 
 def flags(run: RunConfig, name: str) -> np.ndarray:
@@ -168,10 +207,28 @@ def craft(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: Run
     stands_in = folded if run.evaluation.fast and attack.kind != "autoattack" else nullcontext  # AutoAttack has its own
     with attacks.frozen(model), stands_in(model):
         x_adv = KINDS[attack.kind](model, x, y, attack, run, seed)
+    return _verified(x_adv, x, attack)
+
+
+def _verified(x_adv: Tensor, x: Tensor, attack: AttackConfig) -> Tensor:
     reached = float(lengths(x_adv, x, attack.norm).max())
     if not (reached <= attack.epsilon * (1 + SLACK) + 1e-6 and x_adv.min() >= 0 and x_adv.max() <= 1):  # NaN neither
         raise RuntimeError(f"{attack.kind} left its {attack.norm} ball of {attack.epsilon:g} ({reached:g}) or the box")
     return x_adv
+
+
+def craft_together(
+    model: nn.Module, x: Tensor, y: Tensor, group: Sequence[AttackConfig], run: RunConfig, seed: int
+) -> list[Tensor]:
+    """`craft` for each attack of a group of trajectories.py, for the price of the longest."""
+    if len(group) == 1:
+        return [craft(model, x, y, group[0], run, seed)]
+    one = group[0]
+    options = {"epsilon": one.epsilon, "step_size": one.step_size, "norm": one.norm, "l1_step": one.l1_step}
+    options |= {"random_start": one.random_start, "generator": torch.Generator(x.device).manual_seed(seed)}
+    with attacks.frozen(model), folded(model) if run.evaluation.fast else nullcontext():
+        found = attacks.pgd_prefixes(model, x, y, reads=[(each.steps, each.restarts) for each in group], **options)
+    return [_verified(x_adv, x, attack) for x_adv, attack in zip(found, group, strict=True)]
 
 
 def path_of(attack: AttackConfig, run: RunConfig, device: torch.device) -> str:
@@ -251,20 +308,35 @@ def _batches(run: RunConfig, data: Dataset, n: int, device: torch.device) -> Ite
 
 
 @torch.no_grad()
-def _seen(function: Callable[[Tensor], Any], x: Tensor) -> Any:
+def _seen(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return function(x)
 
 
-def _logits_and_lengths(model: nn.Module, x: Tensor, norm: str, x_adv: Tensor) -> tuple[Tensor, Tensor]:
-    return model(x_adv), lengths(x_adv, x, norm)
+def _seed(run: RunConfig, name: str, attack: AttackConfig, start: int) -> int:
+    """Of an attack's draws on the batch that begins with image `start`.
+
+    PGD's starts come from what the trajectory is and not from the evaluation's name: more iterations or more starts
+    then contain the fewer (Tables 6 and 7).
+    """
+    what = f"{attack.norm} {attack.epsilon:.9g} {attack.step_size:.9g}" if attack.random_start else name
+    return zlib.crc32(f"{run.seed} {what} {start}".encode())
 
 
 def _attacked(
-    function: Callable[[Tensor], Any], model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig,
+    function: Callable[[Tensor], Tensor], model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig,
     name: str, start: int,
-) -> Any:  # fmt: skip
-    """`function` (logits or features) of the batch under attack; its draws come from (run, attack, first image)."""
-    return _seen(function, craft(model, x, y, attack, run, seed=zlib.crc32(f"{run.seed} {name} {start}".encode())))
+) -> Tensor:  # fmt: skip
+    """`function` (logits or features) of the batch under attack."""
+    return _seen(function, craft(model, x, y, attack, run, seed=_seed(run, name, attack, start)))
+
+
+@torch.no_grad()
+def _measured(
+    model: nn.Module, x: Tensor, y: Tensor, group: Sequence[AttackConfig], run: RunConfig, seed: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Logits [B, M] and ||x~ - x|| [B] of the batch under each attack of the group."""
+    made = craft_together(model, x, y, group, run, seed)
+    return [(model(x_adv), lengths(x_adv, x, attack.norm)) for x_adv, attack in zip(made, group, strict=True)]
 
 
 def renormalised(model: InPieces, run: RunConfig) -> InPieces:
@@ -276,38 +348,63 @@ def renormalised(model: InPieces, run: RunConfig) -> InPieces:
     return twin
 
 
-def _attack_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
-    """Accuracy (%) with its flags, and the mean cross-entropy at the final iterate, under one attack.
+def _attack_results(run: RunConfig, keys: Mapping[str, str], model: nn.Module, data: Dataset) -> dict[str, tuple]:
+    """{name: (values, arrays)} of one group of attacks: accuracy (%) with its flags, mean cross-entropy at the end.
 
     l1 and l2 PGD also tell which share of the budget they spent on the images that withstood: one that stalls, little.
     """
-    attack, n = resolved_attack(run, name), images_of(run, name, data)
-    model = renormalised(model, run) if attack.renormalise else model
-    part = _part(eval_path(run, name))
-    correct, numbers, first = _load_part(part, key, n, columns=(2,))
-    losses, reached = numbers.T  # views: what is written there is saved
-    device = next(model.parameters()).device
-    progress, saved = Progress(f"{run.id} {name}", n, done=first), time.monotonic()
-    for start, stop, x, y in _batches(run, data, n, device):
+    names = [*keys]
+    group, n = [resolved_attack(run, name) for name in names], images_of(run, names[0], data)
+    model = renormalised(model, run) if group[0].renormalise else model
+    larger = rests_on(run, names[0], data)
+    if larger:
+        return {names[0]: _nested_result(run, names[0], larger, model, data, keys[names[0]])}
+    correct, numbers = _over_images(run, names, group, np.arange(n), model, data, digest([*keys.values()]))
+    return {
+        name: (_values(run, attack, correct[:, k], *numbers[:, k].T, model, data), {"correct": correct[:, k]})
+        for k, (name, attack) in enumerate(zip(names, group, strict=True))
+    }
+
+
+def _over_images(
+    run: RunConfig, names: Sequence[str], group: Sequence[AttackConfig], where: np.ndarray, model: InPieces,
+    data: Dataset, key: str,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Flags [n, attacks]; cross-entropy and ||x~ - x|| [n, attacks, 2] of the test images `where` [n]; resumes."""
+    part, n, device = _part(eval_path(run, names[0])), len(where), next(model.parameters()).device
+    correct, numbers, first = _load_part(part, key, n, len(group), columns=(len(group), 2))
+    chosen = Dataset(data.name, data.split, data.images[where], data.labels[where], data.sha256)
+    progress, saved = Progress(f"{run.id} {', '.join(names)}", n, done=first), time.monotonic()
+    for start, stop, x, y in _batches(run, chosen, n, device):
         if stop <= first:
             continue
-        measure = partial(_logits_and_lengths, model, x, attack.norm)
-        logits, moved = halving(model, partial(_attacked, measure, model, x, y, attack, run, name, start))
-        correct[start:stop] = (logits.argmax(1) == y).cpu().numpy()
-        losses[start:stop] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()
-        reached[start:stop] = moved.cpu().numpy()
+        seed = _seed(run, names[0], group[0], start)
+        for k, (logits, moved) in enumerate(halving(model, partial(_measured, model, x, y, group, run, seed))):
+            correct[start:stop, k] = (logits.argmax(1) == y).cpu().numpy()
+            numbers[start:stop, k, 0] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()
+            numbers[start:stop, k, 1] = moved.cpu().numpy()
         if stop < n and time.monotonic() - saved > SAVE_EVERY:
             saved = time.monotonic()
             _save_part(part, key, stop, correct, numbers)
         try:
-            progress.update(stop - start, f"{100 * correct[:stop].mean():.2f} % so far")
+            shown = " ".join(f"{100 * share:.2f}" for share in correct[:stop].mean(0))
+            progress.update(stop - start, f"{shown} % so far")
         except TimeUp:
             _save_part(part, key, stop, correct, numbers)
             raise
-    progress.finish(f"{100 * correct.mean():.2f} %")
+    progress.finish(" ".join(f"{100 * share:.2f}" for share in correct.mean(0)) + " %" if n else "nothing to do")
+    return correct, numbers
+
+
+def _values(
+    run: RunConfig, attack: AttackConfig, correct: np.ndarray, losses: np.ndarray, reached: np.ndarray, model: InPieces,
+    data: Dataset,
+) -> dict:  # fmt: skip
+    """What the JSON of an attack says of its flags [n], losses [n] and lengths [n]."""
+    n = len(correct)
     values = {
         "settings": asdict(attack),
-        "path": path_of(attack, run, device),
+        "path": path_of(attack, run, next(model.parameters()).device),
         "images": n,
         "data_sha256": data.sha256,
         "correct": int(correct.sum()),
@@ -318,7 +415,36 @@ def _attack_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, k
     if attack.kind == "pgd" and attack.norm != "linf" and attack.epsilon > 0:  # median of the images that withstood
         share = float(np.median(reached[correct])) / attack.epsilon if correct.any() else None
         values["budget_used"] = None if share is None else round(share, 4)
-    return values, {"correct": correct}
+    return values
+
+
+def _nested_result(
+    run: RunConfig, name: str, larger: str, model: InPieces, data: Dataset, key: str
+) -> tuple[dict, dict]:
+    """AutoAttack at a budget within that of `larger`: searched only for images that fell there.
+
+    A tenth of the others, drawn from the run's seed, is searched all the same. Should one of them fall, the larger
+    search missed it, and every image is searched.
+    """
+    attack, n = resolved_attack(run, name), images_of(run, name, data)
+    withstood = flags(run, larger)[:n]
+    robust = np.flatnonzero(withstood)
+    draw = np.random.default_rng([run.seed, zlib.crc32(name.encode())])
+    spot = np.sort(draw.choice(robust, -(-len(robust) // 10), replace=False)) if len(robust) else robust
+    where = np.concatenate([spot, np.flatnonzero(~withstood)])
+    found, _ = _over_images(run, [name], [attack], where, model, data, digest([key, "nested"]))
+    broken = int((~found[: len(spot), 0]).sum())
+    nested = {"within": larger, "skipped": len(robust) - len(spot), "checked": len(spot), "broken": broken}
+    if broken:
+        nested["skipped"] = 0
+        found, _ = _over_images(run, [name], [attack], np.arange(n), model, data, digest([key, "all"]))
+        correct = found[:, 0]
+    else:
+        correct = withstood.copy()
+        correct[where] = found[:, 0]
+    values = _values(run, attack, correct, np.zeros(n), np.zeros(n), model, data)
+    del values["loss"], values["loss_std"]  # of adversarial images, which were not made for all
+    return values | {"nested": nested}, {"correct": correct}
 
 
 def paired_features(run: RunConfig, name: str, model: nn.Module, data: Dataset) -> dict[str, Tensor]:
@@ -473,6 +599,10 @@ def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
         what |= guard.identity() | {"seed": run.seed, "surrogate": surrogate}
     elif attack.random_start or attack.kind == "autoattack":
         what |= {"batch_size": run.evaluation.batch_size, "seed": run.seed}
+        if attack.random_start:
+            what["starts"] = "nested"  # drawn by the evaluation's name before, so that 40 steps did not contain 20
+        if larger := rests_on(run, name, data):
+            what["within"] = larger
     if run.evaluation.fast and attack.kind != "clean":
         what |= {"fast": True}  # another rounding: an image on the boundary may fall the other way
     return digest(what | {"attack": asdict(attack)})

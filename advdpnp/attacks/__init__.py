@@ -22,6 +22,7 @@ from advdpnp.attacks.gradient import (
     frozen,
     margin_loss,
     pgd,
+    pgd_prefixes,
 )
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "linf_bounds",
     "margin_loss",
     "pgd",
+    "pgd_prefixes",
     "project_l1",
     "project_l2",
 ]

@@ -5,7 +5,7 @@ the device. The losses are per sample and in float32 (float64 stays), also under
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -175,46 +175,93 @@ def pgd(
     Raises ValueError for a bad argument, images outside [0, 1], or a loss that is not one value a sample.
     Differs from TRADES' code, which clips the "normal" start only after the first step.
     """
+    (x_adv,) = pgd_prefixes(
+        model,
+        x,
+        y,
+        reads=((steps, restarts),),
+        epsilon=epsilon,
+        step_size=step_size,
+        norm=norm,
+        random_start=random_start,
+        loss=loss,
+        generator=generator,
+        eval_mode=eval_mode,
+        l1_step=l1_step,
+        checked=checked,
+    )
+    return x_adv
+
+
+def pgd_prefixes(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    reads: Sequence[tuple[int, int]],
+    epsilon: float,
+    step_size: float,
+    norm: str,
+    random_start: bool | str = True,
+    loss: str | Objective = "ce",
+    generator: torch.Generator | None = None,
+    eval_mode: bool = True,
+    l1_step: str = "top1",
+    checked: bool = True,
+) -> list[Tensor]:
+    """`pgd` after each (steps, restarts) of `reads`, for the price of the longest; bit for bit what each gives alone.
+
+    Fewer steps are the beginning of more, and fewer restarts the first ones of more, from the same state of
+    `generator`. Arguments, errors and what is returned (one [B, C, H, W] per read) are as in pgd. Raises ValueError
+    also for reads that differ in their steps while one of them has several restarts.
+    """
     if checked:
         x, y = checked_inputs(x, y, epsilon, norm)
-    _check_schedule(epsilon, step_size, steps, restarts, random_start, l1_step)
+    steps, restarts = max(n for n, _ in reads), max(k for _, k in reads)
+    for n, k in reads:
+        _check_schedule(epsilon, step_size, n, k, random_start, l1_step)
+    if restarts > 1 and any(n != steps for n, _ in reads):
+        raise ValueError(f"reads with several restarts must have the same steps, got {list(reads)}")
     objective = _as_objective(loss)
     if epsilon == 0 or x.shape[0] == 0:
-        return x.clone()
+        return [x.clone() for _ in reads]
 
-    def attack(x: Tensor, y: Tensor) -> Tensor:
+    def attack(x: Tensor, y: Tensor, stops: Collection[int]) -> dict[int, Tensor]:
         project = balls.projection(x, epsilon, norm)
         noise = balls.start_noise(x, epsilon, norm, random_start, generator) if random_start else None
         start = x if noise is None else project(x + noise)
-        return _ascend(model, start, y, objective, project, balls.direction(norm, l1_step), step_size, steps)
+        return _ascend(model, start, y, objective, project, balls.direction(norm, l1_step), step_size, stops)
 
     with frozen(model, eval_mode):
-        x_adv = attack(x, y)
+        first = attack(x, y, {n for n, _ in reads})
         if restarts == 1:
-            return x_adv
+            return [first[n] for n, _ in reads]
+        x_adv = first[steps]
+        after = {1: x_adv.clone()}
         fooled, best_loss = _judge(model, x_adv, y, objective)
-        for _ in range(restarts - 1):
-            if fooled.all():
-                break
-            todo = torch.arange(len(x), device=x.device)
-            if eval_mode and not callable(loss):
-                todo = todo[~fooled]
-            candidate = attack(x[todo], y[todo])
-            hit, candidate_loss = _judge(model, candidate, y[todo], objective)
-            better = ~fooled[todo] & (hit | (candidate_loss > best_loss[todo]))
-            x_adv[todo[better]] = candidate[better]
-            best_loss[todo[better]] = candidate_loss[better]
-            fooled[todo] |= hit
-        return x_adv
+        for done in range(2, restarts + 1):
+            if not fooled.all():
+                todo = torch.arange(len(x), device=x.device)
+                if eval_mode and not callable(loss):
+                    todo = todo[~fooled]
+                candidate = attack(x[todo], y[todo], (steps,))[steps]
+                hit, candidate_loss = _judge(model, candidate, y[todo], objective)
+                better = ~fooled[todo] & (hit | (candidate_loss > best_loss[todo]))
+                x_adv[todo[better]] = candidate[better]
+                best_loss[todo[better]] = candidate_loss[better]
+                fooled[todo] |= hit
+            if any(k == done for _, k in reads):
+                after[done] = x_adv.clone()
+        return [after[k] for _, k in reads]
 
 
 def _ascend(
     model: nn.Module, start: Tensor, y: Tensor, objective: Callable, project: Callable, direction: Callable,
-    step_size: float, steps: int,
-) -> Tensor:  # fmt: skip
-    """The loop of PGD, free of host syncs. The result shares no memory with `start`."""
-    x_adv = start
-    for _ in range(steps):
+    step_size: float, stops: Collection[int],
+) -> dict[int, Tensor]:  # fmt: skip
+    """The loop of PGD, free of host syncs: {n: the iterate after n steps} for n of `stops`. None shares memory."""
+    x_adv, found = start, {}
+    for done in range(1, max(stops) + 1):
         x_adv = x_adv.detach().requires_grad_()
         with torch.enable_grad():
             losses = objective(model, x_adv, y)
@@ -225,7 +272,9 @@ def _ascend(
         (gradient,) = torch.autograd.grad(total, x_adv)
         x_adv = x_adv.detach()
         x_adv = project(x_adv + step_size * direction(gradient, x_adv))
-    return x_adv
+        if done in stops:
+            found[done] = x_adv
+    return found
 
 
 @torch.no_grad()
