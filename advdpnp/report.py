@@ -16,6 +16,7 @@ from advdpnp.ledger import effects, ledger_markdown
 from advdpnp.measurements import Measurements
 from advdpnp.paper import consistency
 from advdpnp.progress import duration
+from advdpnp.resolution import resolution_markdown
 from advdpnp.results import machines, read_json, tier_dir, write_text
 from advdpnp.tiers import Tier, load_tier
 from advdpnp.train import differences
@@ -197,6 +198,7 @@ def report_markdown(tier: Tier, root: Path) -> str:
         f"| {f.where} | {f.what} | {'yes' if f.ok else '**no**'} | {f.detail} |" for f in consistency() if not f.ok
     ]
     lines += ["", f"({sum(f.ok for f in consistency())} further checks hold.)", ""]
+    lines += ["### What one run per method can tell", "", resolution_markdown(), ""]
     lines += ["## The ledger: what the open choices are worth here", "", LEDGER_NOTE, ""]
     lines += [ledger_markdown(effects(tier, root)), ""]
     lines += ["## Costs", "", costs_markdown(tier, root), ""]
