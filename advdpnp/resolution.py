@@ -1,8 +1,9 @@
 """What one run per method can tell: the leads of the paper's tables against what seeds and test images leave open.
 
 The paper states no seeds and no intervals. Two trainings evaluated on the same N images differ by chance with variance
-s^2 / N + 2 sigma^2: s, the deviation of a difference on one image, is measured on this project's networks; sigma, that between seeds, is the larger end of what the FastAT benchmark (arXiv 2604.22853) found for AutoAttack over
-three seeds of ResNet-18 on CIFAR-10.
+s^2 / N + 2 sigma^2: s, the deviation of a difference on one image, is measured on this project's networks; sigma, that
+between seeds, is the larger end of what the FastAT benchmark (arXiv 2604.22853) found for AutoAttack over three seeds
+of ResNet-18 on CIFAR-10.
 """
 
 import math
@@ -68,6 +69,6 @@ def resolution_markdown() -> str:
     least, most = (bound(lead.open for lead in every) for bound in (min, max))
     return (
         f"With one run per method, test sets of this size leave open {least:.1f} to {most:.1f} points of a difference "
-        f"at 95 %. Adv-DPNP leads in {len(every)} cells of the paper's Tables 1, 2, 3 and 5; {len(told)} of these leads "
-        f"are larger than that ({by_table}): {named}."
+        f"at 95 %. Adv-DPNP leads in {len(every)} cells of the paper's Tables 1, 2, 3 and 5; {len(told)} of these "
+        f"leads are larger than that ({by_table}): {named}."
     )
