@@ -17,7 +17,16 @@ from advdpnp.claims import CLAIMS, claims_markdown
 from advdpnp.config import ATTACKS, RunConfig
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
 from advdpnp.measurements import Measurements
-from advdpnp.results import code_revision, device_name, run_dir, tier_dir, write_csv, write_text
+from advdpnp.results import (
+    code_revision,
+    device_name,
+    eval_path,
+    read_json,
+    run_dir,
+    tier_dir,
+    write_csv,
+    write_text,
+)
 from advdpnp.tiers import Tier, load_tier
 from advdpnp.train import fit, helper_of, pick_device
 
@@ -86,6 +95,25 @@ def attacks_of(tier: Tier, name: str) -> "pd.DataFrame":
             }
         )
     return pd.DataFrame(rows).set_index("attack")
+
+
+def components(runs: list[RunConfig]) -> "pd.DataFrame":
+    """AutoAttack by component: accuracy (%) left after it, seconds, images sent through the network; a row per run.
+
+    Results from before this was stored are left out, and when there are no others, that is said.
+    """
+    import pandas as pd
+
+    names = {"accuracy": "left (%)", "seconds": "seconds", "passes": "passes"}
+    rows = {}
+    for run in runs:
+        path = eval_path(run, "aa")
+        told = read_json(path).get("components", {}) if path.exists() else {}
+        if told:
+            rows[run.id] = {(part, shown): told[part][key] for part in told for key, shown in names.items()}
+    if not rows:
+        display(Markdown("*Not stored with these results: they are of an earlier build.*"))
+    return pd.DataFrame(rows).T
 
 
 def show_table(tier: Tier, name: str) -> list[dict]:
