@@ -33,6 +33,12 @@ DATASETS = {
     "mnist": DatasetFacts(10, 1, 28, False, 60_000, 10_000),
     "digits": DatasetFacts(10, 1, 8, False, 1_437, 360),
 }
+CORRUPTION_TYPES = {  # Section 4.4: 19 corruptions of four types
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),
+    "weather": ("snow", "frost", "fog", "brightness", "spatter"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression", "saturate"),
+}
 BACKBONES = ("resnet18", "wrn34_10", "lenetspp")
 
 

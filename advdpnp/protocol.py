@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from advdpnp.config import ATTACKS, METHODS, REQUIRES, ROOT, RunConfig
+from advdpnp.config import ATTACKS, CORRUPTION_TYPES, METHODS, REQUIRES, ROOT, RunConfig
 from advdpnp.errors import UserError, nearest
 from advdpnp.tiers import Tier
 
@@ -38,9 +38,9 @@ class Artefact:
 
     `rows` maps a block (dataset/backbone) to its methods, or keys of VARIANT_ROWS; `columns` maps a column of
     data/paper/table<N>.csv to where its value comes from: an attack of config.ATTACKS (its accuracy), `<attack>.loss`,
-    `geometry.<metric>`, `features.<metric>`, `corruptions`, `corruptions.severity_<s>`, or "avg" and "ensemble", which
-    are made of other columns. The figures' columns are ours, because the paper draws them without numbers. `attacks`
-    lists what else is evaluated.
+    `geometry.<metric>`, `features.<metric>`, `corruptions`, `corruptions.severity_<s>`, `corruptions.type_<type>`, or
+    "avg" and "ensemble", which are made of other columns. The figures' columns are ours, because the paper draws them
+    without numbers. `attacks` lists what else is evaluated.
     `one_seed`: it shows single networks, not averages. `variants`: trainings under one changed switch of the tier,
     beside those of the rows' methods, evaluated with `variant_attacks`; a tier with none of them lacks the artefact.
     """
@@ -128,7 +128,8 @@ ARTEFACTS = {
     "figure3": Artefact(
         "Accuracy by corruption severity", "4.4",
         {CIFAR10: ("AT", "AT_HE", "TRADES", "MART", "PCL", "OC", "HAT", "FSR", "DIO", "IKL", "Adv-DPNP")},
-        {f"severity_{s}": f"corruptions.severity_{s}" for s in (1, 2, 3, 4, 5)},
+        {f"severity_{s}": f"corruptions.severity_{s}" for s in (1, 2, 3, 4, 5)}
+        | {kind: f"corruptions.type_{kind}" for kind in CORRUPTION_TYPES},
     ),
     "figure4": Artefact(
         "Accuracy of Adv-DPNP as epsilon grows", "4.5",
