@@ -349,7 +349,13 @@ class EvaluationConfig:
     nested_budgets: bool = setting(
         False, "AutoAttack at a smaller budget searches only images that fell at the next larger one, and a tenth more"
     )
-    fast: bool = setting(True, "attacks meet a folded network, AutoAttack's search a bf16 one; float32 counts")
+    fast: bool = setting(True, "gradient attacks meet the network with its batch norms folded: same function, faster")
+    autoattack: str = setting(
+        "package",
+        "how AutoAttack searches: package = pyautoattack as it is; surrogate = on a folded, bf16 network, where a find "
+        "counts only if it fools the network itself, and the rest is searched again on that",
+        choices=("package", "surrogate"),
+    )
 
 
 @dataclass(frozen=True)

@@ -180,11 +180,12 @@ def test_force_computes_again(measure, monkeypatch):
 
 
 SMOKE = {"attacks": {"aa": {"version": "smoke", "square_queries": 10}}}
+ON = {"evaluation": {"autoattack": "surrogate"}}
 OFF = {"evaluation": {"fast": False}}
 
 
 def test_the_fast_path_is_told_and_part_of_the_key_only_where_it_can_change_a_number(measure):
-    quick, plain = measure("clean", "pgd20", "aa", **SMOKE)[1], measure("clean", "pgd20", "aa", **SMOKE, **OFF)[1]
+    quick, plain = (measure("clean", "pgd20", "aa", **SMOKE, **way)[1] for way in (ON, OFF))
     assert quick["clean"] == plain["clean"]
     for name, path in {"pgd20": "fp32, batch norm folded", "aa": "counted by the fp32 network"}.items():
         assert path in quick[name]["path"]
@@ -193,7 +194,7 @@ def test_the_fast_path_is_told_and_part_of_the_key_only_where_it_can_change_a_nu
         assert quick[name]["accuracy"] == pytest.approx(plain[name]["accuracy"], abs=2)  # an image on the border
 
 
-@pytest.mark.parametrize(("changes", "folded"), [({}, True), (OFF, False)])
+@pytest.mark.parametrize(("changes", "folded"), [(ON, True), (OFF, False)])
 def test_attacks_meet_the_network_that_the_setting_says(measure, monkeypatch, changes, folded):
     met = []
 
@@ -331,7 +332,8 @@ def test_every_kind_of_attack_is_dispatched_with_its_settings(tiny, monkeypatch)
     seen = {}
     for name in ("fgsm", "pgd", "cw", "adaptive", "autoattack"):
         monkeypatch.setattr(attacks, name, lambda model, x, y, name=name, **kwargs: seen.update({name: kwargs}) or x)
-    run = tiny(evaluation={"budget_scale": 1}, attacks={"aa": {"square_queries": 7}})
+    scale = {"budget_scale": 1, "autoattack": "surrogate"}
+    run = tiny(evaluation=scale, attacks={"aa": {"square_queries": 7}})
     x, y = torch.rand(2, 1, 8, 8), torch.zeros(2, dtype=torch.long)
     for name in ("clean", "fgsm", "pgd100_l1", "cw30", "adaptive20", "aa"):
         assert torch.equal(craft(torch.nn.Identity(), x, y, resolved_attack(run, name), run, seed=3), x)
