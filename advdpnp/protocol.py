@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from advdpnp.config import ATTACKS, METHODS, REQUIRES, ROOT, RunConfig
+from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, METHODS, REQUIRES, ROOT, RunConfig
 from advdpnp.errors import UserError, nearest
 from advdpnp.tiers import Tier
 
@@ -226,5 +226,7 @@ def standard_of(run: RunConfig) -> RunConfig | None:
 
 def evaluation_settings(tier: Tier, run: RunConfig, name: str) -> dict:
     """All that decides an artefact's numbers once the run is trained, as plain data."""
-    attacks = {e: asdict(run.attacks[e]) for e in evaluations_of(tier, run, name) if e in ATTACKS}
-    return {"attacks": attacks, "evaluation": asdict(run.evaluation)}
+    names = evaluations_of(tier, run, name)
+    attacks = {e: asdict(run.attacks[e]) for e in names if e in ATTACKS}
+    definition = {"geometry": GEOMETRY_DEFINITION} if "geometry" in names else {}
+    return {"attacks": attacks, "evaluation": asdict(run.evaluation)} | definition

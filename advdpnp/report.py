@@ -9,7 +9,7 @@ from pathlib import Path
 from advdpnp import guard, paired, protocol, tables
 from advdpnp.card import write_card
 from advdpnp.claims import claims_markdown
-from advdpnp.config import ATTACKS, ROOT
+from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, ROOT
 from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL, images_of, resolved_attack
 from advdpnp.ledger import effects, ledger_markdown
@@ -31,6 +31,10 @@ FIGURES_NOTE = (
     "a fraction of the class's mean radius), the smallest angle between two class means (gap, degrees), and the mean "
     "distance to the class's center over that center's norm; of one network each. Figure 3: accuracy (%) over 19 kinds "
     "of corruption. Figure 4: accuracy (%) by budget, named as in the paper, before the tier's `budget_scale`."
+)
+EARLIER_GEOMETRY = (
+    "AT_HE's features as they are before its head normalises them, where ledger 21 takes unit features; nothing else "
+    "differs, but for quantities that came later and are a dash here"
 )
 TRUST = (
     "Signs of masked gradients and of broken attacks (`advdpnp/guard.py`). A check that compares two attacks does so "
@@ -61,6 +65,13 @@ def figures_markdown(tier: Tier, rows: list[dict]) -> str:
         title = f"Figure {name.removeprefix('figure')}: {protocol.artefact(name).title}"
         lines += [f"### {title}", "", tables.markdown(own, tier.label)]
     return "\n".join(lines)
+
+
+def earlier_geometry(tier: Tier, root: Path) -> list[str]:
+    """A paragraph naming the runs whose geometry was measured by an earlier definition; [] where none was."""
+    found = {run.id: tables.stored(run, "geometry", root) for run in protocol.all_runs(tier).values()}
+    old = [name for name, value in found.items() if value and value.get("definition", 1) != GEOMETRY_DEFINITION]
+    return [f"Measured by an earlier definition ({EARLIER_GEOMETRY}): {', '.join(old)}.", ""] if old else []
 
 
 def costs_markdown(tier: Tier, root: Path) -> str:
@@ -176,6 +187,8 @@ def report_markdown(tier: Tier, root: Path) -> str:
         rows += found
         spec = protocol.artefact(name)
         lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", tables.markdown(found, tier.label)]
+        if name == "table4":
+            lines += earlier_geometry(tier, root)
         if name in paired.TABLES and (against := paired.rivals(tier, name, root)):
             if name == "table1":
                 lines += [
