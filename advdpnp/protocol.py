@@ -144,11 +144,18 @@ ARTEFACTS = {
         variants=("unlocked", "undecayed", "signed", "composite", "train_bn", "detached"),
         variant_attacks=("clean", "pgd20", "geometry"),
     ),
+    "readings": Artefact(  # of Eq. (3), ledger 17; table4 brings AT, whose FDR and AFS they are set beside
+        "The readings of Eq. (3) beside the paper's geometry", "3.2",
+        {CIFAR10: ("Adv-DPNP",)}, {}, ("clean", "pgd20", "cw30", "geometry"),
+        variants=("printed", "norm", "balanced", "features_only", "slow_prototypes"),
+        variant_attacks=("clean", "pgd20", "cw30", "geometry"),
+    ),
 }  # fmt: skip
 
 
 # Artefacts that show evaluations of another one: Figure 3 is Table 5 taken apart.
 SHARED = {"figure3": "table5"}
+SECTIONS = {"readings": "table4"}  # artefacts that are a section of another one's notebook, made by the same job
 EVERYTHING = "everything"  # in place of an artefact's name: all of them
 
 
@@ -161,7 +168,7 @@ def artefact(name: str) -> Artefact:
 
 def notebook_of(name: str) -> Path:
     """Path of the artefact's notebook; it may not have been written yet."""
-    return ROOT / "notebooks" / f"{name}.ipynb"
+    return ROOT / "notebooks" / f"{SECTIONS.get(name, name)}.ipynb"
 
 
 def built() -> tuple[str, ...]:
@@ -204,6 +211,7 @@ def evaluations_of(tier: Tier, run: RunConfig, name: str) -> tuple[str, ...]:
 
 def product(name: str) -> str:
     """The file below results/<tier>/ that says an artefact is done: tables/table1.csv, figures/figure4.png."""
+    name = SECTIONS.get(name, name)
     return f"figures/{name}.png" if name.startswith("figure") else f"tables/{name}.csv"
 
 

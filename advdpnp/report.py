@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from advdpnp import guard, paired, protocol, tables
+from advdpnp import fingerprint, guard, paired, protocol, tables
 from advdpnp.card import write_card
 from advdpnp.claims import claims_markdown
 from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, ROOT
@@ -24,6 +24,13 @@ LEDGER_NOTE = (
     "Entries of docs/ledger.md. The effect is other minus default, in points of accuracy or degrees; its 95 % interval "
     "is over test images, each under both choices, and over seeds where the other choice is another training. A "
     "variant in brackets is what both sides share. Each seed's own effect stands in the last column."
+)
+READINGS_NOTE = (
+    'Ledger 17 and docs/ledger.md, "Which reading of Eq. (3)": eight quantities of Table 4 that hardly depend on width '
+    "or schedule. Distance / norm is the mean distance of a feature to its prototype over that prototype's norm; for "
+    "the paper it follows from its MeanSep and SCR. Summed is |log(ours / the paper's on CIFAR-10)|, and a reading "
+    f"fits if the mean of the eight is below {fingerprint.FITS:.3f} for each seed. † is not counted by the rule. "
+    "Accuracies (%) and PGD-20's cross-entropy follow the protocol, which is not the paper's, and are not counted."
 )
 FIGURES_NOTE = (
     "The paper draws its figures without numbers, so none stands beside ours. Figure 2: spread within a class, a mean "
@@ -210,6 +217,14 @@ def report_markdown(tier: Tier, root: Path) -> str:
         f"| {f.where} | {f.what} | {'yes' if f.ok else '**no**'} | {f.detail} |" for f in consistency() if not f.ok
     ]
     lines += ["", f"({sum(f.ok for f in consistency())} further checks hold.)", ""]
+    lines += [
+        "## The readings of Eq. (3)",
+        "",
+        READINGS_NOTE,
+        "",
+        fingerprint.markdown(tier, fingerprint.rows(tier, root)),
+        "",
+    ]
     lines += ["## The ledger: what the open choices are worth here", "", LEDGER_NOTE, ""]
     lines += [ledger_markdown(effects(tier, root)), ""]
     lines += ["## Costs", "", costs_markdown(tier, root), ""]
