@@ -301,6 +301,8 @@ class AttackConfig:
     images: int = setting(0, "first n test images; 0 = as many as the tier evaluates", low=0)
 
 
+# What the evaluation `geometry` measures: 1 took AT_HE's features before they are normalised, and had fewer quantities.
+GEOMETRY_DEFINITION = 2
 _eps = {f"eps{e}": e / 255 for e in (2, 4, 6)}
 ATTACKS = {
     "clean": AttackConfig("clean"),

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from advdpnp import attacks, geometry, guard
-from advdpnp.config import ATTACKS, AttackConfig, RunConfig, digest, resolved_attack
+from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, AttackConfig, RunConfig, digest, resolved_attack
 from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.models.folding import StandIn, folded
@@ -38,7 +38,6 @@ from advdpnp.train import load_model, pick_device, pick_precision
 from advdpnp.trajectories import next_larger, shared
 
 SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
-GEOMETRY_DEFINITION = 2  # 1 took AT_HE's features before they are normalised, and had fewer quantities
 SAVE_EVERY = 1.0  # seconds between two savings of an unfinished attack: a kill costs that or one batch
 
 
@@ -481,6 +480,7 @@ def _geometry_result(run: RunConfig, name: str, model: nn.Module, data: Dataset,
     found, centers = paired_features(run, attack, model, data), model.centers.detach().cpu()
     labels = found["labels"]
     values = {"feature_attack": attack, "images": len(labels), "definition": GEOMETRY_DEFINITION}
+    values["unit_features"] = model.model.unit_features
     for kind in ("clean", "adv"):
         features = model.model.embedding(found[kind])
         values |= {

@@ -358,3 +358,44 @@ def paired_seeds(
         ax.title.set_fontsize(10)
     axes[-1].legend(frameon=False, fontsize=8)
     return fig
+
+
+MARKERS = "osDv^P"  # beside the colours, for whoever does not tell those apart
+
+
+def fingerprint(rows: Sequence[Mapping], paper: Mapping[str, float], names: Mapping[str, str], fits: float) -> Figure:
+    """Eight quantities over the paper's (rows of fingerprint.rows): a line each, a dot per reading and seed.
+
+    `paper` has the values behind the line at 1, `names` what to call them; grey is what the rule calls near, a factor
+    of exp(`fits`). Readings that the rule does not count are hollow; what was not measured has no dot.
+    """
+    readings = list(dict.fromkeys(row["reading"] for row in rows))
+    fig, ax = figure(width=7.2, height=1.6 + 0.5 * len(names))
+    ax.axvspan(np.exp(-fits), np.exp(fits), color="#eeeeee", zorder=0, linewidth=0)
+    ax.axvline(1, color="black", linewidth=1.2)
+    seen = [1.0]
+    for k, reading in enumerate(readings):
+        own, colour = [row for row in rows if row["reading"] == reading], PALETTE[(0, 6, 2, 4, 8, 9)[k % 6]]
+        lane = (k - (len(readings) - 1) / 2) * min(0.13, 0.7 / len(readings))
+        dots = [(row[name] / paper[name], y + lane) for row in own for y, name in enumerate(names) if row[name]]
+        seen += [x for x, _ in dots]
+        face = colour if own[0]["decides"] else "white"
+        ax.plot(
+            *zip(*dots), linestyle="", marker=MARKERS[k % 6], color=colour, markerfacecolor=face, markersize=5.5,
+            label=reading + ("" if own[0]["decides"] else " (not counted)"),
+        )  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_xlim(0.9 * min(np.exp(-fits), *seen), 1.1 * max(np.exp(fits), *seen))
+    (low, high), every = ax.get_xlim(), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 5, 10)
+    ticks = [tick for tick in every if low < tick < high]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+    said = [f"{text}\npaper {paper[name]:.{2 if paper[name] >= 10 else 3}f}" for name, text in names.items()]
+    ax.set_yticks(range(len(names)), said, fontsize=8)
+    ax.set_ylim(len(names) - 0.45, -0.55)
+    ax.grid(axis="y", visible=False)
+    for between in range(1, len(names)):
+        ax.axhline(between - 0.5, color="#dddddd", linewidth=0.6, zorder=0)
+    ax.set_xlabel(f"ours over the paper's (the line), a dot per seed; grey: a factor of {np.exp(fits):.3g}", fontsize=9)
+    fig.legend(loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    return fig
