@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from advdpnp import attacks, geometry, guard
-from advdpnp.config import ATTACKS, AttackConfig, RunConfig, digest, resolved_attack
+from advdpnp.config import ATTACKS, AttackConfig, RunConfig, budget_fault, digest, resolved_attack
 from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.models.folding import StandIn, folded
@@ -57,6 +57,7 @@ def evaluate(
     for name in names:
         if name not in known:
             raise UserError(f"unknown attack '{name}'; {nearest(name, known)}")
+        check_budget(run, name)
     directory = run_dir(run) if directory is None else directory
     if not (directory / "train.json").exists():
         command = f"python -m advdpnp train --tier {run.tier} {run.id}"
@@ -78,6 +79,18 @@ def evaluate(
             _part(path).unlink(missing_ok=True)  # a kill may have come just before
         results[name] = found
     return results
+
+
+def check_budget(run: RunConfig, name: str) -> None:
+    """Refuse an attack whose budget, after the tier's scale, is wider than the box. Raises UserError."""
+    attack = resolved_attack(run, name if name in ATTACKS else feature_attack(run))
+    if attack.kind == "clean" or name == "corruptions":
+        return
+    step = attack.step_size if attack.kind in ("pgd", "cw", "adaptive") else 0.0
+    if fault := budget_fault(attack.norm, attack.epsilon, step, run.facts.pixels):
+        scale = run.evaluation.budget_scale
+        told = f" times evaluation.budget_scale {scale:g}" if scale != 1 else ""
+        raise UserError(f"{run.id}: attacks.{name}{told}: {fault}")
 
 
 def _compute(run: RunConfig, name: str, model: "InPieces", data: Dataset, key: str, model_sha256: str) -> dict:
