@@ -27,7 +27,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from advdpnp import attacks, geometry, guard
-from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, AttackConfig, RunConfig, digest, resolved_attack
+from advdpnp.config import (
+    ATTACKS,
+    GEOMETRY_DEFINITION,
+    AttackConfig,
+    RunConfig,
+    budget_fault,
+    digest,
+    resolved_attack,
+)
 from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.models.folding import StandIn, folded
@@ -58,6 +66,7 @@ def evaluate(
     for name in names:
         if name not in known:
             raise UserError(f"unknown attack '{name}'; {nearest(name, known)}")
+        check_budget(run, name)
     directory = run_dir(run) if directory is None else directory
     if not (directory / "train.json").exists():
         command = f"python -m advdpnp train --tier {run.tier} {run.id}"
@@ -76,7 +85,8 @@ def evaluate(
                 for name in sorted(group):
                     held.enter_context(hold(eval_path(run, name), "is being evaluated", wait=wait))
                 found = {} if force else _loaded(run, keys)  # the process that we waited for may have computed it
-                found |= _compute(run, {name: keys[name] for name in group if name not in found}, model, data, sha256)
+                if lacking := {name: keys[name] for name in group if name not in found}:
+                    found |= _compute(run, lacking, model, data, sha256)
         else:
             for name in group:
                 _part(eval_path(run, name)).unlink(missing_ok=True)  # a kill may have come just before
@@ -140,6 +150,18 @@ def _compute(run: RunConfig, keys: Mapping[str, str], model: "InPieces", data: D
     for name in keys:
         _part(eval_path(run, name)).unlink(missing_ok=True)
     return results
+
+
+def check_budget(run: RunConfig, name: str) -> None:
+    """Refuse an attack whose budget, after the tier's scale, is wider than the box. Raises UserError."""
+    attack = resolved_attack(run, name if name in ATTACKS else feature_attack(run))
+    if attack.kind == "clean" or name == "corruptions":
+        return
+    step = attack.step_size if attack.kind in ("pgd", "cw", "adaptive") else 0.0
+    if fault := budget_fault(attack.norm, attack.epsilon, step, run.facts.pixels):
+        scale = run.evaluation.budget_scale
+        told = f" times evaluation.budget_scale {scale:g}" if scale != 1 else ""
+        raise UserError(f"{run.id}: attacks.{name}{told}: {fault}")
 
 
 def flags(run: RunConfig, name: str) -> np.ndarray:
