@@ -1,6 +1,5 @@
 """The report and the published copy: from result files alone, labelled, without weights."""
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -152,14 +151,3 @@ def test_restored_results_fill_what_is_missing_and_overwrite_nothing(some_result
     assert json.loads(log.read_text())["train_images"] == 10_000
     with pytest.raises(UserError, match="nothing was published for tier demo"):
         report.restore("demo")
-
-
-def test_the_readme_shows_the_published_table_1():
-    with (ROOT / "published/short/tables/table1.csv").open(newline="") as file:
-        cells = [row for row in csv.DictReader(file) if row["dataset"] == "cifar10"]
-    rows = {}
-    for cell in cells:
-        rows.setdefault(cell["method"], []).append(f"{float(cell['ours']):.2f}")
-    text = (ROOT / "README.md").read_text()
-    for method, values in rows.items():
-        assert f"| {method} | {' | '.join(values)} |" in text
