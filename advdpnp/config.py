@@ -25,6 +25,11 @@ class DatasetFacts:
     train_images: int
     test_images: int
 
+    @property
+    def pixels(self) -> int:
+        """Numbers of an image: pixels times channels."""
+        return self.channels * self.size**2
+
 
 DATASETS = {
     "cifar10": DatasetFacts(10, 3, 32, True, 50_000, 10_000),
@@ -32,6 +37,12 @@ DATASETS = {
     "svhn": DatasetFacts(10, 3, 32, False, 73_257, 26_032),
     "mnist": DatasetFacts(10, 1, 28, False, 60_000, 10_000),
     "digits": DatasetFacts(10, 1, 8, False, 1_437, 360),
+}
+CORRUPTION_TYPES = {  # Section 4.4: 19 corruptions of four types
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),
+    "weather": ("snow", "frost", "fog", "brightness", "spatter"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression", "saturate"),
 }
 BACKBONES = ("resnet18", "wrn34_10", "lenetspp")
 
@@ -295,6 +306,8 @@ class AttackConfig:
     images: int = setting(0, "first n test images; 0 = as many as the tier evaluates", low=0)
 
 
+# What the evaluation `geometry` measures: 1 took AT_HE's features before they are normalised, and had fewer quantities.
+GEOMETRY_DEFINITION = 2
 _eps = {f"eps{e}": e / 255 for e in (2, 4, 6)}
 ATTACKS = {
     "clean": AttackConfig("clean"),
@@ -343,7 +356,13 @@ class EvaluationConfig:
     nested_budgets: bool = setting(
         False, "AutoAttack at a smaller budget searches only images that fell at the next larger one, and a tenth more"
     )
-    fast: bool = setting(True, "attacks meet a folded network, AutoAttack's search a bf16 one; float32 counts")
+    fast: bool = setting(True, "gradient attacks meet the network with its batch norms folded: same function, faster")
+    autoattack: str = setting(
+        "package",
+        "how AutoAttack searches: package = pyautoattack as it is; surrogate = on a folded, bf16 network, where a find "
+        "counts only if it fools the network itself, and the rest is searched again on that",
+        choices=("package", "surrogate"),
+    )
 
 
 @dataclass(frozen=True)
@@ -388,6 +407,23 @@ class RunConfig:
                     if f.metadata.get("legacy") is not None and part.get(f.name) == f.metadata["legacy"]:
                         del part[f.name]
         return json.loads(json.dumps(settings))  # tuples become lists, as in the saved file
+
+
+def widest(norm: str, pixels: int) -> float:
+    """How far two images of so many pixels (times channels) can be apart, with pixels in [0, 1]."""
+    return {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels)}[norm]
+
+
+def budget_fault(norm: str, epsilon: float, step_size: float, pixels: int) -> str:
+    """What is wrong with a budget and a step on images of so many pixels: a sentence, or "" where nothing is."""
+    most = widest(norm, pixels)
+    for key, value in (("epsilon", epsilon), ("step_size", step_size)):
+        if value > most:
+            return (
+                f"{key} {value:g} is out of range; pixels lie in [0, 1], so no two images are more than {most:.4g} "
+                f"apart in {norm}: write a budget in 1/255 as, for example, 8/255."
+            )
+    return ""
 
 
 def resolved_attack(run: RunConfig, name: str) -> AttackConfig:

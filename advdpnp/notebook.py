@@ -51,17 +51,24 @@ def _ensure_trained(run: RunConfig) -> None:
 def measure(tier: Tier, name: str) -> list[RunConfig]:
     """Have every run of a table or figure evaluated; returns the runs that are there.
 
-    In the demo tier what is missing is trained first; in other tiers it is named, with the command that makes it.
+    In the demo tier what is missing is trained first; in other tiers it is named, with the command that makes it. Of a
+    run that is here without its weights, as `restore` leaves it, the stored results are shown as they are.
     """
-    there, missing = [], []
+    there, missing, lacking = [], [], []
     for run in protocol.runs_of(tier, name):
         if tier.name == "demo":
             _ensure_trained(run)
-        if (run_dir(run) / "train.json").exists():
-            evaluate(run, *protocol.artefact(name).evaluations(run.variant), wait=True)
-            there.append(run)
-        else:
+        evaluations = protocol.artefact(name).evaluations(run.variant)
+        if not (run_dir(run) / "train.json").exists():
             missing.append(run.id)
+            continue
+        there.append(run)
+        if (run_dir(run) / "model.pt").exists():
+            evaluate(run, *evaluations, wait=True)
+        elif absent := [each for each in evaluations if not eval_path(run, each).exists()]:
+            lacking.append(f"{run.id} ({', '.join(absent)})")
+    if lacking:
+        display(Markdown(f"*Not evaluated, and the weights are not here: {'; '.join(lacking)}.*"))
     if missing:
         command = f"snakemake --cores 1 results/{tier.name}/{protocol.product(name)}"
         display(Markdown(f"*Not trained in this tier: {', '.join(missing)}. `{command}` does it.*"))

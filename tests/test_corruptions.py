@@ -14,9 +14,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from advdpnp import corruptions
+from advdpnp.config import CORRUPTION_TYPES
 from advdpnp.corruptions import (
     CORRUPTIONS,
-    GROUPS,
     PARAMETERS,
     blur,
     catalogue,
@@ -86,8 +86,8 @@ def test_nineteen_corruptions_five_severities_four_groups():
     assert len(CORRUPTIONS) == 19
     assert len(corruptions.BENCHMARK) == 15
     assert all(len(severities) == 5 for severities in PARAMETERS.values())
-    assert sorted(name for group in GROUPS.values() for name in group) == sorted(CORRUPTIONS)
-    assert [len(set(names) & set(corruptions.BENCHMARK)) for names in GROUPS.values()] == [3, 4, 4, 4]
+    assert sorted(name for group in CORRUPTION_TYPES.values() for name in group) == sorted(CORRUPTIONS)
+    assert [len(set(names) & set(corruptions.BENCHMARK)) for names in CORRUPTION_TYPES.values()] == [3, 4, 4, 4]
     assert set(corruptions.OFFICIAL_MD5) == {*CORRUPTIONS, "labels"}
 
 
@@ -337,6 +337,28 @@ def test_spatter_covers_as_measured_and_dry_images_stay():
     for kind in ("water", "mud"):
         dry = spatter.spatter(PLAIN, generators(2), 0.1, 0.01, 1, 0.7, 0.5, kind)
         assert (dry == PLAIN).all()
+
+
+def test_spatter_wraps_at_256_as_the_official_cast_does():
+    """uint8 of 1.02 * 255 = 260.1 is 4, not 255."""
+    assert spatter.wrapped(np.array([0.0, 0.7, 1.0, 256 / 255, 1.02, 2.01])).tolist() == [0, 178, 255, 0, 4, 0]
+    field = np.random.default_rng(0).standard_normal((200, 32, 32))
+    beyond = {}
+    for severity, (mean, std, blur_sigma, _, _, kind) in enumerate(PARAMETERS["spatter"], 1):
+        if kind == "water":
+            liquid = shared.smooth(mean + std * field, blur_sigma)
+            beyond[severity] = int((liquid * 255 >= 256).any((1, 2)).sum())
+    assert beyond[1] == beyond[2] == 0
+    assert 15 <= beyond[3] <= 50  # 31 of 200 maps of the official script
+
+
+def test_spatter_at_severity_3_shows_the_wrap(monkeypatch):
+    """Where a drop is deepest its relief starts anew: other pixels than with a cast that clips, in the same images."""
+    grey = np.full((60, 32, 32, 3), 100, np.uint8)
+    ours = corrupt(grey, "spatter", 3)
+    monkeypatch.setattr(spatter, "wrapped", shared.to_bytes)
+    differing = (ours != corrupt(grey, "spatter", 3)).any((1, 2, 3)).sum()
+    assert 1 <= differing <= 20
 
 
 def test_spatter_relief_step_by_step():

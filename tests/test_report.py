@@ -1,6 +1,5 @@
 """The report and the published copy: from result files alone, labelled, without weights."""
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from advdpnp import report
+from advdpnp.config import GEOMETRY_DEFINITION
 from advdpnp.errors import UserError
 from advdpnp.results import tier_dir
 from advdpnp.tiers import load_tier
@@ -80,6 +80,18 @@ def test_the_figures_stand_in_numbers_and_their_claims_are_decided():
     assert re.search(r"^Of \d+ claims on ours: \d+ hold, \d+ do not hold, \d+ are not decided", text, re.MULTILINE)
 
 
+def test_geometry_by_an_earlier_definition_is_shown_and_named(some_results):
+    path = some_results / "evals" / "cifar10-resnet18-at-s0" / "geometry.json"
+    stored = dict.fromkeys(("fdr_clean", "fdr_adv", "afs_clean", "afs_adv", "scr_clean", "scr_adv"), 0.4321)
+    stored |= {"images": 1000, "seconds": 1.0, "mean_sep": 61.0, "min_sep": 52.0}
+    path.write_text(json.dumps(stored))
+    text = report.report_markdown(load_tier("short"), some_results)
+    assert "0.432" in text
+    assert re.search(r"^Measured by an earlier definition .*: cifar10-resnet18-at-s0\.$", text, re.MULTILINE)
+    path.write_text(json.dumps(stored | {"definition": GEOMETRY_DEFINITION}))
+    assert "earlier definition" not in report.report_markdown(load_tier("short"), some_results)
+
+
 def test_the_demo_is_not_asked_about_claims(tmp_path):
     (tmp_path / "evals").mkdir()
     text = report.report_markdown(load_tier("demo"), tmp_path)
@@ -139,14 +151,3 @@ def test_restored_results_fill_what_is_missing_and_overwrite_nothing(some_result
     assert json.loads(log.read_text())["train_images"] == 10_000
     with pytest.raises(UserError, match="nothing was published for tier demo"):
         report.restore("demo")
-
-
-def test_the_readme_shows_the_published_table_1():
-    with (ROOT / "published/short/tables/table1.csv").open(newline="") as file:
-        cells = [row for row in csv.DictReader(file) if row["dataset"] == "cifar10"]
-    rows = {}
-    for cell in cells:
-        rows.setdefault(cell["method"], []).append(f"{float(cell['ours']):.2f}")
-    text = (ROOT / "README.md").read_text()
-    for method, values in rows.items():
-        assert f"| {method} | {' | '.join(values)} |" in text

@@ -23,7 +23,8 @@ class Tallies:
     """The tallies of an ensemble by component; `passes` returns the images sent through the networks so far."""
 
     def __init__(self, passes: Callable[[], int]):
-        self.passes, self.found = passes, {}
+        self.passes = passes
+        self.found: dict[str, Tally] = {}
 
     def begin(self, names: Iterable[str]) -> None:
         """Have a tally of each component, also of those that find nothing left to search."""
@@ -41,7 +42,8 @@ class Tallies:
 
 def tell(ensemble: Any, tallies: Tallies) -> None:
     """Let the package's own loop tally its components: the network's answer to a component's images is its verdict."""
-    answer, waiting = ensemble.get_logits, []
+    answer = ensemble.get_logits
+    waiting: list[tuple[str, Tensor]] = []  # a component's name and labels, whose candidates are not judged yet
 
     def told_by(attack: Any, name_of: Callable[[], str]) -> None:
         whole = attack.perturb
