@@ -14,7 +14,7 @@ help:
 	@echo "make book    the executed notebooks, the report and the reference as a site: results/book/html"
 	@echo "make chaos   at least 100 kills at random moments, and what is lost: nothing"
 	@echo "make slurm-test   the workflow through a real Slurm of one node, jobs killed on the way (root, Debian)"
-	@echo "make lint    ruff, mypy, and that notebooks are committed without outputs"
+	@echo "make lint    ruff, mypy, the layers, and that notebooks are committed without outputs"
 	@echo "make audit   whether a pinned version was yanked or is known to be vulnerable"
 	@echo "make env     only the virtual environment in $(VENV)"
 	@echo "make bench   the benchmarks"
@@ -50,6 +50,7 @@ slurm-test: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb notebooks/exercises/*.ipynb
 
 $(VENV)/.book: $(READY)
