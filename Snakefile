@@ -70,17 +70,22 @@ def evaluation_inputs(wildcards):
 def evaluated(wildcards):
     """The evaluations that a table or figure waits for."""
     tier = load_tier(wildcards.tier)
-    source = record = protocol.SHARED.get(wildcards.name, wildcards.name)
-    if tier.name == "demo":  # its attacks take less time than starting Python: one job a run for all of them
-        record = protocol.EVERYTHING
-    return [f"results/{tier.name}/evaluated/{record}/{run.id}.json" for run in protocol.runs_of(tier, source)]
+    sources = [protocol.SHARED.get(wildcards.name, wildcards.name)]
+    sources += [name for name, notebook in protocol.SECTIONS.items() if notebook == wildcards.name]
+    records = []
+    for source in sources:
+        # The demo's attacks take less time than starting Python: one job a run for all of them.
+        record = protocol.EVERYTHING if tier.name == "demo" else source
+        records += [f"results/{tier.name}/evaluated/{record}/{run.id}.json" for run in protocol.runs_of(tier, source)]
+    return list(dict.fromkeys(records))
 
 
 @plain
 def products(tier_name):
     """Every table and figure that this tier has rows for, with its executed notebook; and the method's."""
     tier = load_tier(tier_name)
-    there = {name: protocol.product(name) for name in BUILT if any(protocol.runs_of(tier, name))}
+    there = {name: protocol.product(name) for name in BUILT
+             if name not in protocol.SECTIONS and any(protocol.runs_of(tier, name))}
     there["method"] = "figures/method.png"
     return [f"results/{tier.name}/{path}" for name in there for path in (there[name], f"notebooks/{name}.ipynb")]
 
@@ -88,7 +93,7 @@ def products(tier_name):
 wildcard_constraints:
     tier="|".join(TIERS),
     run=r"[a-z0-9_.]+-[a-z0-9_]+-[a-z0-9_.]+-s\d+",
-    name=r"(table|figure)\d|ledger|everything",
+    name=r"(table|figure)\d|ledger|readings|everything",
 
 
 localrules: all, demo, short, report, data  # a cluster's nodes often have no network

@@ -33,6 +33,12 @@ DATASETS = {
     "mnist": DatasetFacts(10, 1, 28, False, 60_000, 10_000),
     "digits": DatasetFacts(10, 1, 8, False, 1_437, 360),
 }
+CORRUPTION_TYPES = {  # Section 4.4: 19 corruptions of four types
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),
+    "weather": ("snow", "frost", "fog", "brightness", "spatter"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression", "saturate"),
+}
 BACKBONES = ("resnet18", "wrn34_10", "lenetspp")
 
 
@@ -295,6 +301,8 @@ class AttackConfig:
     images: int = setting(0, "first n test images; 0 = as many as the tier evaluates", low=0)
 
 
+# What the evaluation `geometry` measures: 1 took AT_HE's features before they are normalised, and had fewer quantities.
+GEOMETRY_DEFINITION = 2
 _eps = {f"eps{e}": e / 255 for e in (2, 4, 6)}
 ATTACKS = {
     "clean": AttackConfig("clean"),
@@ -343,7 +351,13 @@ class EvaluationConfig:
     nested_budgets: bool = setting(
         False, "AutoAttack at a smaller budget searches only images that fell at the next larger one, and a tenth more"
     )
-    fast: bool = setting(True, "attacks meet a folded network, AutoAttack's search a bf16 one; float32 counts")
+    fast: bool = setting(True, "gradient attacks meet the network with its batch norms folded: same function, faster")
+    autoattack: str = setting(
+        "package",
+        "how AutoAttack searches: package = pyautoattack as it is; surrogate = on a folded, bf16 network, where a find "
+        "counts only if it fools the network itself, and the rest is searched again on that",
+        choices=("package", "surrogate"),
+    )
 
 
 @dataclass(frozen=True)

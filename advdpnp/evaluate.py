@@ -2,7 +2,7 @@
 
 `results/<tier>/evals/<run_id>/<attack>.json` is small and says everything; the `.npz` beside it holds `correct`, one
 flag a test image. Every image is counted by the network in float32, whatever it was trained in; attacks meet it with
-its batch norms folded, and AutoAttack searches in bfloat16 where the hardware multiplies it (`evaluation.fast`). A
+its batch norms folded, and AutoAttack may search on a bfloat16 surrogate (`evaluation.fast`, `.autoattack`). A
 long attack is kept batch by batch, so a killed evaluation goes on where it was. Besides the names of `config.ATTACKS`
 there are `geometry` (Table 4), `features` (Figure 2), `corruptions` (Table 5, Figure 3) and `guard` (signs of masked
 gradients, see guard.py).
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from advdpnp import attacks, geometry, guard
-from advdpnp.config import ATTACKS, AttackConfig, RunConfig, digest, resolved_attack
+from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, AttackConfig, RunConfig, digest, resolved_attack
 from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.models.folding import StandIn, folded
@@ -38,7 +38,6 @@ from advdpnp.train import load_model, pick_device, pick_precision
 from advdpnp.trajectories import next_larger, shared
 
 SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
-GEOMETRY_DEFINITION = 2  # 1 took AT_HE's features before they are normalised, and had fewer quantities
 SAVE_EVERY = 1.0  # seconds between two savings of an unfinished attack: a kill costs that or one batch
 
 
@@ -179,7 +178,7 @@ def _adaptive(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run:
 def _autoattack(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
     parts = ("apgd-ce", "square") if attack.version == "smoke" else None
     limits = {"attacks": parts, "square_queries": attack.square_queries or None}
-    search = StandIn(model, bf16=pick_precision("auto", x.device) == "bf16") if run.evaluation.fast else None
+    search = StandIn(model, bf16=pick_precision("auto", x.device) == "bf16") if quick(run, attack) else None
     return attacks.autoattack(model, x, y, epsilon=attack.epsilon, norm=attack.norm, seed=seed, search=search, **limits)
 
 
@@ -204,7 +203,7 @@ def craft(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: Run
     """Adversarial images [B, C, H, W] for one batch. Raises RuntimeError should they leave ball or box."""
     if attack.kind == "clean":
         return x
-    stands_in = folded if run.evaluation.fast and attack.kind != "autoattack" else nullcontext  # AutoAttack has its own
+    stands_in = folded if quick(run, attack) and attack.kind != "autoattack" else nullcontext  # AutoAttack has its own
     with attacks.frozen(model), stands_in(model):
         x_adv = KINDS[attack.kind](model, x, y, attack, run, seed)
     return _verified(x_adv, x, attack)
@@ -226,14 +225,19 @@ def craft_together(
     one = group[0]
     options = {"epsilon": one.epsilon, "step_size": one.step_size, "norm": one.norm, "l1_step": one.l1_step}
     options |= {"random_start": one.random_start, "generator": torch.Generator(x.device).manual_seed(seed)}
-    with attacks.frozen(model), folded(model) if run.evaluation.fast else nullcontext():
+    with attacks.frozen(model), folded(model) if quick(run, one) else nullcontext():
         found = attacks.pgd_prefixes(model, x, y, reads=[(each.steps, each.restarts) for each in group], **options)
     return [_verified(x_adv, x, attack) for x_adv, attack in zip(found, group, strict=True)]
 
 
+def quick(run: RunConfig, attack: AttackConfig) -> bool:
+    """Whether an attack of the run takes its faster path."""
+    return run.evaluation.autoattack == "surrogate" if attack.kind == "autoattack" else run.evaluation.fast
+
+
 def path_of(attack: AttackConfig, run: RunConfig, device: torch.device) -> str:
     """How the attack met the network, said in the result; it does not change what the number means."""
-    if not run.evaluation.fast or attack.kind == "clean":
+    if not quick(run, attack) or attack.kind == "clean":
         return "fp32"
     if attack.kind != "autoattack":
         return "fp32, batch norm folded"
@@ -476,6 +480,7 @@ def _geometry_result(run: RunConfig, name: str, model: nn.Module, data: Dataset,
     found, centers = paired_features(run, attack, model, data), model.centers.detach().cpu()
     labels = found["labels"]
     values = {"feature_attack": attack, "images": len(labels), "definition": GEOMETRY_DEFINITION}
+    values["unit_features"] = model.model.unit_features
     for kind in ("clean", "adv"):
         features = model.model.embedding(found[kind])
         values |= {
@@ -603,7 +608,7 @@ def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
             what["starts"] = "nested"  # drawn by the evaluation's name before, so that 40 steps did not contain 20
         if larger := rests_on(run, name, data):
             what["within"] = larger
-    if run.evaluation.fast and attack.kind != "clean":
+    if quick(run, attack) and attack.kind != "clean":
         what |= {"fast": True}  # another rounding: an image on the boundary may fall the other way
     return digest(what | {"attack": asdict(attack)})
 

@@ -154,19 +154,32 @@ def training_curves(log: Sequence[Mapping[str, float]], radius: float | None = N
     return fig
 
 
-def paired_bars(rows: Sequence[Mapping], columns: Sequence[str], *, paper: bool) -> Figure:
-    """A table as bars, a panel for each column (rows of one dataset/backbone); `paper` marks the paper's numbers."""
+HIGHLIGHT = {"Adv-DPNP": PALETTE[6], "AT": PALETTE[0]}  # what the claims are about; the rest is context
+
+
+def dots(rows: Sequence[Mapping], columns: Sequence[str], *, paper: bool) -> Figure:
+    """A table as dots with 95 % intervals, a panel per column (rows of one dataset/backbone); ticks are the seeds.
+
+    `paper` marks the paper's numbers, as hollow diamonds. A column that would be empty is left out.
+    """
     methods = list(dict.fromkeys(row["method"] for row in rows))
+    there = {row["column"] for row in rows if row["ours"] != "" or (paper and row["paper"] != "")}
+    columns = [column for column in columns if column in there] or columns[:1]
     cells = {(row["method"], row["column"]): row for row in rows}
-    fig, axes = figure(1, len(columns), width=max(2.5, 5 / len(columns)), height=1.3 + 0.32 * len(methods), sharey=True)
+    fig, axes = figure(1, len(columns), width=max(2.1, 5 / len(columns)), height=1.3 + 0.32 * len(methods), sharey=True)
     for ax, column in zip(np.atleast_1d(axes), columns):
         for y, method in enumerate(methods):
-            row = cells[method, column]
+            row, colour = cells[method, column], HIGHLIGHT.get(method, "#666666")
             if row["ours"] != "":
-                ax.barh(y, float(row["ours"]), height=0.55, color=PALETTE[0 if method != "Adv-DPNP" else 6], alpha=0.85)
+                if row["low"] != "":
+                    ax.plot([float(row["low"]), float(row["high"])], [y, y], color=colour, linewidth=1.8, alpha=0.55)
+                for value in str(row.get("by_seed", "")).split()[: 9 if row["seeds"] != 1 else 0]:
+                    ax.plot([float(value)] * 2, [y - 0.22, y + 0.22], color=colour, linewidth=1.1)
+                ax.plot(float(row["ours"]), y, "o", color=colour, markersize=5.5)
             if paper and row["paper"] != "":
-                ax.plot([float(row["paper"])] * 2, [y - 0.4, y + 0.4], color="black", linewidth=1.8)
+                ax.plot(float(row["paper"]), y, "D", markersize=5.5, markerfacecolor="none", markeredgecolor="black")
         ax.set(title=column, yticks=range(len(methods)), yticklabels=methods)
+        ax.title.set_fontsize(9)
         ax.grid(axis="y", visible=False)
     np.atleast_1d(axes)[0].invert_yaxis()
     return fig
@@ -188,20 +201,51 @@ def rivals(rows: Sequence[Mapping]) -> Figure:
     return fig
 
 
-def severity_bars(accuracies: Mapping[str, Sequence[float]]) -> Figure:
-    """Figure 3: {method: mean accuracy at severities 1-5}, a group of bars a severity; the axis fits the values."""
-    fig, ax = figure(width=9, height=3.6)
-    width = 0.85 / max(1, len(accuracies))
-    for i, (method, values) in enumerate(accuracies.items()):
-        left = np.arange(1, 6) + (i - (len(accuracies) - 1) / 2) * width
-        edge = "black" if method == "Adv-DPNP" else "none"
-        hatch = "//" if i >= len(PALETTE) else None
-        ax.bar(left, values, width, label=method, color=PALETTE[i % len(PALETTE)], edgecolor=edge, hatch=hatch)
-    if accuracies:
-        every = np.concatenate([np.asarray(v, float) for v in accuracies.values()])
-        ax.set_ylim(max(0, every.min() - 3), min(100, every.max() + 3))
-    ax.set(xlabel="corruption severity", ylabel="accuracy (%), mean of 19 kinds\n(axis does not start at 0)")
-    ax.legend(fontsize=8, ncols=6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.22))
+def _apart(heights: Sequence[float], gap: float) -> list[float]:
+    """Heights in ascending order, moved as little as it takes to lie `gap` apart: where labels can stand."""
+    placed: list[list[float]] = []  # runs of heights that touch, each centred on its members
+    for height in heights:
+        placed.append([height])
+        while len(placed) > 1 and _start(placed[-1], gap) < _start(placed[-2], gap) + gap * len(placed[-2]):
+            placed[-2:] = [placed[-2] + placed[-1]]
+    return [_start(run, gap) + gap * k for run in placed for k in range(len(run))]
+
+
+def _start(run: Sequence[float], gap: float) -> float:
+    return sum(run) / len(run) - gap * (len(run) - 1) / 2
+
+
+def severity_lines(rows: Sequence[Mapping], *, chance: float = 10) -> Figure:
+    """Figure 3: accuracy (%) by severity, a line per method with its 95 % band (cells "severity_1" ... "severity_5").
+
+    Adv-DPNP and AT, which the text speaks of, stand out; a method that lacks a severity is left out.
+    """
+    severities = (1, 2, 3, 4, 5)
+    curves: dict[str, list[Mapping]] = {}
+    for row in rows:
+        if row["column"].startswith("severity_") and row["ours"] != "":
+            curves.setdefault(row["method"], []).append(row)
+    curves = {method: cells for method, cells in curves.items() if len(cells) == len(severities)}
+    fig, ax = figure(width=5.4, height=4.2)
+    ends = {}
+    for method, cells in curves.items():
+        colour, strong = HIGHLIGHT.get(method, "#aaaaaa"), method in HIGHLIGHT
+        values = [float(row["ours"]) for row in cells]
+        if strong:
+            ax.fill_between(severities, *([float(row[end]) for row in cells] for end in ("low", "high")), color=colour,
+                            alpha=0.15, linewidth=0)  # fmt: skip
+        ax.plot(severities, values, "o-", color=colour, linewidth=2.2 if strong else 1.2, markersize=3.5,
+                zorder=3 if strong else 2)  # fmt: skip
+        ends[method] = values[-1]
+    ax.set(xlabel="corruption severity", ylabel="accuracy (%), mean of 19 kinds", xticks=severities, xlim=(0.8, 6.4))
+    ax.set_ylim(0)
+    ax.axhline(chance, color="#777777", linewidth=0.9, linestyle=":")
+    ax.text(0.85, chance + 0.4, "chance", fontsize=8, color="#777777")
+    order = sorted(ends, key=ends.__getitem__)
+    gap = 0.035 * (ax.get_ylim()[1] - ax.get_ylim()[0])
+    for method, height in zip(order, _apart([ends[method] for method in order], gap)):
+        ax.text(5.12, height, method, color=HIGHLIGHT.get(method, "#666666"), fontsize=8, va="center",
+                fontweight="bold" if method == "Adv-DPNP" else "normal")  # fmt: skip
     return fig
 
 
@@ -313,4 +357,45 @@ def paired_seeds(
         ax.set(title=name, xticks=[0, 1], xticklabels=[caption for caption, *_ in panels], xlim=(-0.3, 1.3))
         ax.title.set_fontsize(10)
     axes[-1].legend(frameon=False, fontsize=8)
+    return fig
+
+
+MARKERS = "osDv^P"  # beside the colours, for whoever does not tell those apart
+
+
+def fingerprint(rows: Sequence[Mapping], paper: Mapping[str, float], names: Mapping[str, str], fits: float) -> Figure:
+    """Eight quantities over the paper's (rows of fingerprint.rows): a line each, a dot per reading and seed.
+
+    `paper` has the values behind the line at 1, `names` what to call them; grey is what the rule calls near, a factor
+    of exp(`fits`). Readings that the rule does not count are hollow; what was not measured has no dot.
+    """
+    readings = list(dict.fromkeys(row["reading"] for row in rows))
+    fig, ax = figure(width=7.2, height=1.6 + 0.5 * len(names))
+    ax.axvspan(np.exp(-fits), np.exp(fits), color="#eeeeee", zorder=0, linewidth=0)
+    ax.axvline(1, color="black", linewidth=1.2)
+    seen = [1.0]
+    for k, reading in enumerate(readings):
+        own, colour = [row for row in rows if row["reading"] == reading], PALETTE[(0, 6, 2, 4, 8, 9)[k % 6]]
+        lane = (k - (len(readings) - 1) / 2) * min(0.13, 0.7 / len(readings))
+        dots = [(row[name] / paper[name], y + lane) for row in own for y, name in enumerate(names) if row[name]]
+        seen += [x for x, _ in dots]
+        face = colour if own[0]["decides"] else "white"
+        ax.plot(
+            *zip(*dots), linestyle="", marker=MARKERS[k % 6], color=colour, markerfacecolor=face, markersize=5.5,
+            label=reading + ("" if own[0]["decides"] else " (not counted)"),
+        )  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_xlim(0.9 * min(np.exp(-fits), *seen), 1.1 * max(np.exp(fits), *seen))
+    (low, high), every = ax.get_xlim(), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 5, 10)
+    ticks = [tick for tick in every if low < tick < high]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+    said = [f"{text}\npaper {paper[name]:.{2 if paper[name] >= 10 else 3}f}" for name, text in names.items()]
+    ax.set_yticks(range(len(names)), said, fontsize=8)
+    ax.set_ylim(len(names) - 0.45, -0.55)
+    ax.grid(axis="y", visible=False)
+    for between in range(1, len(names)):
+        ax.axhline(between - 0.5, color="#dddddd", linewidth=0.6, zorder=0)
+    ax.set_xlabel(f"ours over the paper's (the line), a dot per seed; grey: a factor of {np.exp(fits):.3g}", fontsize=9)
+    fig.legend(loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     return fig

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from advdpnp.config import ATTACKS, METHODS, REQUIRES, ROOT, RunConfig
+from advdpnp.config import ATTACKS, CORRUPTION_TYPES, GEOMETRY_DEFINITION, METHODS, REQUIRES, ROOT, RunConfig
 from advdpnp.errors import UserError, nearest
 from advdpnp.tiers import Tier
 
@@ -38,9 +38,9 @@ class Artefact:
 
     `rows` maps a block (dataset/backbone) to its methods, or keys of VARIANT_ROWS; `columns` maps a column of
     data/paper/table<N>.csv to where its value comes from: an attack of config.ATTACKS (its accuracy), `<attack>.loss`,
-    `geometry.<metric>`, `features.<metric>`, `corruptions`, `corruptions.severity_<s>`, or "avg" and "ensemble", which
-    are made of other columns. The figures' columns are ours, because the paper draws them without numbers. `attacks`
-    lists what else is evaluated.
+    `geometry.<metric>`, `features.<metric>`, `corruptions`, `corruptions.severity_<s>`, `corruptions.type_<type>`, or
+    "avg" and "ensemble", which are made of other columns. The figures' columns are ours, because the paper draws them
+    without numbers. `attacks` lists what else is evaluated.
     `one_seed`: it shows single networks, not averages. `variants`: trainings under one changed switch of the tier,
     beside those of the rows' methods, evaluated with `variant_attacks`; a tier with none of them lacks the artefact.
     """
@@ -128,7 +128,8 @@ ARTEFACTS = {
     "figure3": Artefact(
         "Accuracy by corruption severity", "4.4",
         {CIFAR10: ("AT", "AT_HE", "TRADES", "MART", "PCL", "OC", "HAT", "FSR", "DIO", "IKL", "Adv-DPNP")},
-        {f"severity_{s}": f"corruptions.severity_{s}" for s in (1, 2, 3, 4, 5)},
+        {f"severity_{s}": f"corruptions.severity_{s}" for s in (1, 2, 3, 4, 5)}
+        | {kind: f"corruptions.type_{kind}" for kind in CORRUPTION_TYPES},
     ),
     "figure4": Artefact(
         "Accuracy of Adv-DPNP as epsilon grows", "4.5",
@@ -144,11 +145,18 @@ ARTEFACTS = {
         variants=("unlocked", "undecayed", "signed", "composite", "train_bn", "detached"),
         variant_attacks=("clean", "pgd20", "geometry"),
     ),
+    "readings": Artefact(  # of Eq. (3), ledger 17; table4 brings AT, whose FDR and AFS they are set beside
+        "The readings of Eq. (3) beside the paper's geometry", "3.2",
+        {CIFAR10: ("Adv-DPNP",)}, {}, ("clean", "pgd20", "cw30", "geometry"),
+        variants=("printed", "norm", "balanced", "features_only", "slow_prototypes"),
+        variant_attacks=("clean", "pgd20", "cw30", "geometry"),
+    ),
 }  # fmt: skip
 
 
 # Artefacts that show evaluations of another one: Figure 3 is Table 5 taken apart.
 SHARED = {"figure3": "table5"}
+SECTIONS = {"readings": "table4"}  # artefacts that are a section of another one's notebook, made by the same job
 EVERYTHING = "everything"  # in place of an artefact's name: all of them
 
 
@@ -161,7 +169,7 @@ def artefact(name: str) -> Artefact:
 
 def notebook_of(name: str) -> Path:
     """Path of the artefact's notebook; it may not have been written yet."""
-    return ROOT / "notebooks" / f"{name}.ipynb"
+    return ROOT / "notebooks" / f"{SECTIONS.get(name, name)}.ipynb"
 
 
 def built() -> tuple[str, ...]:
@@ -204,6 +212,7 @@ def evaluations_of(tier: Tier, run: RunConfig, name: str) -> tuple[str, ...]:
 
 def product(name: str) -> str:
     """The file below results/<tier>/ that says an artefact is done: tables/table1.csv, figures/figure4.png."""
+    name = SECTIONS.get(name, name)
     return f"figures/{name}.png" if name.startswith("figure") else f"tables/{name}.csv"
 
 
@@ -226,5 +235,7 @@ def standard_of(run: RunConfig) -> RunConfig | None:
 
 def evaluation_settings(tier: Tier, run: RunConfig, name: str) -> dict:
     """All that decides an artefact's numbers once the run is trained, as plain data."""
-    attacks = {e: asdict(run.attacks[e]) for e in evaluations_of(tier, run, name) if e in ATTACKS}
-    return {"attacks": attacks, "evaluation": asdict(run.evaluation)}
+    names = evaluations_of(tier, run, name)
+    attacks = {e: asdict(run.attacks[e]) for e in names if e in ATTACKS}
+    definition = {"geometry": GEOMETRY_DEFINITION} if "geometry" in names else {}
+    return {"attacks": attacks, "evaluation": asdict(run.evaluation)} | definition

@@ -6,16 +6,17 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from advdpnp import guard, paired, protocol, tables
+from advdpnp import fingerprint, guard, paired, protocol, tables
 from advdpnp.card import write_card
 from advdpnp.claims import claims_markdown
-from advdpnp.config import ATTACKS, ROOT
+from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, ROOT
 from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL, images_of, resolved_attack
 from advdpnp.ledger import effects, ledger_markdown
 from advdpnp.measurements import Measurements
 from advdpnp.paper import consistency
 from advdpnp.progress import duration
+from advdpnp.resolution import resolution_markdown
 from advdpnp.results import machines, read_json, tier_dir, write_text
 from advdpnp.tiers import Tier, load_tier
 from advdpnp.train import differences
@@ -25,12 +26,23 @@ LEDGER_NOTE = (
     "is over test images, each under both choices, and over seeds where the other choice is another training. A "
     "variant in brackets is what both sides share. Each seed's own effect stands in the last column."
 )
+READINGS_NOTE = (
+    'Ledger 17 and docs/ledger.md, "Which reading of Eq. (3)": eight quantities of Table 4 that hardly depend on width '
+    "or schedule. Distance / norm is the mean distance of a feature to its prototype over that prototype's norm; for "
+    "the paper it follows from its MeanSep and SCR. Summed is |log(ours / the paper's on CIFAR-10)|, and a reading "
+    f"fits if the mean of the eight is below {fingerprint.FITS:.3f} for each seed. † is not counted by the rule. "
+    "Accuracies (%) and PGD-20's cross-entropy follow the protocol, which is not the paper's, and are not counted."
+)
 FIGURES_NOTE = (
     "The paper draws its figures without numbers, so none stands beside ours. Figure 2: spread within a class, a mean "
     "over the classes (the angle to the class's mean in degrees: median, 90 % quantile and root mean square; radial as "
     "a fraction of the class's mean radius), the smallest angle between two class means (gap, degrees), and the mean "
     "distance to the class's center over that center's norm; of one network each. Figure 3: accuracy (%) over 19 kinds "
     "of corruption. Figure 4: accuracy (%) by budget, named as in the paper, before the tier's `budget_scale`."
+)
+EARLIER_GEOMETRY = (
+    "AT_HE's features as they are before its head normalises them, where ledger 21 takes unit features; nothing else "
+    "differs, but for quantities that came later and are a dash here"
 )
 TRUST = (
     "Signs of masked gradients and of broken attacks (`advdpnp/guard.py`). A check that compares two attacks does so "
@@ -61,6 +73,13 @@ def figures_markdown(tier: Tier, rows: list[dict]) -> str:
         title = f"Figure {name.removeprefix('figure')}: {protocol.artefact(name).title}"
         lines += [f"### {title}", "", tables.markdown(own, tier.label)]
     return "\n".join(lines)
+
+
+def earlier_geometry(tier: Tier, root: Path) -> list[str]:
+    """A paragraph naming the runs whose geometry was measured by an earlier definition; [] where none was."""
+    found = {run.id: tables.stored(run, "geometry", root) for run in protocol.all_runs(tier).values()}
+    old = [name for name, value in found.items() if value and value.get("definition", 1) != GEOMETRY_DEFINITION]
+    return [f"Measured by an earlier definition ({EARLIER_GEOMETRY}): {', '.join(old)}.", ""] if old else []
 
 
 def costs_markdown(tier: Tier, root: Path) -> str:
@@ -176,6 +195,8 @@ def report_markdown(tier: Tier, root: Path) -> str:
         rows += found
         spec = protocol.artefact(name)
         lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", tables.markdown(found, tier.label)]
+        if name == "table4":
+            lines += earlier_geometry(tier, root)
         if name in paired.TABLES and (against := paired.rivals(tier, name, root)):
             if name == "table1":
                 lines += [
@@ -197,6 +218,15 @@ def report_markdown(tier: Tier, root: Path) -> str:
         f"| {f.where} | {f.what} | {'yes' if f.ok else '**no**'} | {f.detail} |" for f in consistency() if not f.ok
     ]
     lines += ["", f"({sum(f.ok for f in consistency())} further checks hold.)", ""]
+    lines += ["### What one run per method can tell", "", resolution_markdown(), ""]
+    lines += [
+        "## The readings of Eq. (3)",
+        "",
+        READINGS_NOTE,
+        "",
+        fingerprint.markdown(tier, fingerprint.rows(tier, root)),
+        "",
+    ]
     lines += ["## The ledger: what the open choices are worth here", "", LEDGER_NOTE, ""]
     lines += [ledger_markdown(effects(tier, root)), ""]
     lines += ["## Costs", "", costs_markdown(tier, root), ""]

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from statistics import fmean
 
 from advdpnp import protocol
-from advdpnp.config import RunConfig, digest, resolved_attack
+from advdpnp.config import GEOMETRY_DEFINITION, RunConfig, digest, resolved_attack
 from advdpnp.progress import duration, paint
 from advdpnp.results import eval_path, held, read_json, run_dir
 from advdpnp.tiers import Tier, load_tier
@@ -36,7 +36,7 @@ def run_state(run: RunConfig) -> str:
 
 
 def eval_state(run: RunConfig, name: str) -> str:
-    """'done', 'running', 'stale' (of other weights, or another attack than the tier's now), or 'missing'."""
+    """'done', 'running', 'stale' (of other weights, another attack or definition than now), or 'missing'."""
     path = eval_path(run, name)
     if held(path):
         return "running"
@@ -45,7 +45,8 @@ def eval_state(run: RunConfig, name: str) -> str:
     found, trained = read_json(path, "model_sha256"), run_dir(run) / "train.json"
     other_weights = trained.exists() and read_json(trained, "model_sha256")["model_sha256"] != found["model_sha256"]
     other_attack = name in run.attacks and found.get("settings") != asdict(resolved_attack(run, name))
-    return "stale" if other_weights or other_attack else "done"
+    other_definition = name == "geometry" and found.get("definition", 1) != GEOMETRY_DEFINITION
+    return "stale" if other_weights or other_attack or other_definition else "done"
 
 
 def status(tier_name: str) -> str:

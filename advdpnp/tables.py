@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from advdpnp import protocol
-from advdpnp.config import RunConfig
+from advdpnp.config import CORRUPTION_TYPES, RunConfig
 from advdpnp.errors import UserError
 from advdpnp.intervals import SeedVariance, accuracy_interval, mean_interval, pooled_seed_variance
 from advdpnp.markup import literal
@@ -60,8 +60,8 @@ def per_image(run: RunConfig, source: str, root: Path | None = None) -> np.ndarr
     """How often the run is right on each test image, [N] in 0 ... 1; None where an evaluation is missing.
 
     0 or 1 under one attack; the mean of both for "avg", on the images that both saw; over all corruptions, or those of
-    one severity, for "corruptions". A column that is no accuracy has no such number, hence None. Raises UserError for
-    flags that do not fit the JSON beside them.
+    one severity or type, for "corruptions". A column that is no accuracy has no such number, hence None. Raises
+    UserError for flags that do not fit the JSON beside them.
     """
     if source == "avg":
         both = [per_image(run, name, root) for name in protocol.sources_of(source)]
@@ -71,7 +71,7 @@ def per_image(run: RunConfig, source: str, root: Path | None = None) -> np.ndarr
     if source == "ensemble":
         return ensemble_flags(run, root)
     name, _, field = source.partition(".")
-    flags = None if field and not field.startswith("severity_") else stored_flags(run, name, root)
+    flags = stored_flags(run, name, root) if is_accuracy(source) else None
     said = None if flags is None else stored(run, name, root, "accuracy")
     if flags is None or said is None:
         return None
@@ -83,7 +83,11 @@ def per_image(run: RunConfig, source: str, root: Path | None = None) -> np.ndarr
     if flags.ndim != 3 or not flags.size:
         path = (tier_dir(run.tier) if root is None else root) / "evals" / run.id / f"{name}.npz"
         raise UserError(f"{path}: {field} cannot be taken from it (damaged?); delete it and evaluate again.")
-    return flags[:, int(field.removeprefix("severity_")) - 1].mean(0)
+    part, _, which = field.partition("_")
+    if part == "severity":
+        return flags[:, int(which) - 1].mean(0)
+    here = [name in CORRUPTION_TYPES[which] for name in said["accuracies"]]  # in the order of the flags
+    return flags[here].mean((0, 1))
 
 
 SEED_SOURCES = ("clean", "pgd20", "aa", "corruptions")  # what every defense of the paper is evaluated under
@@ -175,7 +179,7 @@ def feature_metric(arrays: Mapping[str, np.ndarray], metric: str) -> Measured:
 
 def is_accuracy(source: str) -> bool:
     """Whether a column's source is one of accuracies, image by image."""
-    return "." not in source or ".severity_" in source
+    return "." not in source or source.startswith("corruptions.")
 
 
 def cell(run: RunConfig, source: str, root: Path | None = None) -> float | None:

@@ -14,9 +14,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from advdpnp import corruptions
+from advdpnp.config import CORRUPTION_TYPES
 from advdpnp.corruptions import (
     CORRUPTIONS,
-    GROUPS,
     PARAMETERS,
     blur,
     catalogue,
@@ -86,8 +86,8 @@ def test_nineteen_corruptions_five_severities_four_groups():
     assert len(CORRUPTIONS) == 19
     assert len(corruptions.BENCHMARK) == 15
     assert all(len(severities) == 5 for severities in PARAMETERS.values())
-    assert sorted(name for group in GROUPS.values() for name in group) == sorted(CORRUPTIONS)
-    assert [len(set(names) & set(corruptions.BENCHMARK)) for names in GROUPS.values()] == [3, 4, 4, 4]
+    assert sorted(name for group in CORRUPTION_TYPES.values() for name in group) == sorted(CORRUPTIONS)
+    assert [len(set(names) & set(corruptions.BENCHMARK)) for names in CORRUPTION_TYPES.values()] == [3, 4, 4, 4]
     assert set(corruptions.OFFICIAL_MD5) == {*CORRUPTIONS, "labels"}
 
 

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from advdpnp import attacks, data, geometry
+from advdpnp import attacks, data, geometry, protocol
 from advdpnp import evaluate as module
+from advdpnp.config import GEOMETRY_DEFINITION
 from advdpnp.corruptions import CORRUPTIONS
 from advdpnp.errors import UserError
 from advdpnp.evaluate import craft, evaluate, flags, images_of, resolved_attack
 from advdpnp.models.folding import FoldedConv, StandIn
 from advdpnp.results import eval_path, read_json
+from advdpnp.tiers import load_tier
 from advdpnp.train import fit, load_model
 
 LONGER = {"optim": {"epochs": 6}, "data": {"train_images": 300}}  # well above chance
@@ -180,11 +182,12 @@ def test_force_computes_again(measure, monkeypatch):
 
 
 SMOKE = {"attacks": {"aa": {"version": "smoke", "square_queries": 10}}}
+ON = {"evaluation": {"autoattack": "surrogate"}}
 OFF = {"evaluation": {"fast": False}}
 
 
 def test_the_fast_path_is_told_and_part_of_the_key_only_where_it_can_change_a_number(measure):
-    quick, plain = measure("clean", "pgd20", "aa", **SMOKE)[1], measure("clean", "pgd20", "aa", **SMOKE, **OFF)[1]
+    quick, plain = (measure("clean", "pgd20", "aa", **SMOKE, **way)[1] for way in (ON, OFF))
     assert quick["clean"] == plain["clean"]
     for name, path in {"pgd20": "fp32, batch norm folded", "aa": "counted by the fp32 network"}.items():
         assert path in quick[name]["path"]
@@ -193,7 +196,7 @@ def test_the_fast_path_is_told_and_part_of_the_key_only_where_it_can_change_a_nu
         assert quick[name]["accuracy"] == pytest.approx(plain[name]["accuracy"], abs=2)  # an image on the border
 
 
-@pytest.mark.parametrize(("changes", "folded"), [({}, True), (OFF, False)])
+@pytest.mark.parametrize(("changes", "folded"), [(ON, True), (OFF, False)])
 def test_attacks_meet_the_network_that_the_setting_says(measure, monkeypatch, changes, folded):
     met = []
 
@@ -331,7 +334,8 @@ def test_every_kind_of_attack_is_dispatched_with_its_settings(tiny, monkeypatch)
     seen = {}
     for name in ("fgsm", "pgd", "cw", "adaptive", "autoattack"):
         monkeypatch.setattr(attacks, name, lambda model, x, y, name=name, **kwargs: seen.update({name: kwargs}) or x)
-    run = tiny(evaluation={"budget_scale": 1}, attacks={"aa": {"square_queries": 7}})
+    scale = {"budget_scale": 1, "autoattack": "surrogate"}
+    run = tiny(evaluation=scale, attacks={"aa": {"square_queries": 7}})
     x, y = torch.rand(2, 1, 8, 8), torch.zeros(2, dtype=torch.long)
     for name in ("clean", "fgsm", "pgd100_l1", "cw30", "adaptive20", "aa"):
         assert torch.equal(craft(torch.nn.Identity(), x, y, resolved_attack(run, name), run, seed=3), x)
@@ -365,8 +369,7 @@ def test_geometry_measures_clean_and_adversarial_features_and_the_centers(measur
     names = ("fdr", "fdr_as_printed", "afs", "scr", "scr_means", "distance")
     metrics = {f"{metric}_{kind}" for metric in names for kind in ("clean", "adv")}
     assert metrics | {"mean_sep", "min_sep"} <= found.keys()
-    assert found["feature_attack"] == "pgd20"
-    assert found["images"] == 360
+    assert (found["feature_attack"], found["unit_features"], found["images"]) == ("pgd20", False, 360)
     assert found["fdr_as_printed_clean"] == pytest.approx(100 * found["fdr_clean"])  # M^2 with ten classes
     assert 0 < found["min_sep"] <= found["mean_sep"] <= 180
     assert found["fdr_adv"] > found["fdr_clean"]  # attacked features overlap more
@@ -386,6 +389,7 @@ def test_at_he_is_measured_on_what_its_head_compares(measure, trained):
     unit = torch.nn.functional.normalize(features, dim=1)
     expected = geometry.separation_to_compactness(unit, test.labels[:60], model.centers)
     assert results["geometry"]["scr_clean"] == pytest.approx(expected, rel=1e-4)
+    assert results["geometry"]["unit_features"] is True
     assert 0 < results["geometry"]["distance_clean"] <= 2
 
 
@@ -395,7 +399,21 @@ def test_geometry_by_an_earlier_definition_is_measured_again(measure):
     path.write_text(json.dumps(results["geometry"] | {"key": "of the earlier definition", "fdr_clean": -1}))
     _, again = measure("geometry", method="Adv-DPNP")
     assert again["geometry"]["fdr_clean"] == results["geometry"]["fdr_clean"]
-    assert again["geometry"]["definition"] == 2
+    assert again["geometry"]["definition"] == GEOMETRY_DEFINITION
+
+
+def test_the_definition_of_geometry_is_part_of_its_key_and_of_what_a_job_depends_on(measure, monkeypatch):
+    run, results = measure("geometry", "pgd20", method="Adv-DPNP")
+    short = load_tier("short")
+    wanted = short.run("cifar10/resnet18", "AT")
+    jobs = [protocol.evaluation_settings(short, wanted, name) for name in ("table4", "table1")]
+    monkeypatch.setattr(module, "GEOMETRY_DEFINITION", GEOMETRY_DEFINITION + 1)
+    monkeypatch.setattr(protocol, "GEOMETRY_DEFINITION", GEOMETRY_DEFINITION + 1)
+    test, sha256 = data.load("digits", "test"), results["pgd20"]["model_sha256"]
+    assert module._key(run, "geometry", test, sha256) != results["geometry"]["key"]
+    assert module._key(run, "pgd20", test, sha256) == results["pgd20"]["key"]
+    assert protocol.evaluation_settings(short, wanted, "table4") != jobs[0]
+    assert protocol.evaluation_settings(short, wanted, "table1") == jobs[1]
 
 
 def test_features_are_those_that_the_head_classifies(measure):

@@ -70,19 +70,40 @@ def test_training_curves_show_every_term_and_the_radius():
         assert word in shown
 
 
-def test_epsilon_curves_and_severity_bars_draw_what_they_are_given():
+def test_epsilon_curves_draw_what_they_are_given():
     fig = figures.epsilon_curves([0, 8], {"cifar10, PGD-20": [80.0, 50.0], "cifar10, FGSM": [80.0, 58.0]})
     assert [list(line.get_ydata()) for line in fig.axes[0].lines] == [[80.0, 50.0], [80.0, 58.0]]
-    bars = figures.severity_bars({"AT": [80, 79, 78, 77, 76], "Adv-DPNP": [81, 80, 79, 78, 77]}).axes[0].patches
-    assert sorted(bar.get_height() for bar in bars) == sorted([80, 79, 78, 77, 76, 81, 80, 79, 78, 77])
 
 
-def test_a_table_as_bars_marks_the_papers_number_and_skips_what_was_not_run():
+def test_severities_are_lines_with_bands_and_labels_that_do_not_overlap():
+    def row(method, severity, value):
+        return {"method": method, "column": f"severity_{severity}", "ours": value, "low": value - 2, "high": value + 2}
+
+    starts = {"AT": 80, "MART": 79.9, "Adv-DPNP": 81}
+    rows = [row(method, s, start - s) for method, start in starts.items() for s in range(1, 6)]
+    rows += [row("HAT", 1, 50.0), {"method": "AT", "column": "noise", "ours": 3.0, "low": "", "high": ""}]
+    fig = figures.severity_lines(rows)
+    (ax,) = fig.axes
+    drawn = [list(line.get_ydata()) for line in ax.lines if len(line.get_ydata()) == 5]
+    assert drawn == [[start - s for s in range(1, 6)] for start in starts.values()]  # HAT lacks severities
+    assert len(ax.collections) == 2  # bands of AT and Adv-DPNP
+    labels = {text.get_text(): text.get_position()[1] for text in ax.texts}
+    assert labels["MART"] < labels["AT"] < labels["Adv-DPNP"]
+    heights = sorted(height for name, height in labels.items() if name != "chance")
+    gap = 0.035 * (ax.get_ylim()[1] - ax.get_ylim()[0])
+    assert min(np.diff(heights)) == pytest.approx(gap)
+    assert sum(heights) == pytest.approx(75 + 74.9 + 76)  # moved as little as it takes
+
+
+def test_a_table_as_dots_marks_intervals_seeds_and_the_papers_number():
     rows = [
-        {"method": "AT", "column": "aa", "ours": "", "paper": 48.2},
-        {"method": "Adv-DPNP", "column": "aa", "ours": 47.0, "paper": 49.18},
-    ]
-    ax = figures.paired_bars(rows, ["aa"], paper=True).axes[0]
-    assert [bar.get_width() for bar in ax.patches] == [47.0]
-    assert [line.get_xdata()[0] for line in ax.lines] == [48.2, 49.18]
-    assert not figures.paired_bars(rows, ["aa"], paper=False).axes[0].lines, "a smaller protocol is not compared"
+        {"method": "AT", "column": "aa", "ours": "", "low": "", "high": "", "paper": 48.2, "seeds": 0, "by_seed": ""},
+        {"method": "Adv-DPNP", "column": "aa", "ours": 47.0, "low": 45.0, "high": 49.0, "paper": 49.18, "seeds": 2,
+         "by_seed": "46.50 47.50"},
+    ]  # fmt: skip
+    rows += [row | {"column": "pgd", "ours": "", "paper": ""} for row in rows]
+    ax, *others = figures.dots(rows, ["aa", "pgd"], paper=True).axes
+    assert not others  # nothing to show under pgd
+    assert [list(line.get_xdata()) for line in ax.lines] == [[48.2], [45, 49], [46.5] * 2, [47.5] * 2, [47.0], [49.18]]
+    alone = figures.dots(rows, ["aa"], paper=False).axes[0]
+    assert all(49.18 not in line.get_xdata() for line in alone.lines), "a smaller protocol is not compared"

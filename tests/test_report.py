@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from advdpnp import report
+from advdpnp.config import GEOMETRY_DEFINITION
 from advdpnp.errors import UserError
 from advdpnp.results import tier_dir
 from advdpnp.tiers import load_tier
@@ -78,6 +79,18 @@ def test_the_figures_stand_in_numbers_and_their_claims_are_decided():
     assert ends.startswith("**holds on CIFAR-10; CIFAR-100 not run**: CIFAR-10 pgd at 128/255: 0")
     assert order.startswith("**holds on CIFAR-10; CIFAR-100 not run**: CIFAR-10: all 9 budgets")
     assert re.search(r"^Of \d+ claims on ours: \d+ hold, \d+ do not hold, \d+ are not decided", text, re.MULTILINE)
+
+
+def test_geometry_by_an_earlier_definition_is_shown_and_named(some_results):
+    path = some_results / "evals" / "cifar10-resnet18-at-s0" / "geometry.json"
+    stored = dict.fromkeys(("fdr_clean", "fdr_adv", "afs_clean", "afs_adv", "scr_clean", "scr_adv"), 0.4321)
+    stored |= {"images": 1000, "seconds": 1.0, "mean_sep": 61.0, "min_sep": 52.0}
+    path.write_text(json.dumps(stored))
+    text = report.report_markdown(load_tier("short"), some_results)
+    assert "0.432" in text
+    assert re.search(r"^Measured by an earlier definition .*: cifar10-resnet18-at-s0\.$", text, re.MULTILINE)
+    path.write_text(json.dumps(stored | {"definition": GEOMETRY_DEFINITION}))
+    assert "earlier definition" not in report.report_markdown(load_tier("short"), some_results)
 
 
 def test_the_demo_is_not_asked_about_claims(tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from advdpnp.config import GEOMETRY_DEFINITION
 from advdpnp.progress import paint
 from advdpnp.results import eval_path, held, hold, read_json, run_dir, write_json
 from advdpnp.status import eval_state, run_state, time_left
@@ -60,6 +61,14 @@ def test_an_evaluation_is_missing_running_done_or_stale(trained):
     assert eval_state(trained, "pgd20") == "stale"
     _evaluation(trained, settings={"kind": "pgd", "steps": 7})
     assert eval_state(trained, "pgd20") == "stale"
+
+
+def test_geometry_by_an_earlier_definition_is_stale(trained):
+    stored = {"model_sha256": read_json(run_dir(trained) / "train.json")["model_sha256"]}
+    write_json(eval_path(trained, "geometry"), stored | {"definition": GEOMETRY_DEFINITION})
+    assert eval_state(trained, "geometry") == "done"
+    write_json(eval_path(trained, "geometry"), stored)  # the first definition had no number
+    assert eval_state(trained, "geometry") == "stale"
 
 
 def test_time_left_scales_what_was_measured(tiny, trained):

@@ -7,7 +7,7 @@ the official script leaves to scikit-image and OpenCV 5 (blurs, HSV, warps, wate
 All 95 variants of 1,000 images take 15 to 35 seconds on one core. Needs numpy, scipy and Pillow only.
 """
 
-from .catalogue import BENCHMARK, CORRUPTIONS, EXTRA, GROUPS, PARAMETERS, SEVERITIES, corrupt
+from .catalogue import BENCHMARK, CORRUPTIONS, EXTRA, PARAMETERS, SEVERITIES, corrupt
 from .files import (
     OFFICIAL_MD5,
     corrupted_test_set,
@@ -21,7 +21,6 @@ __all__ = [
     "BENCHMARK",
     "CORRUPTIONS",
     "EXTRA",
-    "GROUPS",
     "OFFICIAL_MD5",
     "PARAMETERS",
     "SEVERITIES",

@@ -75,13 +75,6 @@ PARAMETERS = {
 }
 SEVERITIES = (1, 2, 3, 4, 5)
 
-GROUPS = {
-    "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
-    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),
-    "weather": ("snow", "frost", "fog", "brightness", "spatter"),
-    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression", "saturate"),
-}
-
 
 def corrupt(images: np.ndarray, name: str, severity: int, *, seed: int = 0, first_index: int = 0) -> np.ndarray:
     """uint8 [N, H, W, C] to its corrupted copy; C is 3, or 1 (greyscale: corrupted as RGB, then averaged).

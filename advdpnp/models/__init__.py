@@ -56,10 +56,14 @@ class Classifier(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features)
 
+    @property
+    def unit_features(self) -> bool:
+        """Whether the head compares directions alone: `embedding` then has norm 1."""
+        return hasattr(self.head, "embedding")
+
     def embedding(self, features: Tensor) -> Tensor:
         """What the head compares with its centers: the features [B, d], or unit vectors for a head of cosines."""
-        own = getattr(self.head, "embedding", None)
-        return own(features) if own else features
+        return self.head.embedding(features) if self.unit_features else features
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classify(self.features(x))

@@ -1,0 +1,311 @@
+"""Which reading of Eq. (3): eight quantities, the paper's side of them from its files, and the rule that decides."""
+
+import json
+import math
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+matplotlib.use("Agg")
+
+from advdpnp import figures, fingerprint, protocol, report
+from advdpnp.fingerprint import FITS, QUANTITIES, decide, log_distance, over, paper_fingerprint
+from advdpnp.paper import reported
+from advdpnp.protocol import CIFAR10, CIFAR100
+from advdpnp.results import tier_dir
+from advdpnp.tiers import load_tier, parse_tier
+
+LEDGER = (Path(__file__).parent.parent / "docs" / "ledger.md").read_text()
+RULE = LEDGER.partition("### Which reading of Eq. (3)")[2].partition("\n### ")[0]
+VARIANTS = {
+    "printed": {"adv_dpnp": {"pull": "sum"}},
+    "norm": {"adv_dpnp": {"pull": "norm"}},
+    "balanced": {"adv_dpnp": {"pull": "sum", "lambda_dnp": 0.283}},
+}
+AT = {"fdr_clean": 0.2, "fdr_adv": 0.5, "afs_clean": 1.0, "afs_adv": 2.0}
+RAW = {  # of a network whose fingerprint is 0.9, 0.9, 90, 80, and 1/2, 3/5, 7/10, 4/5 of AT's
+    "scr_clean": 2**0.5 / 0.9, "scr_adv": 2**0.5 / 0.9, "mean_sep": 90.0, "min_sep": 80.0,
+    "fdr_clean": 0.1, "fdr_adv": 0.3, "afs_clean": 0.7, "afs_adv": 1.6,
+}  # fmt: skip
+
+
+def make_tier(**changes):
+    raw = {"label": "a test", "seeds": [0, 1], "blocks": {CIFAR10: None}, "variants": VARIANTS}
+    return parse_tier("mine", raw | changes, "mine.yaml")
+
+
+def store(run, name="geometry", **values):
+    path = tier_dir(run.tier) / "evals" / run.id / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"images": 1000} | values))
+
+
+def stored_run(tier, factor, seed=0, variant=""):
+    """A network each of whose quantities is `factor` times the paper's, with AT's of the seed beside it."""
+    store(tier.run(CIFAR10, "AT", seed), **RAW | AT)
+    run, paper = tier.run(CIFAR10, "Adv-DPNP", seed, variant), paper_fingerprint()
+    found = {name: factor * paper[name] * AT.get(name, 1) for name in QUANTITIES}
+    chord = 2 * math.sin(math.radians(found["mean_sep"] / 2))
+    store(run, **found | {f"scr_{side}": chord / found[f"distance_{side}"] for side in ("clean", "adv")})
+    return run
+
+
+# --- The paper's side
+
+
+def test_the_paper_s_distance_is_what_its_angles_and_scr_imply():
+    # 2 sin(95.32 / 2 degrees) = 1.4783 over 1.681 and 1.615
+    paper = paper_fingerprint()
+    assert paper["distance_clean"] == pytest.approx(1.4783 / 1.681, rel=1e-4)
+    assert paper["distance_adv"] == pytest.approx(1.4783 / 1.615, rel=1e-4)
+    assert paper_fingerprint(CIFAR100)["distance_clean"] == pytest.approx(0.941, abs=5e-4)
+
+
+def test_the_paper_s_ratios_are_those_of_its_table_4():
+    def table4(method, column):
+        return reported(4, dataset="cifar10", backbone="resnet18", method=method, column=column)
+
+    paper = paper_fingerprint()
+    for name in ("fdr_clean", "fdr_adv", "afs_clean", "afs_adv"):
+        assert paper[name] == table4("Adv-DPNP", name) / table4("AT", name)
+    assert (paper["mean_sep"], paper["min_sep"]) == (table4("Adv-DPNP", "mean_sep"), table4("Adv-DPNP", "min_sep"))
+
+
+def test_the_ledger_names_the_quantities_that_the_code_counts():
+    numbers = [
+        paper_fingerprint(block)[f"distance_{side}"] for block in (CIFAR10, CIFAR100) for side in ("clean", "adv")
+    ]
+    assert len(QUANTITIES) == 8
+    for number in numbers:
+        assert f"{number:.3f}" in RULE
+    paper = paper_fingerprint()
+    assert f"| {paper['mean_sep']:.2f}, {paper['min_sep']:.2f} |" in RULE
+    assert "below log 1.25 for both seeds" in RULE
+    assert pytest.approx(math.log(1.25)) == FITS
+
+
+# --- Distances
+
+
+def test_log_distance_counts_each_quantity_whichever_side_it_is_on():
+    paper = paper_fingerprint()
+    assert log_distance(paper, paper) == 0
+    twice = {name: 2 * value for name, value in paper.items()}
+    assert log_distance(twice, paper) == pytest.approx(8 * math.log(2))
+    half = paper | {"min_sep": paper["min_sep"] / 2, "fdr_adv": 2 * paper["fdr_adv"]}
+    assert log_distance(half, paper) == pytest.approx(2 * math.log(2))
+
+
+def test_a_distance_needs_all_eight_and_a_collapsed_quantity_is_infinitely_far():
+    paper = paper_fingerprint()
+    for name in QUANTITIES:
+        assert log_distance(paper | {name: None}, paper) is None
+        assert log_distance(paper | {name: 0.0}, paper) == math.inf
+
+
+def test_scatter_is_counted_in_multiples_of_at_s():
+    own = {"fdr_clean": 0.1, "fdr_adv": 0.3, "afs_clean": None, "afs_adv": 1.0}
+    at = {"fdr_clean": 0.2, "fdr_adv": None, "afs_clean": 1.0, "afs_adv": 0.0}
+    assert over(own, at) == {"fdr_clean": 0.5, "fdr_adv": None, "afs_clean": None, "afs_adv": None}
+
+
+# --- The rule
+
+NEAR, FAR = 8 * 0.9 * FITS, 8 * 1.1 * FITS  # sums whose mean is just below and just above the threshold
+
+
+def test_the_reading_that_fits_with_the_smallest_distance_is_chosen():
+    # norm is nearer in both seeds; sum is far away in both
+    found = decide({"sum": {0: FAR, 1: FAR}, "mean": {0: 0.8, 1: 0.9}, "norm": {0: 0.5, 1: 0.6}})
+    assert found.pull == "norm"
+    assert "`norm` 0.55, `mean` 0.85" in found.why
+
+
+def test_one_seed_beyond_the_threshold_does_not_fit():
+    found = decide({"sum": {0: NEAR, 1: NEAR}, "mean": {0: 0.1, 1: FAR}, "norm": {0: FAR, 1: 0.1}})
+    assert found.pull == "sum"
+    assert "smallest distance" in found.why
+    assert "mean" not in found.why.partition("seeds: ")[2]
+
+
+def test_a_mean_at_the_threshold_does_not_fit():
+    at = 8 * FITS
+    assert "no reading fits" in decide({name: {0: at, 1: at} for name in ("sum", "mean", "norm")}).why
+
+
+def test_sum_stays_where_nothing_fits():
+    found = decide({"sum": {0: 9.0, 1: 9.0}, "mean": {0: FAR, 1: FAR}, "norm": {0: 0.1, 1: FAR}})
+    assert found.pull == "sum"
+    assert "no reading fits" in found.why
+
+
+def test_mean_is_taken_where_the_two_best_change_places():
+    """Even from a norm that is nearer on average, or from two that are not `mean`: the rule says so."""
+    found = decide({"sum": {0: FAR, 1: FAR}, "mean": {0: 0.5, 1: 0.9}, "norm": {0: 0.7, 1: 0.6}})
+    assert found.pull == "mean"
+    assert "`norm` and `mean` change places" in found.why
+    assert decide({"sum": {0: 0.1, 1: 0.3}, "mean": {0: 1.0, 1: 1.0}, "norm": {0: 0.2, 1: 0.1}}).pull == "mean"
+
+
+def test_the_third_best_may_change_places_without_a_say():
+    found = decide({"sum": {0: 0.1, 1: 0.2}, "mean": {0: 0.5, 1: 0.9}, "norm": {0: 0.6, 1: 0.7}})
+    assert found.pull == "sum"
+
+
+def test_other_readings_decide_nothing():
+    counted = {"sum": {0: FAR, 1: FAR}, "mean": {0: 0.5, 1: 0.5}, "norm": {0: 0.7, 1: 0.7}}
+    assert decide(counted | {"balanced": {0: 0.0, 1: 0.0}}) == decide(counted)
+
+
+@pytest.mark.parametrize(
+    ("distances", "lacking"),
+    [
+        ({"sum": {0: 1.0, 1: 1.0}, "mean": {0: 0.5, 1: 0.5}}, "norm"),
+        ({"sum": {0: 1.0, 1: 1.0}, "mean": {0: 0.5}, "norm": {0: 1.0, 1: 1.0}}, "mean"),
+        ({"sum": {0: 1.0, 1: None}, "mean": {0: 0.5, 1: 0.5}, "norm": {0: 1.0, 1: 1.0}}, "sum"),
+        ({"sum": {0: 1.0}, "mean": {0: 0.5}, "norm": {0: 1.0}}, "sum, mean, norm"),
+        ({}, "sum, mean, norm"),
+    ],
+    ids=["a reading is missing", "a seed is missing", "a number is missing", "one seed", "nothing"],
+)
+def test_nothing_is_decided_before_every_reading_has_two_seeds(distances, lacking):
+    found = decide(distances)
+    assert found.pull is None
+    assert found.why.endswith(f": {lacking}")
+
+
+# --- A tier's networks
+
+
+def test_readings_are_named_by_their_pull_and_others_by_their_variant():
+    found = [
+        (name, decides, run.variant, run.seed) for name, decides, run in fingerprint.readings(make_tier(seeds=[0]))
+    ]
+    assert found == [
+        ("sum", True, "printed", 0), ("mean", True, "", 0), ("norm", True, "norm", 0),
+        ("balanced", False, "balanced", 0),
+    ]  # fmt: skip
+
+
+def test_a_changed_default_is_counted_by_its_pull_too():
+    tier = make_tier(
+        seeds=[0], variants={"norm": {"adv_dpnp": {"pull": "norm"}}}, defaults={"adv_dpnp": {"pull": "sum"}}
+    )
+    assert [(name, decides) for name, decides, _ in fingerprint.readings(tier)] == [("sum", True), ("norm", True)]
+
+
+@pytest.mark.parametrize("name", ["demo", "short", "paper"])
+def test_every_tier_has_the_readings_of_its_variants(name):
+    """No tier is named in the code; what a tier does not train is left out. Its notebook is Table 4's."""
+    tier = load_tier(name)
+    runs = [run for _, _, run in fingerprint.readings(tier)]
+    wanted = {"", *(v for v in protocol.artefact("readings").variants if v in tier.variants)}
+    assert {run.variant for run in runs} == wanted
+    assert {run.method for run in runs} == {"Adv-DPNP"}
+    table4 = {run.id for run in protocol.runs_of(tier, "table4")}
+    assert {tier.run(run.block, "AT", run.seed).id for run in runs} <= table4, "the same job brings AT's geometry"
+    assert "readings" in protocol.built()
+    assert protocol.product("readings") == protocol.product("table4")
+
+
+def test_a_row_is_a_reading_and_a_seed_with_its_own_at():
+    tier = make_tier(seeds=[0])
+    store(tier.run(CIFAR10, "AT"), **RAW | AT)
+    store(tier.run(CIFAR10, "Adv-DPNP"), **RAW)
+    (row,) = fingerprint.rows(tier)
+    assert (row["reading"], row["seed"], row["decides"]) == ("mean", 0, True)
+    assert [row[name] for name in QUANTITIES] == pytest.approx([0.9, 0.9, 90, 80, 0.5, 0.6, 0.7, 0.8])
+    assert row["log_distance"] == pytest.approx(log_distance(row, paper_fingerprint()))
+    assert row["mean_log_distance"] == pytest.approx(row["log_distance"] / 8)
+    assert tuple(row) == fingerprint.COLUMNS
+    assert (row["clean"], row["loss"]) == (None, None)
+
+
+def test_pgd_s_cross_entropy_stands_beside_the_accuracy():
+    tier = make_tier(seeds=[0])
+    run = stored_run(tier, 1.0)
+    store(run, "pgd20", accuracy=26.2, loss=1.93, loss_std=0.8)
+    (row,) = fingerprint.rows(tier)
+    assert row["loss"] == 1.93
+
+
+def test_the_rule_is_applied_to_the_stored_networks():
+    tier = make_tier()
+    for seed in (0, 1):
+        stored_run(tier, 1.1, seed)
+        stored_run(tier, 0.5, seed, "printed")
+        stored_run(tier, 1.05, seed, "norm")
+        stored_run(tier, 1.0, seed, "balanced")
+    measured = fingerprint.rows(tier)
+    assert {row["reading"]: row["fits"] for row in measured} == {
+        "sum": False, "mean": True, "norm": True, "balanced": True,
+    }  # fmt: skip
+    assert fingerprint.decision(measured).pull == "norm"
+    text = fingerprint.markdown(tier, measured)
+    assert "The rule says **`norm`**, where the default has `mean`" in text
+    assert "Left out" not in text
+    assert "| `balanced` † | 1 |" in text
+    assert "| paper, CIFAR-10 |  | 0.879 | 0.915 | 95.32 | 94.51 |" in text
+    assert "| regular simplex, 10 classes |  |  |  | 96.38 | 96.38 |" in text
+
+
+def test_what_is_missing_is_left_out_and_said():
+    """A network without geometry, and one whose AT is missing."""
+    tier = make_tier()
+    stored_run(tier, 1.0, 0)
+    stored_run(tier, 0.5, 0, "printed")
+    store(tier.run(CIFAR10, "Adv-DPNP", 1), **RAW)
+    measured = fingerprint.rows(tier)
+    assert [(row["reading"], row["seed"]) for row in measured] == [("sum", 0), ("mean", 0), ("mean", 1)]
+    assert [row["log_distance"] is None for row in measured] == [False, False, True]
+    text = fingerprint.markdown(tier, measured)
+    assert "The rule decides nothing here: not measured for 2 seeds of each reading: sum, mean, norm" in text
+    assert "adv_dpnp-s1 (without fdr_clean, fdr_adv, afs_clean, afs_adv)" in text
+    assert "adv_dpnp.norm-s0 (not measured)" in text
+
+
+def test_results_may_lie_elsewhere(tmp_path, monkeypatch):
+    tier = make_tier(seeds=[0])
+    stored_run(tier, 1.0)
+    here = tier_dir("mine")
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path / "other"))
+    assert not fingerprint.rows(tier)
+    assert len(fingerprint.rows(tier, here)) == 1
+
+
+def test_the_report_has_the_readings_of_what_is_published():
+    short = Path(__file__).parent.parent / "published" / "short"
+    text = report.report_markdown(load_tier("short"), short).partition("\n## The readings of Eq. (3)\n")[2]
+    section = text.partition("\n## ")[0]
+    assert "| paper, CIFAR-10 |" in section
+    assert "| `sum` | 0 |" in section
+    assert "The rule " in section
+
+
+def test_a_tier_without_networks_says_so():
+    assert fingerprint.markdown(make_tier(), []) == "No reading of Eq. (3) was measured in this tier."
+
+
+# --- The picture
+
+
+def test_the_picture_has_a_dot_per_quantity_reading_and_seed():
+    tier = make_tier(more_seeds={"Adv-DPNP": [2]})
+    for seed in (0, 1):
+        stored_run(tier, 1.1, seed)
+        stored_run(tier, 0.5, seed, "balanced")
+    store(tier.run(CIFAR10, "Adv-DPNP", 2, "printed"), **RAW)  # its AT is missing, and with it four quantities
+    measured = fingerprint.rows(tier)
+    fig = figures.fingerprint(measured, paper_fingerprint(), QUANTITIES, FITS)
+    (ax,) = fig.axes
+    lines = {line.get_label(): line for line in ax.get_lines()}
+    assert sorted(lines["mean"].get_xdata()) == pytest.approx([1.1] * 16)
+    assert sorted(lines["balanced (not counted)"].get_xdata()) == pytest.approx([0.5] * 16)
+    assert len(lines["sum"].get_xdata()) == 4
+    assert ax.get_xscale() == "log"
+    low, high = ax.get_xlim()
+    assert low < 0.5 < 1.1 < high
+    assert fig.get_figwidth() <= 7.5
+    rows = [round(float(y)) for y in lines["mean"].get_ydata()]
+    assert {row: rows.count(row) for row in rows} == dict.fromkeys(range(8), 2), "lanes stay in their row"
