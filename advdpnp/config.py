@@ -378,6 +378,8 @@ class RunConfig:
     hyper: Any  # the method's own dataclass from METHODS
     evaluation: EvaluationConfig
     attacks: Mapping[str, AttackConfig]
+    # The block's own sections, before a variant: what another method is trained with beside this run (tiers.py).
+    plain: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -392,8 +394,8 @@ class RunConfig:
 
     def training_settings(self) -> dict:
         """All that decides the weights, as plain data; how the run is evaluated later is left out."""
-        settings = asdict(replace(self, attacks={}))
-        for key in ("evaluation", "attacks", "tier", "block"):
+        settings = asdict(replace(self, attacks={}, plain={}))
+        for key in ("evaluation", "attacks", "tier", "block", "plain"):
             del settings[key]
         del settings["optim"]["compile"]  # how fast, not what: may change between the calls that finish a training
         for key, part in settings.items():

@@ -18,8 +18,8 @@ from advdpnp.config import ATTACKS, RunConfig
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
 from advdpnp.measurements import Measurements
 from advdpnp.results import code_revision, device_name, run_dir, tier_dir, write_csv, write_text
-from advdpnp.tiers import Tier, load_tier
-from advdpnp.train import fit, helper_of, pick_device
+from advdpnp.tiers import Tier, dependency, load_tier
+from advdpnp.train import fit, pick_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ def begin(tier_name: str) -> Tier:
 
 
 def _ensure_trained(run: RunConfig) -> None:
-    for needed in filter(None, (helper_of(run), run)):
+    for needed in filter(None, (dependency(run), run)):
         if not (run_dir(needed) / "train.json").exists():
             fit(needed, wait=True)  # two notebooks may want the same network at once
 

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from advdpnp.config import (
     BACKBONES,
     DATASETS,
     METHODS,
+    REQUIRES,
     ROOT,
     AttackConfig,
     CraftConfig,
@@ -150,10 +151,37 @@ class Tier:
                 sections[key] = build(sections[key], changes, f"{self.path}: variants.{variant}.{key}")
         run = RunConfig(
             tier=self.name, block=block, dataset=spec.dataset, backbone=spec.backbone, method=method, seed=seed,
-            variant=variant, hyper=sections[slug(method)], attacks=spec.attacks,
+            variant=variant, hyper=sections[slug(method)], attacks=spec.attacks, plain=spec.sections,
             **{key: sections[key] for key in ("data", "model", "optim", "craft", "evaluation")},
         )  # fmt: skip
         return check_run(run, self.path)
+
+
+def sibling(run: RunConfig, method: str) -> RunConfig:
+    """The run of another method on the same block of the same tier, with the same seed, and without a variant.
+
+    Its settings are the block's own: a variant of `run` changes neither its name nor what it is trained with.
+    """
+    sections = {key: run.plain[key] for key in ("data", "model", "optim", "craft", "evaluation")}
+    return replace(run, method=method, variant="", hyper=run.plain[slug(method)], **sections)
+
+
+def dependency(run: RunConfig) -> RunConfig | None:
+    """The run whose trained model this one needs first (HAT: the ST run of the same seed), or None."""
+    return sibling(run, REQUIRES[run.method]) if run.method in REQUIRES else None
+
+
+def standard_of(run: RunConfig) -> RunConfig | None:
+    """The standard model of the same data, network and seed: the guard transfers its adversarial images."""
+    return None if run.method == "ST" else sibling(run, "ST")
+
+
+def with_dependencies(runs: Iterable[RunConfig]) -> list[RunConfig]:
+    """The runs, each once, after the one that it requires."""
+    found: dict[str, RunConfig] = {}
+    for run in runs:
+        found |= {other.id: other for other in (dependency(run), run) if other and other.id not in found}
+    return list(found.values())
 
 
 def check_run(run: RunConfig, path: Path | str) -> RunConfig:
