@@ -6,7 +6,7 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo test chaos slurm-test lint audit bench book book-test clean
+.PHONY: help env demo test chaos slurm-test lint audit licences bench book book-test clean
 
 help:
 	@echo "make demo    the whole pipeline on embedded data: every table and figure, minutes on two cores"
@@ -16,6 +16,7 @@ help:
 	@echo "make slurm-test   the workflow through a real Slurm of one node, jobs killed on the way (root, Debian)"
 	@echo "make lint    ruff, mypy, the layers, and that notebooks are committed without outputs"
 	@echo "make audit   whether a pinned version was yanked or is known to be vulnerable"
+	@echo "make licences   the licence of each installed package, as its metadata states it"
 	@echo "make env     only the virtual environment in $(VENV)"
 	@echo "make bench   the benchmarks"
 	@echo "make clean   remove the demo's results and caches (trained networks of other tiers are kept)"
@@ -43,6 +44,9 @@ chaos: $(READY)
 
 audit: $(READY)
 	$(BIN)/python tools/audit.py
+
+licences: $(READY)
+	$(BIN)/pip-licenses --from=mixed --order=license
 
 slurm-test: $(READY)
 	$(BIN)/python tests/slurm
