@@ -25,7 +25,7 @@ from advdpnp.errors import UserError
 from advdpnp.results import code_hash
 from advdpnp.tiers import dependency, load_tier, resolve, standard_of
 
-TIERS = sorted(path.stem for path in Path(workflow.basedir, "config").glob("*.yaml"))
+TIERS = sorted(path.stem for path in Path(workflow.basedir, "config").glob("*.toml"))
 BUILT = protocol.built()
 
 

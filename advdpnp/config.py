@@ -1,6 +1,6 @@
 """What a run is: frozen settings, each with its meaning, unit and source; run ids.
 
-The defaults *are* the paper's protocol (Section 4.1); a tier's YAML file (tiers.py) only says where it differs.
+The defaults *are* the paper's protocol (Section 4.1); a tier's TOML file (tiers.py) only says where it differs.
 Nothing here loads torch, so `--help` and `status` answer at once.
 """
 
@@ -266,7 +266,7 @@ REQUIRES = {"HAT": "ST"}  # methods that need another one's trained model of the
 
 
 def slug(method: str) -> str:
-    """'Adv-DPNP' -> 'adv_dpnp', the method's name in run ids, file names and YAML keys."""
+    """'Adv-DPNP' -> 'adv_dpnp', the method's name in run ids, file names and keys of a tier."""
     return method.lower().replace("-", "_")
 
 

@@ -5,11 +5,11 @@ are. Settings are layered: the paper's protocol (config.py), then the tier's `de
 `variants.<name>`.
 """
 
-import hashlib
 import json
 import math
 import re
 import reprlib
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from functools import lru_cache
@@ -44,7 +44,7 @@ PAPER_BLOCKS = ("cifar10/resnet18", "cifar100/resnet18", "svhn/resnet18", "cifar
 
 
 def parse_number(value: Any) -> float:
-    """A finite number as YAML gives it, or as people write budgets: 0.1, '1e-3', '8/255'. Raises ValueError."""
+    """A finite number, or one as people write budgets: 0.1, '1e-3', '8/255'. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("a number is wanted")
     try:
@@ -65,7 +65,6 @@ def _check(value: Any, spec: Field, where: str) -> Any:
         if not isinstance(value, bool):
             raise UserError(f"{where}: true or false is wanted, not {brief(value)}.")
     elif kind is str:
-        value = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
         if value not in choices:
             raise UserError(f"{where}: {brief(value)} is not known; {nearest(value, choices)}")
     elif kind is tuple:
@@ -344,30 +343,8 @@ def _each_once(pairs: list[tuple[Any, Any]]) -> dict:
     return dict(pairs)
 
 
-def _read_yaml(path: Path, text: str) -> Any:
-    """Plain data: nothing in a file is run. Raises yaml.YAMLError or ValueError.
-
-    Without pyyaml, a tier of config/ comes from config/tiers.json, if that is up to date.
-    """
-    try:
-        import yaml
-    except ImportError:
-        copies = json.loads((CONFIG_DIR / "tiers.json").read_text(encoding="utf-8"))
-        copy = copies.get(path.stem, {})
-        if copy.get("sha256") == hashlib.sha256(text.encode()).hexdigest():
-            return copy["settings"]
-        raise UserError(f"{path}: reading YAML needs `pip install pyyaml`; a .json tier needs nothing.") from None
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-            _each_once([(key.value, None) for key, _ in node.value])
-            return super().construct_mapping(node, deep)
-
-    return yaml.load(text, Loader)
-
-
 def load_tier(name: str) -> Tier:
-    """The tier `name` of config/, or of a path to a .yaml or .json file. Raises UserError.
+    """The tier `name` of config/, or of a path to a .toml or .json file. Raises UserError.
 
     A file elsewhere may not take the name of a tier of config/: its results would be filed and judged as that tier's.
     """
@@ -379,23 +356,23 @@ def load_tier(name: str) -> Tier:
 @lru_cache
 def _load_tier(name: str) -> Tier:
     """`load_tier`, once a process."""
-    path = Path(name) if name.endswith((".yaml", ".yml", ".json")) else CONFIG_DIR / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")):
+        raise UserError(f"{name}: tiers are TOML now; write it as {Path(name).stem}.toml, as those of config/ are.")
+    path = Path(name) if name.endswith((".toml", ".json")) else CONFIG_DIR / f"{name}.toml"
     if not path.is_file():
-        known = sorted(p.stem for p in CONFIG_DIR.glob("*.yaml"))
+        known = sorted(p.stem for p in CONFIG_DIR.glob("*.toml"))
         raise UserError(f"{path}: no such tier; {nearest(path.stem, known)}")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", path.stem, re.ASCII):
         raise UserError(f"{path}: its name becomes a folder, and may hold only a-z, 0-9, '_', '.' and '-'; rename it.")
-    own = CONFIG_DIR / f"{path.stem}.yaml"
+    own = CONFIG_DIR / f"{path.stem}.toml"
     if own.exists() and own.resolve() != path.resolve():
         raise UserError(f"{path}: the name '{path.stem}' is taken by {own.relative_to(ROOT)}; rename the file.")
     try:
         text = path.read_text(encoding="utf-8")
         json_tier = path.suffix == ".json"
-        raw = json.loads(text, object_pairs_hook=_each_once) if json_tier else _read_yaml(path, text)
+        raw = json.loads(text, object_pairs_hook=_each_once) if json_tier else tomllib.loads(text)
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not a text file.") from None
-    except UserError:
-        raise
     except Exception as error:
         raise UserError(f"{path}: is not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}") from None
     shown = path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path

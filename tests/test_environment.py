@@ -1,17 +1,13 @@
 """One set of versions: pyproject.toml asks, constraints.txt pins, environment.yml mirrors."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
-import yaml
+import yaml  # Snakemake brings it
 from packaging.requirements import Requirement
 from packaging.version import Version
-
-try:
-    import tomllib
-except ImportError:  # Python 3.10
-    tomllib = None
 
 ROOT = Path(__file__).parent.parent
 
