@@ -6,7 +6,7 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo test chaos slurm-test lint audit bench book book-test clean
+.PHONY: help env demo test chaos slurm-test lint audit licences bench book book-test clean
 
 help:
 	@echo "make demo    the whole pipeline on embedded data: every table and figure, minutes on two cores"
@@ -14,8 +14,9 @@ help:
 	@echo "make book    the executed notebooks, the report and the reference as a site: results/book/html"
 	@echo "make chaos   at least 100 kills at random moments, and what is lost: nothing"
 	@echo "make slurm-test   the workflow through a real Slurm of one node, jobs killed on the way (root, Debian)"
-	@echo "make lint    ruff, mypy, and that notebooks are committed without outputs"
+	@echo "make lint    ruff, mypy, the layers, and that notebooks are committed without outputs"
 	@echo "make audit   whether a pinned version was yanked or is known to be vulnerable"
+	@echo "make licences   the licence of each installed package, as its metadata states it"
 	@echo "make env     only the virtual environment in $(VENV)"
 	@echo "make bench   the benchmarks"
 	@echo "make clean   remove the demo's results and caches (trained networks of other tiers are kept)"
@@ -44,12 +45,16 @@ chaos: $(READY)
 audit: $(READY)
 	$(BIN)/python tools/audit.py
 
+licences: $(READY)
+	$(BIN)/pip-licenses --from=mixed --order=license
+
 slurm-test: $(READY)
 	$(BIN)/python tests/slurm
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb notebooks/exercises/*.ipynb
 
 $(VENV)/.book: $(READY)

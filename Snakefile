@@ -20,12 +20,12 @@ os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["
 os.environ["PYTHONPATH"] = workflow.basedir + os.pathsep + os.environ.get("PYTHONPATH", "")
 
 from advdpnp import protocol
-from advdpnp.config import REQUIRES, digest
+from advdpnp.config import digest
 from advdpnp.errors import UserError
 from advdpnp.results import code_hash
-from advdpnp.tiers import load_tier, resolve
+from advdpnp.tiers import dependency, load_tier, resolve, standard_of
 
-TIERS = sorted(path.stem for path in Path(workflow.basedir, "config").glob("*.yaml"))
+TIERS = sorted(path.stem for path in Path(workflow.basedir, "config").glob("*.toml"))
 BUILT = protocol.built()
 
 
@@ -51,8 +51,7 @@ def training_inputs(wildcards):
     """The data set's checksums and, for HAT, the standard model that helps it."""
     run = run_of(wildcards)
     inputs = [f"results/data/{run.dataset}.json"]
-    if run.method in REQUIRES:
-        helper = load_tier(run.tier).run(run.block, REQUIRES[run.method], run.seed)
+    if (helper := dependency(run)) is not None:
         inputs.append(f"results/{run.tier}/runs/{helper.id}/train.json")
     return inputs
 
@@ -61,7 +60,7 @@ def training_inputs(wildcards):
 def evaluation_inputs(wildcards):
     """The trained run and, where the tier has one, the standard model that the guard transfers attacks from."""
     run = run_of(wildcards)
-    trained, standard = protocol.all_runs(load_tier(run.tier)), protocol.standard_of(run)
+    trained, standard = protocol.all_runs(load_tier(run.tier)), standard_of(run)
     needed = [run.id] + ([standard.id] if standard and standard.id in trained else [])
     return [f"results/{run.tier}/runs/{name}/train.json" for name in needed]
 

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         about = {"help": summary, "description": summary, "epilog": example, "formatter_class": raw}
         sub = commands.add_parser(name, **about, allow_abbrev=False)
         if tier:
-            sub.add_argument("--tier", default="demo", help="demo, short, paper, or a .yaml file (default: demo)")
+            sub.add_argument("--tier", default="demo", help="demo, short, paper, or a .toml file (default: demo)")
         return sub
 
     sub = command("fetch", "download and verify data sets", tier=False)

@@ -1,6 +1,6 @@
 """What a run is: frozen settings, each with its meaning, unit and source; run ids.
 
-The defaults *are* the paper's protocol (Section 4.1); a tier's YAML file (tiers.py) only says where it differs.
+The defaults *are* the paper's protocol (Section 4.1); a tier's TOML file (tiers.py) only says where it differs.
 Nothing here loads torch, so `--help` and `status` answer at once.
 """
 
@@ -271,7 +271,7 @@ REQUIRES = {"HAT": "ST"}  # methods that need another one's trained model of the
 
 
 def slug(method: str) -> str:
-    """'Adv-DPNP' -> 'adv_dpnp', the method's name in run ids, file names and YAML keys."""
+    """'Adv-DPNP' -> 'adv_dpnp', the method's name in run ids, file names and keys of a tier."""
     return method.lower().replace("-", "_")
 
 
@@ -383,6 +383,8 @@ class RunConfig:
     hyper: Any  # the method's own dataclass from METHODS
     evaluation: EvaluationConfig
     attacks: Mapping[str, AttackConfig]
+    # The block's own sections, before a variant: what another method is trained with beside this run (tiers.py).
+    plain: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -397,8 +399,8 @@ class RunConfig:
 
     def training_settings(self) -> dict:
         """All that decides the weights, as plain data; how the run is evaluated later is left out."""
-        settings = asdict(replace(self, attacks={}))
-        for key in ("evaluation", "attacks", "tier", "block"):
+        settings = asdict(replace(self, attacks={}, plain={}))
+        for key in ("evaluation", "attacks", "tier", "block", "plain"):
             del settings[key]
         del settings["optim"]["compile"]  # how fast, not what: may change between the calls that finish a training
         for key, part in settings.items():

@@ -73,17 +73,6 @@ MD5 = {
 # The configuration folder of each hub repository; SVHN has a second one (full_numbers) that is another task.
 HUB_CONFIG = {"cifar10": "plain_text", "cifar100": "cifar100", "svhn": "cropped_digits", "mnist": "mnist"}
 
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CIFAR100_CLASSES = tuple(
-    """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
-    caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant
-    flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree
-    motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate
-    poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider
-    squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
-    wardrobe whale willow_tree wolf woman worm""".split()  # noqa: SIM905 - two hundred quotes would hide the names
-)
-
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -107,12 +96,6 @@ class Dataset:
             return self
         images, labels = self.images[offset:stop], self.labels[offset:stop]
         return Dataset(self.name, self.split, images, labels, _sha256(images, labels))
-
-
-def class_names(name: str) -> tuple[str, ...]:
-    """The classes in label order, e.g. ("airplane", ..., "truck"). Raises UserError for an unknown data set."""
-    numbers = tuple(map(str, range(_facts(name).classes)))
-    return {"cifar10": CIFAR10_CLASSES, "cifar100": CIFAR100_CLASSES}.get(name, numbers)
 
 
 def data_root(root: str | Path | None = None) -> Path:

@@ -40,8 +40,8 @@ from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.models.folding import StandIn, folded
 from advdpnp.progress import Progress, TimeUp
-from advdpnp.protocol import standard_of
 from advdpnp.results import eval_path, hold, provenance, read_arrays, read_json, run_dir, write_atomic, write_json
+from advdpnp.tiers import standard_of
 from advdpnp.train import load_model, pick_device, pick_precision
 from advdpnp.trajectories import next_larger, shared
 

@@ -1,4 +1,4 @@
-"""Download the official archives, check them, and lay them out as `advdpnp.data` and torchvision expect.
+"""Download the official archives, check them, and lay them out as `advdpnp.data` expects.
 
 `fetch("cifar10")` does nothing when valid data are there already. An archive that somebody copied to the place it would
 be downloaded to is used as if it had been downloaded, so a machine without a network needs that file and this command.
@@ -7,19 +7,26 @@ URLs and md5: torchvision 0.28; CIFAR-10-C: Zenodo record 2535967 (Hendrycks and
 
 import hashlib
 import os
-import socket
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+from urllib.request import Request, urlopen
 
 from advdpnp import data
-from advdpnp.compat import import_torchvision
 from advdpnp.errors import UserError, nearest
+from advdpnp.progress import Progress
+from advdpnp.results import write_atomic
 
 TIMEOUT = 60  # seconds without a byte, rather than waiting for ever behind a firewall
+BLOCK = 1 << 20  # bytes read at a time
+
+
+class Unavailable(Exception):
+    """A mirror did not give the file, or gave another one."""
 
 
 @dataclass(frozen=True)
@@ -120,19 +127,41 @@ def _download(name: str, archive: Archive, root: Path) -> None:
     folder = next(folder for folder in target.parents if folder.exists())
     if not os.access(folder, os.W_OK):
         raise UserError(f"{folder} is read-only, so {name} cannot be fetched into it: set ADVDPNP_DATA to another")
-    import_torchvision()
-    from torchvision.datasets import utils
-
     reasons = []
     for url in archive.urls:
         print(f"{name}: {url} -> {target}")
         try:
-            with _timeout(TIMEOUT):
-                utils.download_url(url, str(target.parent), target.name, archive.md5)
+            write_atomic(target, partial(_receive, url, archive))
             return
-        except (OSError, RuntimeError, HTTPException) as error:
-            reasons.append(str(getattr(error, "reason", error)))
+        except Unavailable as error:
+            reasons.append(str(error))
     raise UserError(_by_hand(name, root, reasons))
+
+
+def _receive(url: str, archive: Archive, handle: BinaryIO) -> None:
+    """Fill `handle` with what lies at `url`. Raises Unavailable, also where its md5 is not the archive's."""
+    found = hashlib.md5(usedforsecurity=False)
+    for block in _blocks(url):
+        found.update(block)
+        handle.write(block)
+    if found.hexdigest() != archive.md5:
+        raise Unavailable(f"expected md5 {archive.md5}, got {found.hexdigest()} from {url}")
+
+
+def _blocks(url: str) -> Iterator[bytes]:
+    """The bytes at `url`, following redirects, with a progress line where their number is known. Raises Unavailable."""
+    try:
+        with urlopen(Request(url, headers={"User-Agent": "advdpnp"}), timeout=TIMEOUT) as answer:
+            size = int(answer.headers.get("Content-Length") or 0)
+            progress = Progress(url.rpartition("/")[2], size, stops=False) if size else None
+            while block := answer.read(BLOCK):
+                if progress:
+                    progress.update(len(block))
+                yield block
+            if progress:
+                progress.finish()
+    except (OSError, HTTPException, ValueError) as error:
+        raise Unavailable(" ".join(str(getattr(error, "reason", error)).split())) from None
 
 
 def _is_valid(archive: Archive, root: Path) -> bool:
@@ -152,25 +181,10 @@ def _by_hand(name: str, root: Path, reasons: list[str]) -> str:
     )
 
 
-@contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    """torchvision opens URLs without a timeout of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
 def _unpack(archive: Path, root: Path) -> None:
+    """What is no tar is read as it is: SVHN's .mat and MNIST's .gz."""
     if ".tar" in archive.suffixes:
         extract_tar(archive, root)
-    elif archive.suffix == ".gz":
-        import_torchvision()
-        from torchvision.datasets import utils
-
-        utils.extract_archive(str(archive), str(archive.parent))
 
 
 def extract_tar(archive: Path, folder: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from advdpnp.attacks import autoattack, cross_entropy, frozen, margin_loss, pgd
 from advdpnp.config import AttackConfig
 from advdpnp.errors import UserError
-from advdpnp.tables import literal
+from advdpnp.markup import literal
 
 LEVEL = 0.001  # a tier asks about a hundred such questions; false alarms should be rare among all of them
 IMAGES = 100  # probed test images, from the first on

@@ -27,8 +27,8 @@ from advdpnp.results import (
     write_csv,
     write_text,
 )
-from advdpnp.tiers import Tier, load_tier
-from advdpnp.train import fit, helper_of, pick_device
+from advdpnp.tiers import Tier, dependency, load_tier
+from advdpnp.train import fit, pick_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ def begin(tier_name: str) -> Tier:
 
 
 def _ensure_trained(run: RunConfig) -> None:
-    for needed in filter(None, (helper_of(run), run)):
+    for needed in filter(None, (dependency(run), run)):
         if not (run_dir(needed) / "train.json").exists():
             fit(needed, wait=True)  # two notebooks may want the same network at once
 

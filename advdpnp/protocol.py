@@ -4,14 +4,13 @@ One literal dict; tables.py fills it with numbers, the Snakefile turns it into j
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from advdpnp.config import ATTACKS, CORRUPTION_TYPES, GEOMETRY_DEFINITION, METHODS, REQUIRES, ROOT, RunConfig
+from advdpnp.config import ATTACKS, CORRUPTION_TYPES, GEOMETRY_DEFINITION, ROOT, RunConfig
 from advdpnp.errors import UserError, nearest
-from advdpnp.tiers import Tier
+from advdpnp.tiers import Tier, with_dependencies
 
-ALL = tuple(METHODS)
 PRINTED = "Adv-DPNP (as printed)"
 VARIANT_ROWS = {PRINTED: ("Adv-DPNP", "printed")}  # rows beside the paper's: a method under a variant (ledger 17)
 BASELINES = ("ST", "AT", "AT_HE", "TRADES", "MART", "Adv-DPNP")
@@ -221,16 +220,7 @@ def all_runs(tier: Tier, names: tuple[str, ...] | None = None) -> dict[str, RunC
     runs: dict[str, RunConfig] = {}
     for name in built() if names is None else names:
         runs |= {run.id: run for run in runs_of(tier, name)}
-    for run in [*runs.values()]:
-        if run.method in REQUIRES:
-            helper = tier.run(run.block, REQUIRES[run.method], run.seed)
-            runs.setdefault(helper.id, helper)
-    return runs
-
-
-def standard_of(run: RunConfig) -> RunConfig | None:
-    """The standard model of the same data, network and seed: the guard transfers its adversarial images."""
-    return None if run.method == "ST" else replace(run, method="ST", hyper=METHODS["ST"](), variant="")
+    return {run.id: run for run in with_dependencies(runs.values())}
 
 
 def evaluation_settings(tier: Tier, run: RunConfig, name: str) -> dict:

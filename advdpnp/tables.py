@@ -7,10 +7,8 @@ Outside of the paper tier there is no difference, because a smaller protocol's n
 measurements of one thing.
 """
 
-import re
 import statistics
 from collections.abc import Iterable, Mapping
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +18,7 @@ from advdpnp import protocol
 from advdpnp.config import CORRUPTION_TYPES, RunConfig
 from advdpnp.errors import UserError
 from advdpnp.intervals import SeedVariance, accuracy_interval, mean_interval, pooled_seed_variance
+from advdpnp.markup import literal
 from advdpnp.paper import column_kind, reported, verdict
 from advdpnp.results import read_arrays, read_json, tier_dir
 from advdpnp.tiers import Tier
@@ -342,11 +341,6 @@ LEGEND = (
     "over test images{seeds}"
 )
 OVER_SEEDS = " and seeds, whose variance is pooled over all methods trained more than once"
-
-
-def literal(text: object) -> str:
-    """`text` as Markdown that shows it as it is: neither its HTML nor its Markdown acts."""
-    return re.sub(r"([\\`*_\[\]|$~#])", r"\\\1", escape(" ".join(str(text).split()), quote=False))
 
 
 def images_note(methods: Mapping[str, Mapping]) -> str:

@@ -5,12 +5,12 @@ are. Settings are layered: the paper's protocol (config.py), then the tier's `de
 `variants.<name>`.
 """
 
-import hashlib
 import json
 import math
 import re
 import reprlib
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from advdpnp.config import (
     BACKBONES,
     DATASETS,
     METHODS,
+    REQUIRES,
     ROOT,
     AttackConfig,
     CraftConfig,
@@ -45,7 +46,7 @@ PAPER_BLOCKS = ("cifar10/resnet18", "cifar100/resnet18", "svhn/resnet18", "cifar
 
 
 def parse_number(value: Any) -> float:
-    """A finite number as YAML gives it, or as people write budgets: 0.1, '1e-3', '8/255'. Raises ValueError."""
+    """A finite number, or one as people write budgets: 0.1, '1e-3', '8/255'. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("a number is wanted")
     try:
@@ -66,7 +67,6 @@ def _check(value: Any, spec: Field, where: str) -> Any:
         if not isinstance(value, bool):
             raise UserError(f"{where}: true or false is wanted, not {brief(value)}.")
     elif kind is str:
-        value = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
         if value not in choices:
             raise UserError(f"{where}: {brief(value)} is not known; {nearest(value, choices)}")
     elif kind is tuple:
@@ -152,10 +152,37 @@ class Tier:
                 sections[key] = build(sections[key], changes, f"{self.path}: variants.{variant}.{key}")
         run = RunConfig(
             tier=self.name, block=block, dataset=spec.dataset, backbone=spec.backbone, method=method, seed=seed,
-            variant=variant, hyper=sections[slug(method)], attacks=spec.attacks,
+            variant=variant, hyper=sections[slug(method)], attacks=spec.attacks, plain=spec.sections,
             **{key: sections[key] for key in ("data", "model", "optim", "craft", "evaluation")},
         )  # fmt: skip
         return check_run(run, self.path)
+
+
+def sibling(run: RunConfig, method: str) -> RunConfig:
+    """The run of another method on the same block of the same tier, with the same seed, and without a variant.
+
+    Its settings are the block's own: a variant of `run` changes neither its name nor what it is trained with.
+    """
+    sections = {key: run.plain[key] for key in ("data", "model", "optim", "craft", "evaluation")}
+    return replace(run, method=method, variant="", hyper=run.plain[slug(method)], **sections)
+
+
+def dependency(run: RunConfig) -> RunConfig | None:
+    """The run whose trained model this one needs first (HAT: the ST run of the same seed), or None."""
+    return sibling(run, REQUIRES[run.method]) if run.method in REQUIRES else None
+
+
+def standard_of(run: RunConfig) -> RunConfig | None:
+    """The standard model of the same data, network and seed: the guard transfers its adversarial images."""
+    return None if run.method == "ST" else sibling(run, "ST")
+
+
+def with_dependencies(runs: Iterable[RunConfig]) -> list[RunConfig]:
+    """The runs, each once, after the one that it requires."""
+    found: dict[str, RunConfig] = {}
+    for run in runs:
+        found |= {other.id: other for other in (dependency(run), run) if other and other.id not in found}
+    return list(found.values())
 
 
 def check_run(run: RunConfig, path: Path | str) -> RunConfig:
@@ -330,30 +357,8 @@ def _each_once(pairs: list[tuple[Any, Any]]) -> dict:
     return dict(pairs)
 
 
-def _read_yaml(path: Path, text: str) -> Any:
-    """Plain data: nothing in a file is run. Raises yaml.YAMLError or ValueError.
-
-    Without pyyaml, a tier of config/ comes from config/tiers.json, if that is up to date.
-    """
-    try:
-        import yaml
-    except ImportError:
-        copies = json.loads((CONFIG_DIR / "tiers.json").read_text(encoding="utf-8"))
-        copy = copies.get(path.stem, {})
-        if copy.get("sha256") == hashlib.sha256(text.encode()).hexdigest():
-            return copy["settings"]
-        raise UserError(f"{path}: reading YAML needs `pip install pyyaml`; a .json tier needs nothing.") from None
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-            _each_once([(key.value, None) for key, _ in node.value])
-            return super().construct_mapping(node, deep)
-
-    return yaml.load(text, Loader)
-
-
 def load_tier(name: str) -> Tier:
-    """The tier `name` of config/, or of a path to a .yaml or .json file. Raises UserError.
+    """The tier `name` of config/, or of a path to a .toml or .json file. Raises UserError.
 
     A file elsewhere may not take the name of a tier of config/: its results would be filed and judged as that tier's.
     """
@@ -365,23 +370,23 @@ def load_tier(name: str) -> Tier:
 @lru_cache
 def _load_tier(name: str) -> Tier:
     """`load_tier`, once a process."""
-    path = Path(name) if name.endswith((".yaml", ".yml", ".json")) else CONFIG_DIR / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")):
+        raise UserError(f"{name}: tiers are TOML now; write it as {Path(name).stem}.toml, as those of config/ are.")
+    path = Path(name) if name.endswith((".toml", ".json")) else CONFIG_DIR / f"{name}.toml"
     if not path.is_file():
-        known = sorted(p.stem for p in CONFIG_DIR.glob("*.yaml"))
+        known = sorted(p.stem for p in CONFIG_DIR.glob("*.toml"))
         raise UserError(f"{path}: no such tier; {nearest(path.stem, known)}")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", path.stem, re.ASCII):
         raise UserError(f"{path}: its name becomes a folder, and may hold only a-z, 0-9, '_', '.' and '-'; rename it.")
-    own = CONFIG_DIR / f"{path.stem}.yaml"
+    own = CONFIG_DIR / f"{path.stem}.toml"
     if own.exists() and own.resolve() != path.resolve():
         raise UserError(f"{path}: the name '{path.stem}' is taken by {own.relative_to(ROOT)}; rename the file.")
     try:
         text = path.read_text(encoding="utf-8")
         json_tier = path.suffix == ".json"
-        raw = json.loads(text, object_pairs_hook=_each_once) if json_tier else _read_yaml(path, text)
+        raw = json.loads(text, object_pairs_hook=_each_once) if json_tier else tomllib.loads(text)
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not a text file.") from None
-    except UserError:
-        raise
     except Exception as error:
         raise UserError(f"{path}: is not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}") from None
     shown = path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path

@@ -11,14 +11,13 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from advdpnp import resume
-from advdpnp.config import METHODS, REQUIRES, RunConfig, digest
+from advdpnp.config import RunConfig, digest
 from advdpnp.data import Dataset, augment, load, to_float
 from advdpnp.defenses import DEFENSES
 from advdpnp.defenses.base import Defense
@@ -35,6 +34,7 @@ from advdpnp.results import (
     write_csv,
     write_json,
 )
+from advdpnp.tiers import dependency
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -205,15 +205,9 @@ def center_metrics(model: nn.Module) -> dict[str, float]:
     }
 
 
-def helper_of(run: RunConfig) -> RunConfig | None:
-    """The run whose model this one needs first (HAT: the ST run of the same data set and seed), or None."""
-    name = REQUIRES.get(run.method)
-    return replace(run, method=name, hyper=METHODS[name](), variant="") if name else None
-
-
 def build_defense(run: RunConfig) -> Defense:
     """The run's defense with weights from its seed, and the trained helper that it requires, if any."""
-    needed = helper_of(run)
+    needed = dependency(run)
     if needed and not (run_dir(needed) / "train.json").exists():
         raise UserError(f"{run.id} needs the trained {needed.id}; train that first.")
     helper = load_model(needed) if needed else None

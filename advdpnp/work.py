@@ -13,14 +13,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from advdpnp import protocol
-from advdpnp.config import ATTACKS, REQUIRES, RunConfig
+from advdpnp.config import ATTACKS, RunConfig
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
 from advdpnp.progress import TimeUp, time_limit
 from advdpnp.report import small_files
 from advdpnp.results import eval_path, read_json, run_dir, tier_dir
 from advdpnp.status import run_state
-from advdpnp.tiers import PAPER_BLOCKS, Tier, load_tier, resolve
+from advdpnp.tiers import PAPER_BLOCKS, Tier, load_tier, resolve, with_dependencies
 from advdpnp.train import fit, require_hardware
 
 # The method, what it is measured against first, then the others.
@@ -44,7 +44,7 @@ def work(
     least one epoch or batch is done in each call. Raises UserError for what a later call cannot mend, or was left out.
     """
     tier = load_tier(tier_name)
-    runs = with_helpers(tier, [resolve(tier, name) for name in run_ids] or ordered(tier))
+    runs = with_dependencies([resolve(tier, name) for name in run_ids] or ordered(tier))
     for run in runs:
         require_hardware(run, device, allow_cpu)
     clock, left_out = Clock(max_minutes), set()
@@ -83,17 +83,6 @@ def ordered(tier: Tier) -> list[RunConfig]:
     """Every training of the tier: the paper's blocks in turn, in each the methods in the order of FIRST."""
     runs = protocol.all_runs(tier).values()
     return sorted(runs, key=lambda run: (PAPER_BLOCKS.index(run.block), run.variant, FIRST.index(run.method), run.seed))
-
-
-def with_helpers(tier: Tier, runs: Iterable[RunConfig]) -> list[RunConfig]:
-    """The runs, each once, after the one that it requires (HAT after ST)."""
-    found: dict[str, RunConfig] = {}
-    for run in runs:
-        if run.method in REQUIRES:
-            helper = tier.run(run.block, REQUIRES[run.method], run.seed)
-            found.setdefault(helper.id, helper)
-        found.setdefault(run.id, run)
-    return list(found.values())
 
 
 def evaluations(tier: Tier, run: RunConfig) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from advdpnp.compat import import_torchvision
 from advdpnp.data import augment, to_float
 from benchmarks.timing import interleaved, line
+from benchmarks.vision import import_torchvision
 
 
 class Pictures(Dataset):

@@ -27,6 +27,6 @@ def tiny():
     def run(method="Adv-DPNP", seed=0, attacks=None, block="cifar10/resnet18", **changes):
         defaults = {key: TINY.get(key, {}) | changes.get(key, {}) for key in TINY | changes}
         raw = {"label": "tiny", "defaults": defaults, "attacks": attacks, "blocks": {block: {"dataset": "digits"}}}
-        return parse_tier("tiny", raw, "tiny.yaml").run(block, method, seed)
+        return parse_tier("tiny", raw, "tiny.toml").run(block, method, seed)
 
     return run

@@ -12,15 +12,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 RUN = "digits-resnet18-adv_dpnp-s0"
 TIER = """
-label: "a test"
-methods: [Adv-DPNP]
-defaults:
-  data: {train_images: 64}
-  model: {width: 4}
-  optim: {epochs: 2, batch_size: 32, lr: 0.05, milestones: [], precision: fp32}
-  craft: {epsilon: 32/255, step_size: 16/255, steps: 2}
-blocks:
-  cifar10/resnet18: {dataset: digits}
+label = "a test"
+methods = ["Adv-DPNP"]
+[defaults]
+data = {train_images = 64}
+model = {width = 4}
+optim = {epochs = 2, batch_size = 32, lr = 0.05, milestones = [], precision = "fp32"}
+craft = {epsilon = "32/255", step_size = "16/255", steps = 2}
+[blocks."cifar10/resnet18"]
+dataset = "digits"
 """
 
 
@@ -39,7 +39,7 @@ def repository(tmp_path_factory):
     for name in ("advdpnp", "tools", "data/paper"):
         shutil.copytree(ROOT / name, here / name, ignore=ignore)
     (here / "config").mkdir()
-    (here / "config" / "tiny.yaml").write_text(TIER)
+    (here / "config" / "tiny.toml").write_text(TIER)
     (here / ".gitignore").write_text("results/\n")
     git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c")
     for command in (("init", "-q"), ("add", "."), ("commit", "-qm", "then")):

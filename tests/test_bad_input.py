@@ -194,27 +194,28 @@ def test_a_mistake_in_a_tier(refused, tmp_path, changes, said):
 
 
 FILES = {
-    "half a YAML": ("bad.yaml", b"label: [", "is not valid YAML"),
+    "half a TOML": ("bad.toml", b"label = [", "is not valid TOML: "),
     "half a JSON": ("bad.json", b"{", "is not valid JSON"),
-    "empty": ("bad.yaml", b"", "label: one line"),
-    "no text": ("bad.yaml", b"\xff\xfe\x00", "is not a text file"),
-    "a tag that runs a program": ("bad.yaml", b"!!python/object/apply:os.system ['true']", "is not valid YAML"),
-    "a key twice": ("bad.yaml", b"label: a\nlabel: b\n", "the key 'label' comes twice"),
-    "a setting twice": ("bad.yaml", b"label: a\ndefaults:\n  optim: {lr: 1, lr: 2}\n", "the key 'lr' comes twice"),
+    "empty": ("bad.toml", b"", "label: one line"),
+    "no text": ("bad.toml", b"\xff\xfe\x00", "is not a text file"),
+    "YAML inside": ("bad.toml", b"label: mine\n", "is not valid TOML: Expected '=' after a key"),
+    "a YAML file": ("bad.yaml", b"label: mine\n", "tiers are TOML now; write it as bad.toml"),
+    "a .yml file": ("bad.yml", None, "tiers are TOML now; write it as bad.toml"),
+    "a budget without quotes": ("bad.toml", b"[defaults]\ncraft = {epsilon = 8/255}\n", "is not valid TOML: "),
+    "a word without quotes": ("bad.toml", b"[defaults]\ndata = {augment = on}\n", "is not valid TOML: Invalid value"),
+    "a switch for a word": ("bad.toml", b'label = "x"\n[defaults]\ndata = {augment = true}', "augment: True is not known"),
+    "a date": ("bad.toml", b'label = "x"\nseeds = 2025-04-03\n', "seeds: a list of different whole numbers"),
+    "a key twice": ("bad.toml", b'label = "a"\nlabel = "b"\n', "is not valid TOML: Cannot overwrite a value (at line 2"),
+    "a setting twice": ("bad.toml", b"[defaults]\noptim = {lr = 1, lr = 2}\n", "Duplicate inline table key 'lr'"),
+    "a section twice": ("bad.toml", b"[defaults]\n[attacks]\n[defaults]\n", "Cannot declare ('defaults',) twice"),
     "a JSON key twice": ("bad.json", b'{"label": "a", "label": "b"}', "the key 'label' comes twice"),
-    "nested without end": ("bad.yaml", b"[" * 5000, "is not valid YAML"),
-    "a billion laughs": (
-        "bad.yaml",
-        b"a: &a [1,1,1,1,1,1,1,1]\n"
-        + b"".join(b"%c: &%c [%s]\n" % (n, n, b",".join([b"*%c" % (n - 1)] * 9)) for n in range(98, 112))
-        + b"label: *o\n",
-        "unknown key 'a'",
-    ),
-    "the name of another tier": ("demo.yaml", b"label: mine", "the name 'demo' is taken by config/demo.yaml"),
-    "a name that is no folder": ("My Tier.yaml", b"label: mine", "its name becomes a folder"),
-    "a name that climbs": ("..yaml", b"label: mine", "its name becomes a folder"),
-    "absent": ("absent.yaml", None, "no such tier"),
-}
+    "nested without end": ("bad.toml", b"label = " + b"[" * 5000, "is not valid TOML"),
+    "a label of any size": ("bad.toml", b"label = [" + b"9," * 100_000 + b"]\n", "label: one line"),
+    "the name of another tier": ("demo.toml", b'label = "mine"', "the name 'demo' is taken by config/demo.toml"),
+    "a name that is no folder": ("My Tier.toml", b'label = "mine"', "its name becomes a folder"),
+    "a name that climbs": ("..toml", b'label = "mine"', "its name becomes a folder"),
+    "absent": ("absent.toml", None, "no such tier"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "content", "said"), FILES.values(), ids=FILES)
@@ -486,7 +487,7 @@ def test_a_damaged_run(refused, finished, tmp_path, monkeypatch, damage, command
     [
         ("'dmeo'", "no such tier; did you mean 'demo'?"),
         ("''", "no such tier"),
-        ("'absent.yaml'", "absent.yaml: no such tier"),
+        ("'absent.toml'", "absent.toml: no such tier"),
         ("3", "a tier is asked for by its name or file, such as 'demo', not by 3."),
         ("None", "not by None."),
         ("['demo']", "not by ['demo']."),
@@ -533,10 +534,10 @@ def test_a_tier_with_anything_anywhere_loads_or_is_refused_in_a_sentence(place, 
         inner = inner[key]
     inner[place[-1]] = value
     try:
-        tier, sentence = parse_tier("t", raw, "t.yaml"), "t.yaml: "
+        tier, sentence = parse_tier("t", raw, "t.toml"), "t.toml: "
     except UserError as error:
         tier, sentence = None, str(error)
-    assert sentence.startswith("t.yaml: ")
+    assert sentence.startswith("t.toml: ")
     assert sentence.isprintable()
     for name in tier.blocks if tier else ():
         assert digest(tier.run(name, "AT").training_settings())
@@ -562,7 +563,7 @@ def test_a_text_is_the_id_of_one_run_or_refused(text):
     assert run.id == text
 
 
-ALL_BLOCKS = parse_tier("all", MINIMAL | {"blocks": dict.fromkeys(PAPER_BLOCKS), "variants": {"v_2": None}}, "all.yaml")
+ALL_BLOCKS = parse_tier("all", MINIMAL | {"blocks": dict.fromkeys(PAPER_BLOCKS), "variants": {"v_2": None}}, "all.toml")
 
 
 @given(

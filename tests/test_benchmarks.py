@@ -167,11 +167,11 @@ def test_unknown_method_and_part(tmp_path, monkeypatch, capsys):
 
 def test_fidelity_trains_twins_and_compares_them(tmp_path, monkeypatch):
     """Two seeds of one method on digits: the same first weights, other arithmetic, every accuracy kept."""
-    small = tmp_path / "tiny.yaml"
+    small = tmp_path / "tiny.toml"
     small.write_text(
-        "label: tiny\ndefaults: {data: {train_images: 64}, model: {width: 4}, craft: {steps: 1},"
-        " optim: {epochs: 1, batch_size: 32, milestones: []}, evaluation: {test_images: 60}}\n"
-        "blocks: {cifar10/resnet18: {dataset: digits}}\n"
+        'label = "tiny"\n[defaults]\ndata = {train_images = 64}\nmodel = {width = 4}\ncraft = {steps = 1}\n'
+        "optim = {epochs = 1, batch_size = 32, milestones = []}\nevaluation = {test_images = 60}\n"
+        '[blocks]\n"cifar10/resnet18" = {dataset = "digits"}\n'
     )
     found = fidelity.measure(SimpleNamespace(tier=str(small), seeds=2, methods=["AT"]), CPU)
     assert list(found["values"]) == ["AT"]

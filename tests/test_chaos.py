@@ -52,13 +52,13 @@ def one_sentence(done: subprocess.CompletedProcess) -> str:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 def test_at_least_twenty_kills_lose_nothing():
-    """Two seeds a scenario; `make chaos` runs at least a hundred."""
+    """Two seeds per scenario, or three; `make chaos` runs at least a hundred."""
     arguments = [str(ROOT / "tests" / "chaos"), "--kills", "20", "--each", "5", "--workflows", "1"]
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("none lost\n")
     assert int(done.stdout.split()[0]) >= 20
-    for name in ("train fp32", "train bf16", "evaluate fp32", "evaluate bf16", "corruptions", "workflow"):
+    for name in ("train fp32", "train bf16", "evaluate fp32", "evaluate bf16", "workflow"):
         assert re.search(rf"{name} [1-9]", done.stdout), done.stdout
 
 

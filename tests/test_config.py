@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advdpnp import tiers
 from advdpnp.config import (
     ATTACKS,
     BACKBONES,
@@ -36,7 +35,7 @@ MINIMAL = {"label": "a protocol", "blocks": {"cifar10/resnet18": None}}
 
 
 def tier(name="t", **changes):
-    return parse_tier(name, MINIMAL | changes, f"{name}.yaml")
+    return parse_tier(name, MINIMAL | changes, f"{name}.toml")
 
 
 def defaults(**sections):
@@ -160,11 +159,11 @@ def test_loading_a_tier_costs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "config").glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "config").glob("*.toml")))
 def test_every_tier_of_the_checkout_loads(name):
     found = load_tier(name)
     assert found.name == name
-    assert str(found.path) == f"config/{name}.yaml"
+    assert str(found.path) == f"config/{name}.toml"
     for block in found.blocks:
         for method in found.methods:
             assert found.run(block, method, 7).seed == 7
@@ -176,7 +175,7 @@ def test_every_tier_of_the_checkout_loads(name):
 def test_budgets_are_read_exactly():
     assert tier(**defaults(craft={"epsilon": "8/255"})).run("cifar10/resnet18", "AT").craft.epsilon == 8 / 255
     assert parse_number(" 8 / 255 ") == 8 / 255
-    assert parse_number("5e-4") == 0.0005  # YAML 1.1 reads 5e-4 as a text
+    assert parse_number("5e-4") == 0.0005
     assert parse_number(3) == 3.0
     assert parse_number("2.25/255") == 2.25 / 255
 
@@ -330,24 +329,14 @@ def test_facts_agree_with_the_published_data_sets():
     assert {block.split("/")[1] for block in PAPER_BLOCKS} == set(BACKBONES)
 
 
-def test_the_tiers_without_pyyaml_are_the_same():
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("tiers_json", ROOT / "tools" / "tiers_json.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    assert (ROOT / "config" / "tiers.json").read_text() == tool.content(), "run python tools/tiers_json.py"
-
-
-def test_without_pyyaml_a_tier_of_config_is_read_and_another_is_refused(monkeypatch, tmp_path):
-    expected = load_tier("short")
-    monkeypatch.setitem(sys.modules, "yaml", None)
-    tiers._load_tier.cache_clear()
-    assert load_tier("short") == expected
-    own = tmp_path / "mine.yaml"
-    own.write_text("label: mine\n")
-    with pytest.raises(UserError, match="pip install pyyaml"):
-        load_tier(str(own))
+def test_a_tier_of_ones_own_is_a_toml_or_a_json_file(tmp_path):
+    plain = {"label": "mine", "defaults": {"craft": {"epsilon": "4/255"}}, "blocks": {"cifar10/resnet18": {}}}
+    (tmp_path / "mine.json").write_text(json.dumps(plain))
+    text = 'label = "mine"\n[defaults]\ncraft.epsilon = "4/255"  # half\n[blocks."cifar10/resnet18"]\n'
+    (tmp_path / "mine.toml").write_text(text)
+    from_toml, from_json = (load_tier(str(tmp_path / f"mine.{kind}")) for kind in ("toml", "json"))
+    assert replace(from_toml, path=from_json.path) == from_json == parse_tier("mine", plain, tmp_path / "mine.json")
+    assert from_toml.run("cifar10/resnet18", "AT").craft.epsilon == 4 / 255
 
 
 def test_a_setting_that_came_later_leaves_earlier_runs_their_identity():

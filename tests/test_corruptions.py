@@ -3,7 +3,6 @@
 import colorsys
 import hashlib
 import io
-import json
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -439,50 +438,6 @@ def test_corrupted_test_set_says_where_it_comes_from(official, tmp_path):
         assert (images == corrupt(given, name, 2, seed=1)).all()
     digits = natural(6, 8, channels=1)
     assert corruptions.corrupted_test_set(digits, labels, "fog", 2, root=official)[2] == "regenerated"
-
-
-def test_generate_writes_the_official_layout_and_resumes(tmp_path, monkeypatch):
-    labels, names = np.array([3, 1, 4, 1, 5, 9]), ("contrast", "fog")
-    folder = corruptions.generate(IMAGES, labels, tmp_path / "set", names, seed=2)
-    fog = np.load(folder / "fog.npy")
-    assert fog.shape == (30, 32, 32, 3)
-    assert (fog[12:18] == corrupt(IMAGES, "fog", 3, seed=2)).all()
-    assert np.load(folder / "labels.npy").tolist() == labels.tolist() * 5
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert (manifest["source"], manifest["seed"], manifest["n"]) == ("regenerated", 2, 6)
-    assert manifest["images_sha256"] == hashlib.sha256(IMAGES.tobytes()).hexdigest()
-    assert set(manifest["versions"]) == {"numpy", "scipy", "pillow"}
-    assert sorted(p.name for p in folder.iterdir()) == ["contrast.npy", "fog.npy", "labels.npy", "manifest.json"]
-
-    made = []
-    monkeypatch.setattr(files, "corrupt", lambda *a, **k: made.append(a[1:]) or corrupt(*a, **k))
-    corruptions.generate(IMAGES, labels, folder, names, seed=2)
-    assert made == []
-    (folder / "fog.npy").write_bytes(b"cut short")
-    corruptions.generate(IMAGES, labels, folder, (*names, "pixelate"), seed=2)
-    assert made == [("fog", s) for s in SEVERITIES] + [("pixelate", s) for s in SEVERITIES]
-    assert (np.load(folder / "fog.npy") == fog).all()
-
-    corruptions.generate(IMAGES, labels, folder, ["fog"], severities=[5], seed=3)  # other settings: start over
-    assert sorted(p.name for p in folder.iterdir()) == ["fog.npy", "labels.npy", "manifest.json"]
-    assert (np.load(folder / "fog.npy") == corrupt(IMAGES, "fog", 5, seed=3)).all()
-    assert np.load(folder / "labels.npy").tolist() == labels.tolist()
-
-
-def test_generate_leaves_nothing_half_written_and_no_official_file_overwritten(tmp_path, monkeypatch, official):
-    def fails(images, name, severity, *, seed):
-        if severity == 3:
-            raise KeyboardInterrupt
-        return corrupt(images, name, severity, seed=seed)
-
-    monkeypatch.setattr(files, "corrupt", fails)
-    with pytest.raises(KeyboardInterrupt):
-        corruptions.generate(IMAGES, np.zeros(6), tmp_path / "set", ["fog"])
-    assert sorted(p.name for p in (tmp_path / "set").iterdir()) == ["labels.npy", "manifest.json"]
-    with pytest.raises(UserError, match="not generated here"):
-        corruptions.generate(IMAGES, np.zeros(6), official / "CIFAR-10-C", ["fog"])
-    with pytest.raises(UserError, match="as many labels"):
-        corruptions.generate(IMAGES, np.zeros(5), tmp_path / "other", ["fog"])
 
 
 # -- real images ------------------------------------------------------------------------------------------------

@@ -266,7 +266,7 @@ TIER = {
 
 
 def a_run(method: str, block: str = "cifar10/resnet18", **hyper):
-    run = parse_tier("t", TIER, "t.yaml").run(block, method)
+    run = parse_tier("t", TIER, "t.toml").run(block, method)
     return replace(run, hyper=replace(run.hyper, **hyper))
 
 
@@ -437,7 +437,7 @@ def test_trades_can_pass_the_clean_batch_twice(batch):
 def parameter_count(method: str, block: str) -> int:
     tier = {"label": "paper's", "blocks": {"cifar10/resnet18": {}, "cifar10/wrn34_10": {}}}
     with torch.device("meta"):  # shapes without values
-        model = DEFENSES[method].build(parse_tier("t", tier, "t.yaml").run(block, method))
+        model = DEFENSES[method].build(parse_tier("t", tier, "t.toml").run(block, method))
     return sum(parameter.numel() for parameter in model.parameters())
 
 

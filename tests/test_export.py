@@ -152,7 +152,7 @@ def test_an_evaluation_of_other_weights_is_not_exported(tiny):
 
 
 def test_robustbench_itself_agrees(tiny):
-    from advdpnp.compat import import_torchvision
+    from benchmarks.vision import import_torchvision
 
     import_torchvision()
     utils = pytest.importorskip("robustbench.utils")

@@ -32,7 +32,7 @@ RAW = {  # of a network whose fingerprint is 0.9, 0.9, 90, 80, and 1/2, 3/5, 7/1
 
 def make_tier(**changes):
     raw = {"label": "a test", "seeds": [0, 1], "blocks": {CIFAR10: None}, "variants": VARIANTS}
-    return parse_tier("mine", raw | changes, "mine.yaml")
+    return parse_tier("mine", raw | changes, "mine.toml")
 
 
 def store(run, name="geometry", **values):

@@ -297,7 +297,7 @@ def test_a_label_acts_neither_in_tables_nor_in_the_report_nor_in_a_notebook(monk
 
     raw = {"label": EVIL, "blocks": {"cifar10/resnet18": {"dataset": "digits"}},
            "defaults": {"optim": {"epochs": 1, "milestones": []}}}  # fmt: skip
-    tier = parse_tier("evil", raw, "evil.yaml")
+    tier = parse_tier("evil", raw, "evil.toml")
     (tmp_path / "evals").mkdir()
     assert shows_no_markup(tables.markdown(tables.table_rows(tier, "table1", tmp_path), tier.label))
     assert shows_no_markup(report.report_markdown(tier, tmp_path))

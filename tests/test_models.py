@@ -28,7 +28,7 @@ from advdpnp.tiers import PAPER_BLOCKS, load_tier, parse_tier
 def narrow(block="cifar10/resnet18", method="ST", **sections):
     """A run on the paper's data with a network eight channels wide."""
     raw = {"label": "narrow", "defaults": {"model": {"width": 8}} | sections, "blocks": {block: None}}
-    return parse_tier("narrow", raw, "narrow.yaml").run(block, method)
+    return parse_tier("narrow", raw, "narrow.toml").run(block, method)
 
 
 def images(run, n=3, seed=0):

@@ -41,7 +41,7 @@ METRICS = dict.fromkeys(protocol.GEOMETRY, 0.5)
 
 def make_tier(name="paper", **changes):
     raw = {"label": LABEL, "blocks": {CIFAR10: None, CIFAR100: None}} | changes
-    return parse_tier(name, raw, f"{name}.yaml")
+    return parse_tier(name, raw, f"{name}.toml")
 
 
 def store(run, attack, values, correct=None, root=None, images=10_000):

@@ -59,12 +59,6 @@ def test_the_paper_comes_in_the_order_of_importance():
     assert {"clean", "aa", "pgd100_l1", "aa_eps2", "geometry", "corruptions", "adaptive20"} <= evaluations
 
 
-def test_a_run_comes_after_the_one_it_needs(tier):
-    loaded = load_tier(tier)
-    runs = work.with_helpers(loaded, [loaded.run("cifar10/resnet18", "HAT")])
-    assert [run.method for run in runs] == ["ST", "HAT"]
-
-
 def test_calls_without_time_get_further_each_time_and_end_in_the_same_numbers(tier, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(work, "evaluations", lambda tier, run: ("clean", "pgd20", "aa", "geometry", "corruptions"))
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path / "whole"))

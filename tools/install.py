@@ -30,11 +30,14 @@ def pip(*arguments: str, check: bool = True) -> int:
 
 
 def install_torch() -> None:
+    """torch, and from the same index the torchvision that tests compare with: the two must be built alike."""
     if os.environ.get("PIP_FIND_LINKS") or has_gpu() or not sys.platform.startswith("linux"):
         pip(pinned("torch"))
     elif pip(pinned("torch"), "--index-url", CPU_INDEX, check=False):
         print(f"{CPU_INDEX} was not reached; taking torch from PyPI, with CUDA (several GB)", flush=True)
         pip(pinned("torch"))
+    else:  # what torchvision needs comes with the rest
+        pip(pinned("torchvision"), "--no-deps", "--index-url", CPU_INDEX)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """CIFAR-10-C (Hendrycks and Dietterich, 2019): 19 corruptions at 5 severities, read from the official files or redone.
 
-The official files were drawn without a seed, so no code can make them again: what `corrupt` and `generate` make is
+The official files were drawn without a seed, so no code can make them again: what `corrupt` makes is
 "CIFAR-10-C (regenerated)", the same parameters and quirks with seeds of its own, and is always labelled so. One
 corruption is an approximation: frost adds random fields instead of photographs. Given the same draws, the steps that
 the official script leaves to scikit-image and OpenCV 5 (blurs, HSV, warps, water) came out within one level in 255.
@@ -11,7 +11,6 @@ from .catalogue import BENCHMARK, CORRUPTIONS, EXTRA, PARAMETERS, SEVERITIES, co
 from .files import (
     OFFICIAL_MD5,
     corrupted_test_set,
-    generate,
     has_official,
     load_official,
     official_labels,
@@ -26,7 +25,6 @@ __all__ = [
     "SEVERITIES",
     "corrupt",
     "corrupted_test_set",
-    "generate",
     "has_official",
     "load_official",
     "official_labels",

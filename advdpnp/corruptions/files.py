@@ -1,4 +1,4 @@
-"""CIFAR-10-C on disk: read and verify the official files, or write a regenerated set in the same layout.
+"""CIFAR-10-C on disk: read and verify the official files; what they lack is made again in memory.
 
 Official: <root>/CIFAR-10-C/<name>.npy, uint8 [50000, 32, 32, 3], severity 1's 10,000 rows first, and labels.npy;
 Zenodo record 2535967, CIFAR-10-C.tar, md5 56bf5dcef84df0e2308c6dcbcbbd8499. The rows stand in the order of the
@@ -6,21 +6,14 @@ official test batch: their labels come from labels.npy, never from another copy 
 """
 
 import hashlib
-import json
-from collections.abc import Iterable
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-import PIL
-import scipy
 
 from advdpnp.errors import UserError
-from advdpnp.results import write_atomic, write_text
 
-from .catalogue import BENCHMARK, EXTRA, SEVERITIES, check_choice, check_images, corrupt
+from .catalogue import BENCHMARK, EXTRA, SEVERITIES, check_choice, corrupt
 
 FOLDER = "CIFAR-10-C"
 TEST_IMAGES = 10_000
@@ -114,102 +107,3 @@ def corrupted_test_set(
     if present:
         return load_official(root, name, severity), official_labels(root), "official"
     return corrupt(images, name, severity, seed=seed), labels, "regenerated"
-
-
-# -- regenerated files ------------------------------------------------------------------------------------------
-
-
-def generate(
-    images: np.ndarray,
-    labels: np.ndarray,
-    directory: str | Path,
-    names: Iterable[str] = BENCHMARK,
-    severities: Iterable[int] = SEVERITIES,
-    seed: int = 0,
-) -> Path:
-    """Write <name>.npy (the N images of the first severity, then the next), labels.npy and manifest.json.
-
-    Every file appears whole or not at all. Called again with the same images, labels, severities, seed and library
-    versions, it keeps the files whose sha256 is still the manifest's; called with others, it starts the directory
-    over. A directory with files it did not write (the official ones) is refused. One process a directory.
-    """
-    names, severities, directory = list(names), list(severities), Path(directory)
-    for name in names:
-        for severity in severities:
-            check_choice(name, severity)
-    images, labels = check_images(images), np.asarray(labels, dtype=np.uint8)
-    if labels.shape != images.shape[:1]:
-        raise UserError(f"{len(images)} images need as many labels, not an array of shape {labels.shape}")
-    directory.mkdir(parents=True, exist_ok=True)
-    for half in directory.glob(".*.????????.tmp"):  # a killed process was writing it
-        half.unlink()
-    manifest = _opened_manifest(directory, _settings(images, labels, severities, seed))
-    _write(directory, manifest, "labels", [labels] * len(severities))
-    for name in names:
-        _write(directory, manifest, name, [(images, name, severity, seed) for severity in severities])
-    return directory
-
-
-def _settings(images: np.ndarray, labels: np.ndarray, severities: list[int], seed: int) -> dict:
-    """Everything the pixels depend on."""
-    return {
-        "source": "regenerated",
-        "seed": int(seed),
-        "n": len(images),
-        "severities": [int(severity) for severity in severities],
-        "versions": {"numpy": np.__version__, "scipy": scipy.__version__, "pillow": PIL.__version__},
-        "images_sha256": hashlib.sha256(images).hexdigest(),
-        "labels_sha256": hashlib.sha256(labels).hexdigest(),
-    }
-
-
-def _opened_manifest(directory: Path, settings: dict) -> dict:
-    """The directory's manifest if it has these settings, else a new one (after removing what the old one lists)."""
-    path = directory / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text())
-    except FileNotFoundError:
-        if any(directory.glob("[!.]*.npy")):
-            raise UserError(
-                f"{directory} holds .npy files that were not generated here: choose another directory"
-            ) from None
-        manifest = {"files": {}}
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not valid JSON ({error}): remove {directory} and generate again") from error
-    if {key: manifest.get(key) for key in settings} != settings:
-        for name in manifest["files"]:
-            with suppress(FileNotFoundError):
-                (directory / f"{name}.npy").unlink()
-        manifest = {**settings, "files": {}}
-        _save_manifest(directory, manifest)
-    return manifest
-
-
-def _write(directory: Path, manifest: dict, name: str, parts: list) -> None:
-    """Write one file part by part (an array, or the arguments of `corrupt`) unless it is there, and list it."""
-    path = directory / f"{name}.npy"
-    if name in manifest["files"] and path.is_file() and _sha256(path) == manifest["files"][name]["sha256"]:
-        return
-    shape: list[int] = []
-
-    def write(handle: BinaryIO) -> None:  # plain writes: through a memory map a full disk is a SIGBUS, not an error
-        for part in parts:
-            block = np.ascontiguousarray(corrupt(*part[:3], seed=part[3]) if isinstance(part, tuple) else part)
-            if not shape:
-                shape[:] = [len(parts) * manifest["n"], *block.shape[1:]]
-                header = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
-                np.lib.format.write_array_header_1_0(handle, header)
-            handle.write(block.astype(np.uint8, copy=False).data)
-
-    write_atomic(path, write)
-    manifest["files"][name] = {"shape": shape, "sha256": _sha256(path)}
-    _save_manifest(directory, manifest)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _save_manifest(directory: Path, manifest: dict) -> None:
-    write_text(directory / "manifest.json", json.dumps(manifest, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""make chaos: random SIGKILLs over training, evaluation, corruptions and the workflow until there are enough."""
+"""make chaos: random SIGKILLs over training, evaluation and the workflow until there are enough."""
 
 import argparse
 import os

@@ -25,7 +25,6 @@ import torch
 import torch._dynamo
 
 import advdpnp.evaluate  # noqa: F401 (for the children)
-from advdpnp import corruptions
 from advdpnp.__main__ import main
 from advdpnp.data import load
 from advdpnp.results import provenance
@@ -56,21 +55,12 @@ def evaluate(kind: str) -> int:
     return main(["evaluate", "--tier", str(TIER), RUNS[kind], *ATTACKS, "--device", "cpu"])
 
 
-def generate() -> int:
-    images = np.kron(load("digits", "test").images[:6, 0].numpy(), np.ones((4, 4), np.uint8))
-    images = np.repeat(images[..., None], 3, axis=3)
-    names = ("fog", "gaussian_noise", "jpeg_compression", "motion_blur", "snow", "elastic_transform")
-    corruptions.generate(images, np.arange(6), Path(os.environ["ADVDPNP_RESULTS"], "cifar10c"), names, (1, 3, 5))
-    return 0
-
-
 def scenarios() -> dict[str, Scenario]:
     return {
         "train fp32": Scenario(lambda: train("fp32")),
         "train bf16": Scenario(lambda: train("bf16")),
         "evaluate fp32": Scenario(lambda: evaluate("fp32"), "train fp32"),
         "evaluate bf16": Scenario(lambda: evaluate("bf16"), "train bf16"),
-        "corruptions": Scenario(generate),
     }
 
 

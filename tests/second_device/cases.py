@@ -60,7 +60,7 @@ def tiny(method: str, variant: str = "", **changes: dict) -> RunConfig:
         "attacks": SHORT,
         "blocks": {"cifar10/resnet18": {"dataset": "digits"}},
     }
-    return parse_tier(f"tiny{variant}", raw, "tiny.yaml").run("cifar10/resnet18", method, 0)
+    return parse_tier(f"tiny{variant}", raw, "tiny.toml").run("cifar10/resnet18", method, 0)
 
 
 # -------------------------------------------------------------------------------------------------------- training

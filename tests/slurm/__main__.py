@@ -35,7 +35,7 @@ def checkout(place: Path) -> Path:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         copy(ROOT / name, place / name)
-    shutil.copy(HERE / "tiny.yaml", place / "config")
+    shutil.copy(HERE / "tiny.toml", place / "config")
     return place
 
 

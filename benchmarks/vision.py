@@ -1,4 +1,4 @@
-"""Work around torchvision wheels whose compiled part does not load beside this machine's torch."""
+"""torchvision for comparisons, also where its wheel was built for CUDA and this machine's torch was not."""
 
 import sys
 from types import ModuleType
