@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from advdpnp import __version__, figures, paired, protocol, tables
 from advdpnp.claims import CLAIMS, claims_markdown
 from advdpnp.config import ATTACKS, RunConfig
+from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
 from advdpnp.measurements import Measurements
 from advdpnp.results import code_revision, device_name, run_dir, tier_dir, write_csv, write_text
@@ -42,17 +43,28 @@ def _ensure_trained(run: RunConfig) -> None:
 def measure(tier: Tier, name: str) -> list[RunConfig]:
     """Have every run of a table or figure evaluated; returns the runs that are there.
 
-    In the demo tier what is missing is trained first; in other tiers it is named, with the command that makes it.
+    In the demo tier what is missing is trained first; in other tiers it is named, with the command that makes it. What
+    came back from published/ without weights is shown as it is stored, and named where it would be measured anew.
     """
-    there, missing = [], []
+    there, missing, weightless = [], [], []
     for run in protocol.runs_of(tier, name):
         if tier.name == "demo":
             _ensure_trained(run)
         if (run_dir(run) / "train.json").exists():
-            evaluate(run, *protocol.artefact(name).evaluations(run.variant), wait=True)
+            try:
+                evaluate(run, *protocol.artefact(name).evaluations(run.variant), wait=True)
+            except UserError:
+                if (run_dir(run) / "model.pt").exists():
+                    raise
+                weightless.append(run.id)
             there.append(run)
         else:
             missing.append(run.id)
+    if weightless:
+        text = (
+            "Without weights here, so shown as far and as it was stored, some of it by an earlier definition or not at"
+        )
+        display(Markdown(f"*{text} all: {', '.join(weightless)}.*"))
     if missing:
         command = f"snakemake --cores 1 results/{tier.name}/{protocol.product(name)}"
         display(Markdown(f"*Not trained in this tier: {', '.join(missing)}. `{command}` does it.*"))

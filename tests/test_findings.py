@@ -1,15 +1,17 @@
 """docs/findings.md: the numbers in its prose are those of the published files."""
 
 import re
+import statistics
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from advdpnp import paired
+from advdpnp import paired, protocol
+from advdpnp.fingerprint import implied_distance
 from advdpnp.report import published_dir
 from advdpnp.results import read_arrays
-from advdpnp.tables import table_rows
+from advdpnp.tables import cell, table_rows
 from advdpnp.tiers import load_tier
 
 FINDINGS = (Path(__file__).parent.parent / "docs" / "findings.md").read_text()
@@ -46,6 +48,28 @@ def test_a_difference_in_the_prose_is_the_published_one(claim, differences):
             found = [row[key] for key in ("difference", "low", "high")]
             assert [float(value) for value in values] == pytest.approx(found, abs=0.0501), (rival, column)
     assert shown >= 2
+
+
+def test_what_scr_compares_in_the_prose_is_the_published():
+    """MeanSep and SCR imply the distance; AT_HE stands apart, whose features were stored without its normalisation."""
+    tier, root = load_tier("short"), published_dir("short")
+    scr, far = {}, {}
+    for row in protocol.artefact("table4").rows[protocol.CIFAR10]:
+        for run in protocol.runs_of_row(tier, protocol.CIFAR10, row):
+            found = {name: cell(run, f"geometry.{name}", root) for name in ("mean_sep", "scr_clean", "scr_adv")}
+            if found["mean_sep"] is not None and run.method not in ("ST", "AT_HE"):
+                scr.setdefault(row, []).append(found["scr_clean"])
+                far.setdefault(row, []).extend(
+                    implied_distance(found["mean_sep"], found[f"scr_{side}"]) for side in ("clean", "adv")
+                )
+    rivals = [row for row in scr if protocol.VARIANT_ROWS.get(row, (row,))[0] != "Adv-DPNP"]
+    ours, next_one = statistics.fmean(scr[protocol.PRINTED]), max(statistics.fmean(scr[row]) for row in rivals)
+    assert f"SCR {ours:.2f}, the next robust one {next_one:.2f} |" in FINDINGS
+    assert f"({ours:.2f} clean; the next robust one has {next_one:.2f})" in FINDINGS
+    others = [value for row in rivals for value in far[row]]
+    assert f"lie {min(others):.1f} to {max(others):.1f} times the norm of their class's weight" in FINDINGS
+    assert {f"{value:.1f}" for value in far[protocol.PRINTED]} == {"0.6"}
+    assert "Adv-DPNP 0.6 times that of their prototype" in FINDINGS
 
 
 def test_figure_2_in_the_prose_is_the_published_one():
