@@ -87,6 +87,7 @@ def test_geometry_by_an_earlier_definition_is_shown_and_named(some_results):
     path.write_text(json.dumps(stored))
     text = report.report_markdown(load_tier("short"), some_results)
     assert "0.432" in text
+    assert "`scr_means_*`, ours" in text
     assert re.search(r"^Measured by an earlier definition .*: cifar10-resnet18-at-s0\.$", text, re.MULTILINE)
     path.write_text(json.dumps(stored | {"definition": GEOMETRY_DEFINITION}))
     assert "earlier definition" not in report.report_markdown(load_tier("short"), some_results)
