@@ -1,31 +1,32 @@
 """Can an evaluation be trusted? Symptoms of gradient masking and of broken attacks, each as a check with its evidence.
 
 After Athalye et al. (2018), Carlini et al. (2019, "On Evaluating Adversarial Robustness") and Pintor et al. (2022,
-"Indicators of Attack Failure"). `probe` attacks a few images in ways that cannot beat the white-box attack on an honest
-model, and `judge` reads the outcome; `order` compares the evaluations that are stored. "Stronger" always means beyond
-noise: two attacks on the same images are compared by McNemar's exact test, at LEVEL.
+"Indicators of Attack Failure"). `probe` (probes.py) attacks a few images in ways that cannot beat the white-box attack
+on an honest model, and `judge` reads the outcome; `order`, `gap` and `spent` read the evaluations that are stored.
+"Stronger" always means beyond noise: two attacks on the same images are compared by McNemar's exact test, at LEVEL.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from advdpnp.attacks import autoattack, cross_entropy, frozen, margin_loss, pgd
-from advdpnp.config import AttackConfig
 from advdpnp.errors import UserError
 from advdpnp.markup import literal
+from advdpnp.paper import widest_gap
+from advdpnp.probes import IMAGES, SCALES, identity, probe
+
+__all__ = [
+    "CHECKS", "IMAGES", "LEVEL", "Check", "gap", "identity", "judge", "loaded", "markdown", "order", "probe", "spent",
+    "surprise",
+]  # fmt: skip
 
 LEVEL = 0.001  # a tier asks about a hundred such questions; false alarms should be rare among all of them
-IMAGES = 100  # probed test images, from the first on
-SQUARE_QUERIES = 200  # enough to beat a white-box attack that got nowhere
-LARGE = AttackConfig(epsilon=0.5, step_size=0.0625, steps=40)  # reaches grey from everywhere: nothing withstands it
-REPEATS = 3  # passes over the same images
-ROUNDING = 1e-4  # by which equal passes may differ, relative to the largest logit
+UPHILL = 0.25  # share of the linear gain that a converged attack has not left; half is a random point's
+SPENT = 0.5  # share of an l1 or l2 budget that the survivors of a working attack have used
 
 CHECKS = {  # name: (heading in the report, what a warning means)
     "order": ("clean ≥ FGSM ≥ PGD-20 ≥ PGD-100 ≥ Ensemble", "a stronger attack is beaten by a weaker one"),
@@ -36,6 +37,12 @@ CHECKS = {  # name: (heading in the report, what a warning means)
     "black box": ("Square ≤ white box", "a black-box attack is stronger: gradients mislead"),
     "large epsilon": ("0 % at ε = 1/2", "PGD fails where every image can become grey"),
     "transfer": ("transfer from ST ≤ white box", "another model's adversarial images are stronger: gradients mislead"),
+    "temperature": ("the same at every temperature", "cross-entropy is stronger on rescaled logits than as it is"),
+    "stationary": ("PGD has converged", "images withstand where the gradient still points uphill: it may mislead"),
+    "heads": ("both heads ≤ white box", "an attack through the other reading of the prototypes is stronger"),
+    "straight through": ("no operator hides its gradient", "passing by an operator's own gradient is stronger"),
+    "budget": ("l1, l2 spend their budget", "images withstand an attack that left most of its budget unused"),
+    "gap": ("PGD-20 - AA as in the paper", "AutoAttack finds more beyond PGD-20 than for any network of the paper"),
 }
 
 
@@ -46,11 +53,6 @@ class Check:
     name: str
     ok: bool | None
     detail: str
-
-
-def identity() -> dict:
-    """What decides the outcome of `probe` besides model, images, attack and surrogate."""
-    return {"version": 2, "images": IMAGES, "square": SQUARE_QUERIES, "large": asdict(LARGE), "repeats": REPEATS}
 
 
 # ------------------------------------------------------------------------------------------------ paired comparison
@@ -98,74 +100,35 @@ def order(flags: Mapping[str, np.ndarray | None]) -> list[Check]:
     return [first, _not_weaker("autoattack", flags, "aa", strongest)]
 
 
-# ------------------------------------------------------------------------------------------------------------ probes
+def gap(flags: Mapping[str, np.ndarray | None]) -> Check:
+    """Whether PGD-20 leaves more beyond AutoAttack than in any row of the paper, surely: by three standard errors."""
+    pgd20, aa = flags.get("pgd20"), flags.get("aa")
+    if pgd20 is None or aa is None:
+        return Check("gap", None, f"{'pgd20' if pgd20 is None else 'aa'} was not run")
+    n = min(len(pgd20), len(aa))
+    lost = 100.0 * pgd20[:n] - 100.0 * aa[:n]
+    error, most = lost.std(ddof=1) / n**0.5 if n > 1 else np.inf, widest_gap()
+    paper = f"the paper's largest {most.value:.1f} ({', '.join(most.row)})"
+    shown = f"PGD-20 minus AA is {lost.mean():.1f} points on {n} images, {paper}"
+    return Check("gap", bool(lost.mean() - 3 * error <= most.value), shown)
 
 
-def probe(
-    model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, surrogate: nn.Module | None = None, seed: int = 0
-) -> dict[str, np.ndarray | None]:
-    """Flags, bool [B]: which images the model gets right under each probe; None for a probe that cannot run here.
-
-    x [B, C, H, W] in [0, 1], y [B]; `attack` is the evaluation's PGD (linf). `surrogate` is a model of the same task
-    whose adversarial images are transferred. Besides these, `zero_gradient` marks images whose gradient is exactly
-    zero, and `repeated` whether the logits of each image are the same in every pass.
-    """
-
-    def right(images: Tensor) -> np.ndarray:
-        with torch.no_grad():
-            return (model(images).argmax(1) == y).cpu().numpy()
-
-    def attacked(victim: nn.Module, settings: AttackConfig, loss: str | Callable = _cross_entropy) -> np.ndarray:
-        budget = {"epsilon": settings.epsilon, "step_size": settings.step_size, "steps": settings.steps}
-        return right(pgd(victim, x, y, **budget, norm="linf", random_start=False, loss=loss))
-
-    with frozen(model):
-        found = {
-            "clean": right(x),
-            "repeated": _repeated(model, x),
-            "zero_gradient": _zero_gradient(model, x, y),
-            "white box": attacked(model, attack),
-            "margin": attacked(model, attack, _margin),
-            "large epsilon": attacked(model, LARGE) & attacked(model, LARGE, _margin),  # either may get stuck
-            "transfer": None if surrogate is None else attacked(surrogate, attack),
-        }
-        try:
-            limits = {"attacks": ["square"], "square_queries": SQUARE_QUERIES}
-            found["Square"] = right(autoattack(model, x, y, epsilon=attack.epsilon, seed=seed, **limits))
-        except UserError:  # pyautoattack is not installed
-            found["Square"] = None
-    return found
+def spent(used: Mapping[str, float | None]) -> Check:
+    """Whether l1 and l2 attacks used their budget on the images that withstood them: {evaluation: median share}."""
+    known = {name: share for name, share in used.items() if share is not None}
+    little = {name: share for name, share in known.items() if share < SPENT}
+    shown = "; ".join(f"{name} used {100 * share:.0f} % of its budget" for name, share in (little or known).items())
+    return Check("budget", not little if known else None, shown or "no l1 or l2 attack told what its survivors used")
 
 
-def _cross_entropy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    return cross_entropy(model(x), y) + 0 * x.flatten(1).sum(1)  # a model that lets no gradient through gives zeros
+# ----------------------------------------------------------------------------------------------- what the probes found
 
 
-def _margin(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    return margin_loss(model(x), y) + 0 * x.flatten(1).sum(1)
-
-
-def _zero_gradient(model: nn.Module, x: Tensor, y: Tensor) -> np.ndarray:
-    """Where the gradient of the cross-entropy to the image is exactly zero (or no number): bool [B]."""
-    x = x.detach().requires_grad_()
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(_cross_entropy(model, x, y).sum(), x)
-    size = gradient.flatten(1).abs().amax(1)
-    return (~(size > 0)).cpu().numpy()
-
-
-@torch.no_grad()
-def _repeated(model: nn.Module, x: Tensor) -> np.ndarray:
-    """Whether each image's logits are the same in every pass, up to rounding: bool [B]."""
-    first, *others = (model(x) for _ in range(REPEATS))
-    slack = ROUNDING * first.abs().max()
-    return torch.stack([((other - first).abs() <= slack).all(1) for other in others]).all(0).cpu().numpy()
-
-
-def judge(found: Mapping[str, np.ndarray | None]) -> list[Check]:
-    """What the flags of `probe` say: the checks from "gradient" on."""
+def judge(found: Mapping[str, Any]) -> list[Check]:
+    """What the flags of `probe` say: the checks from "gradient" to "straight through"."""
     flat, n = found["zero_gradient"] & found["white box"], len(found["clean"])
     random, left = int((~found["repeated"]).sum()), found["large epsilon"]
+    temperatures = (*(f"logits x {scale:g}" for scale in SCALES), "best temperature")
     return [
         Check("gradient", not flat.any(), f"{flat.sum()} of {n} images withstand PGD with a zero gradient"),
         _not_weaker("saturation", found, "white box", "margin"),
@@ -173,7 +136,36 @@ def judge(found: Mapping[str, np.ndarray | None]) -> list[Check]:
         _not_weaker("black box", found, "white box", "Square"),
         Check("large epsilon", not left.any(), f"PGD on two losses leaves {_percent(left)} of {n} images"),
         _not_weaker("transfer", found, "white box", "transfer"),
+        _worst("temperature", [_not_weaker("temperature", found, "white box", name) for name in temperatures]),
+        _stationary(found["uphill"][found["white box"]]),
+        _heads(found),
+        _not_weaker("straight through", found, "white box", "straight through"),
     ]
+
+
+def _worst(name: str, pairs: list[Check]) -> Check:
+    """The warnings of several comparisons as one check; without any, all of them."""
+    asked = [pair for pair in pairs if pair.ok is not None]
+    wrong = [pair for pair in asked if not pair.ok]
+    return Check(name, not wrong if asked else None, "; ".join(pair.detail for pair in wrong or asked or pairs))
+
+
+def _stationary(left: np.ndarray) -> Check:
+    """`left`: of the images that withstand PGD, which share of the linear gain is left."""
+    if not len(left):
+        return Check("stationary", True, "no image withstands PGD")
+    median = float(np.median(left))
+    share = f"{100 * median:.2g} % of the linear gain is left, in the median of {len(left)} images that withstand PGD"
+    return Check("stationary", median <= UPHILL, share)
+
+
+def _heads(found: Mapping[str, np.ndarray | None]) -> Check:
+    """Both readings of the prototypes: no attack through one may beat the model's own, nor the other's on the other."""
+    if "inner by distance" not in found:
+        return Check("heads", None, "its centers are no prototypes, or it has none")
+    pairs = [("white box", "model by inner"), ("white box", "model by distance")]
+    pairs += [("inner by inner", "inner by distance"), ("distance by distance", "distance by inner")]
+    return _worst("heads", [_not_weaker("heads", found, own, other) for own, other in pairs])
 
 
 # ------------------------------------------------------------------------------------------------------------ report

@@ -419,9 +419,37 @@ def _scr_findings() -> list[Finding]:
     return findings
 
 
+class Gap(NamedTuple):
+    """PGD-20 minus AutoAttack, in points, of one row of Tables 1 and 2."""
+
+    value: float
+    row: tuple[str, str, str]  # dataset, backbone, method
+
+
+def _gaps() -> list[Gap]:
+    column = {1: "pgd_linf", 2: "pgd20"}
+    return [Gap(r[column[t]] - r["aa"], where) for t in column for where, r in table_rows(t).items()]
+
+
+@cache
+def widest_gap() -> Gap:
+    """The row of the paper in which AutoAttack finds most beyond PGD-20."""
+    return max(_gaps())
+
+
+def _gap_findings() -> list[Finding]:
+    """A wide gap between PGD-20 and AutoAttack is a sign of masked gradients; the paper's data sets should agree."""
+    most = widest_gap()
+    dataset, backbone, method = most.row
+    elsewhere = max(gap for gap in _gaps() if gap.row[0] != dataset)
+    found = f"{most.value:.2f} ({method}, {backbone}), {elsewhere.value:.2f} elsewhere ({', '.join(elsewhere.row)})"
+    what = f"PGD-20 - AA is no wider on {dataset} than elsewhere"
+    return [Finding("Tables 1, 2", what, most.value <= elsewhere.value, found)]
+
+
 def consistency() -> list[Finding]:
     """Every check of the reported numbers against each other, against the text and against geometry."""
     return [
         *_row_findings(), *_budget_findings(), *_repeat_findings(), *_restart_findings(), *_text_findings(),
-        *_aa_findings(), *_scr_findings(),
+        *_aa_findings(), *_gap_findings(), *_scr_findings(),
     ]  # fmt: skip

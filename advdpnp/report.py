@@ -178,7 +178,10 @@ def trust_markdown(tier: Tier, root: Path) -> str:
             flags = {name: tables.stored_flags(run, name, root) for name in ("clean", "aa", *protocol.ENSEMBLE)}
             flags["ensemble"] = tables.ensemble_flags(run, root)
             probed = tables.stored(run, "guard", root, "checks") or {"checks": []}
-            checks[run.id] = guard.order(flags) + guard.loaded(probed["checks"], f"{run.id}, guard.json")
+            norms = (name for name, attack in run.attacks.items() if attack.kind == "pgd" and attack.norm != "linf")
+            used = {name: (tables.stored(run, name, root) or {}).get("budget_used") for name in norms}
+            checks[run.id] = [*guard.order(flags), guard.gap(flags), guard.spent(used)]
+            checks[run.id] += guard.loaded(probed["checks"], f"{run.id}, guard.json")
     return guard.markdown(checks) if checks else "There is nothing to check: no run was evaluated."
 
 

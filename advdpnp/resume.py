@@ -59,8 +59,8 @@ def kept(run_id: str, made: list[dict], here: dict, data_sha256: str, device: to
             f"{data_sha256[:12]}...); point ADVDPNP_DATA to those, or start anew with --restart."
         )
     precision = first("precision", here["precision"])
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise UserError(f"{run_id}: was begun in bf16, which this GPU does not know; go on elsewhere, or --restart.")
+    if precision == "bf16" != here["precision"] and device.type == "cuda":  # a GPU from before Ampere
+        raise UserError(f"{run_id}: was begun in bf16, which this GPU does not have; go on elsewhere, or --restart.")
     return {"threads": first("threads", _counted(made) or here["threads"]), "precision": precision}
 
 
