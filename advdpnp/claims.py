@@ -213,7 +213,8 @@ def _standing(
     if leads:
         lead, low, high, rival, value = leads[0]
         bounds = f" [{low:+.3g}, {high:+.3g}]" if sign > 0 else f" [{-high:+.3g}, {-low:+.3g}]"
-        shared = abs(sign * lead - (own - value)) > 0.01 * abs(lead)  # the seeds that both have, not all of each
+        rounding = 0.011 + 0.02 * abs(lead)
+        shared = abs(sign * lead - (own - value)) > rounding  # of the seeds that both have, not all of each
         detail += f" against {rival} {value:.4g} ({sign * lead:+.3g}{bounds if low < high else ''}"
         detail += " on shared seeds)" if shared else ")"
     if place > 1:

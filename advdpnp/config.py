@@ -25,6 +25,11 @@ class DatasetFacts:
     train_images: int
     test_images: int
 
+    @property
+    def pixels(self) -> int:
+        """Numbers of an image: pixels times channels."""
+        return self.channels * self.size**2
+
 
 DATASETS = {
     "cifar10": DatasetFacts(10, 3, 32, True, 50_000, 10_000),
@@ -404,6 +409,23 @@ class RunConfig:
                     if f.metadata.get("legacy") is not None and part.get(f.name) == f.metadata["legacy"]:
                         del part[f.name]
         return json.loads(json.dumps(settings))  # tuples become lists, as in the saved file
+
+
+def widest(norm: str, pixels: int) -> float:
+    """How far two images of so many pixels (times channels) can be apart, with pixels in [0, 1]."""
+    return {"linf": 1.0, "l2": pixels**0.5, "l1": float(pixels)}[norm]
+
+
+def budget_fault(norm: str, epsilon: float, step_size: float, pixels: int) -> str:
+    """What is wrong with a budget and a step on images of so many pixels: a sentence, or "" where nothing is."""
+    most = widest(norm, pixels)
+    for key, value in (("epsilon", epsilon), ("step_size", step_size)):
+        if value > most:
+            return (
+                f"{key} {value:g} is out of range; pixels lie in [0, 1], so no two images are more than {most:.4g} "
+                f"apart in {norm}: write a budget in 1/255 as, for example, 8/255."
+            )
+    return ""
 
 
 def resolved_attack(run: RunConfig, name: str) -> AttackConfig:

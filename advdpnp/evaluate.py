@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, astuple, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from advdpnp import attacks, geometry, guard
-from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, AttackConfig, RunConfig, digest, resolved_attack
+from advdpnp.config import (
+    ATTACKS,
+    GEOMETRY_DEFINITION,
+    AttackConfig,
+    RunConfig,
+    budget_fault,
+    digest,
+    resolved_attack,
+)
 from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.models.folding import StandIn, folded
@@ -38,6 +46,7 @@ from advdpnp.train import load_model, pick_device, pick_precision
 from advdpnp.trajectories import next_larger, shared
 
 SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
+TALLIED = (*(field.name for field in fields(attacks.Tally)),)  # of each component of AutoAttack
 SAVE_EVERY = 1.0  # seconds between two savings of an unfinished attack: a kill costs that or one batch
 
 
@@ -58,6 +67,7 @@ def evaluate(
     for name in names:
         if name not in known:
             raise UserError(f"unknown attack '{name}'; {nearest(name, known)}")
+        check_budget(run, name)
     directory = run_dir(run) if directory is None else directory
     if not (directory / "train.json").exists():
         command = f"python -m advdpnp train --tier {run.tier} {run.id}"
@@ -76,7 +86,8 @@ def evaluate(
                 for name in sorted(group):
                     held.enter_context(hold(eval_path(run, name), "is being evaluated", wait=wait))
                 found = {} if force else _loaded(run, keys)  # the process that we waited for may have computed it
-                found |= _compute(run, {name: keys[name] for name in group if name not in found}, model, data, sha256)
+                if lacking := {name: keys[name] for name in group if name not in found}:
+                    found |= _compute(run, lacking, model, data, sha256)
         else:
             for name in group:
                 _part(eval_path(run, name)).unlink(missing_ok=True)  # a kill may have come just before
@@ -142,6 +153,18 @@ def _compute(run: RunConfig, keys: Mapping[str, str], model: "InPieces", data: D
     return results
 
 
+def check_budget(run: RunConfig, name: str) -> None:
+    """Refuse an attack whose budget, after the tier's scale, is wider than the box. Raises UserError."""
+    attack = resolved_attack(run, name if name in ATTACKS else feature_attack(run))
+    if attack.kind == "clean" or name == "corruptions":
+        return
+    step = attack.step_size if attack.kind in ("pgd", "cw", "adaptive") else 0.0
+    if fault := budget_fault(attack.norm, attack.epsilon, step, run.facts.pixels):
+        scale = run.evaluation.budget_scale
+        told = f" times evaluation.budget_scale {scale:g}" if scale != 1 else ""
+        raise UserError(f"{run.id}: attacks.{name}{told}: {fault}")
+
+
 def flags(run: RunConfig, name: str) -> np.ndarray:
     """Which test images the run classifies right under an attack already evaluated: bool [N]."""
     return read_arrays(eval_path(run, name).with_suffix(".npz"), "correct")["correct"]
@@ -175,12 +198,18 @@ def _adaptive(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run:
     return attacks.adaptive(model, x, y, **_budget(attack), **weights)
 
 
-def _autoattack(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
+def _autoattack(
+    model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int,
+    record: "Record | None" = None,
+) -> Tensor:  # fmt: skip
     parts = ("apgd-ce", "square") if attack.version == "smoke" else None
-    limits = {"attacks": parts, "square_queries": attack.square_queries or None}
+    limits: dict[str, Any] = {"attacks": parts, "square_queries": attack.square_queries or None}
     search = StandIn(model, bf16=pick_precision("auto", x.device) == "bf16") if quick(run, attack) else None
-    return attacks.autoattack(model, x, y, epsilon=attack.epsilon, norm=attack.norm, seed=seed, search=search, **limits)
+    limits |= {"search": search, "record": record}
+    return attacks.autoattack(model, x, y, epsilon=attack.epsilon, norm=attack.norm, seed=seed, **limits)
 
+
+Record = Callable[[dict[str, attacks.Tally]], None]  # told what AutoAttack's components did
 
 KINDS: dict[str, Callable[..., Tensor]] = {  # AttackConfig.kind -> (model, x, y, attack, run, seed) to images
     "clean": lambda model, x, y, attack, run, seed: x,
@@ -199,13 +228,17 @@ def lengths(x_adv: Tensor, x: Tensor, norm: str) -> Tensor:
     return (x_adv - x).flatten(1).norm({"linf": torch.inf, "l2": 2, "l1": 1}[norm], dim=1)
 
 
-def craft(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
+def craft(
+    model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int,
+    record: Record | None = None,
+) -> Tensor:  # fmt: skip
     """Adversarial images [B, C, H, W] for one batch. Raises RuntimeError should they leave ball or box."""
     if attack.kind == "clean":
         return x
     stands_in = folded if quick(run, attack) and attack.kind != "autoattack" else nullcontext  # AutoAttack has its own
+    more = {"record": record} if attack.kind == "autoattack" else {}
     with attacks.frozen(model), stands_in(model):
-        x_adv = KINDS[attack.kind](model, x, y, attack, run, seed)
+        x_adv = KINDS[attack.kind](model, x, y, attack, run, seed, **more)
     return _verified(x_adv, x, attack)
 
 
@@ -217,11 +250,12 @@ def _verified(x_adv: Tensor, x: Tensor, attack: AttackConfig) -> Tensor:
 
 
 def craft_together(
-    model: nn.Module, x: Tensor, y: Tensor, group: Sequence[AttackConfig], run: RunConfig, seed: int
-) -> list[Tensor]:
+    model: nn.Module, x: Tensor, y: Tensor, group: Sequence[AttackConfig], run: RunConfig, seed: int,
+    record: Record | None = None,
+) -> list[Tensor]:  # fmt: skip
     """`craft` for each attack of a group of trajectories.py, for the price of the longest."""
     if len(group) == 1:
-        return [craft(model, x, y, group[0], run, seed)]
+        return [craft(model, x, y, group[0], run, seed, record)]
     one = group[0]
     options = {"epsilon": one.epsilon, "step_size": one.step_size, "norm": one.norm, "l1_step": one.l1_step}
     options |= {"random_start": one.random_start, "generator": torch.Generator(x.device).manual_seed(seed)}
@@ -336,10 +370,10 @@ def _attacked(
 
 @torch.no_grad()
 def _measured(
-    model: nn.Module, x: Tensor, y: Tensor, group: Sequence[AttackConfig], run: RunConfig, seed: int
+    model: nn.Module, x: Tensor, y: Tensor, group: Sequence[AttackConfig], run: RunConfig, seed: int, record: Record
 ) -> list[tuple[Tensor, Tensor]]:
     """Logits [B, M] and ||x~ - x|| [B] of the batch under each attack of the group."""
-    made = craft_together(model, x, y, group, run, seed)
+    made = craft_together(model, x, y, group, run, seed, record)
     return [(model(x_adv), lengths(x_adv, x, attack.norm)) for x_adv, attack in zip(made, group, strict=True)]
 
 
@@ -364,29 +398,39 @@ def _attack_results(run: RunConfig, keys: Mapping[str, str], model: nn.Module, d
     if larger:
         return {names[0]: _nested_result(run, names[0], larger, model, data, keys[names[0]])}
     correct, numbers = _over_images(run, names, group, np.arange(n), model, data, digest([*keys.values()]))
-    return {
-        name: (_values(run, attack, correct[:, k], *numbers[:, k].T, model, data), {"correct": correct[:, k]})
-        for k, (name, attack) in enumerate(zip(names, group, strict=True))
-    }
+    results = {}
+    for k, (name, attack) in enumerate(zip(names, group, strict=True)):
+        values = _values(run, attack, correct[:, k], numbers[:, k, 0], numbers[:, k, 1], model, data)
+        results[name] = (values | _components(numbers[:, k, 2:], correct[:, k]), {"correct": correct[:, k]})
+    return results
 
 
 def _over_images(
     run: RunConfig, names: Sequence[str], group: Sequence[AttackConfig], where: np.ndarray, model: InPieces,
     data: Dataset, key: str,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Flags [n, attacks]; cross-entropy and ||x~ - x|| [n, attacks, 2] of the test images `where` [n]; resumes."""
+    """Flags [n, attacks] of the test images `where` [n], and [n, attacks, ...]: cross-entropy, ||x~ - x||; resumes.
+
+    For AutoAttack there follow the tallies of a batch, in the row of its first image (see _row).
+    """
     part, n, device = _part(eval_path(run, names[0])), len(where), next(model.parameters()).device
-    correct, numbers, first = _load_part(part, key, n, len(group), columns=(len(group), 2))
+    tallied = group[0].kind == "autoattack"
+    columns = (len(group), 2 + (_row({}).size if tallied else 0))
+    correct, numbers, first = _load_part(part, key, n, len(group), columns=columns)
     chosen = Dataset(data.name, data.split, data.images[where], data.labels[where], data.sha256)
     progress, saved = Progress(f"{run.id} {', '.join(names)}", n, done=first), time.monotonic()
     for start, stop, x, y in _batches(run, chosen, n, device):
         if stop <= first:
             continue
         seed = _seed(run, names[0], group[0], start)
-        for k, (logits, moved) in enumerate(halving(model, partial(_measured, model, x, y, group, run, seed))):
+        tallies: dict[str, attacks.Tally] = {}
+        work = partial(_measured, model, x, y, group, run, seed, tallies.update)
+        for k, (logits, moved) in enumerate(halving(model, work)):
             correct[start:stop, k] = (logits.argmax(1) == y).cpu().numpy()
             numbers[start:stop, k, 0] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()
             numbers[start:stop, k, 1] = moved.cpu().numpy()
+        if tallied:
+            numbers[start, 0, 2:] = _row(tallies)
         if stop < n and time.monotonic() - saved > SAVE_EVERY:
             saved = time.monotonic()
             _save_part(part, key, stop, correct, numbers)
@@ -398,6 +442,29 @@ def _over_images(
             raise
     progress.finish(" ".join(f"{100 * share:.2f}" for share in correct.mean(0)) + " %" if n else "nothing to do")
     return correct, numbers
+
+
+def _row(tallies: Mapping[str, attacks.Tally]) -> np.ndarray:
+    """The tallies of all of AutoAttack's components as one row, NaN for those that were not asked for."""
+    unasked = (np.nan,) * len(TALLIED)
+    return np.array([astuple(tallies[c]) if c in tallies else unasked for c in attacks.COMPONENTS]).ravel()
+
+
+def _components(rows: np.ndarray, correct: np.ndarray) -> dict:
+    """{"components": {name: accuracy (%) after it, what it did and at what cost}} of an AutoAttack with flags [n].
+
+    rows [searched images, tallies]: _row for each batch, else zeros. Nothing for another attack.
+    """
+    totals = rows.sum(0).reshape(-1, len(TALLIED))
+    told = [(name, dict(zip(TALLIED, each.tolist(), strict=True))) for name, each in zip(attacks.COMPONENTS, totals)
+            if not np.isnan(each).any()]  # fmt: skip
+    left, found = correct.sum() + sum(each["broken"] for _, each in told), {}
+    for name, each in told:
+        left -= each["broken"]
+        counts = {key: int(value) for key, value in each.items() if key != "seconds"}
+        accuracy = round(100 * float(left) / len(correct), 4)
+        found[name] = {"accuracy": accuracy, **counts, "seconds": round(each["seconds"], 2)}
+    return {"components": found} if found else {}
 
 
 def _values(
@@ -436,19 +503,19 @@ def _nested_result(
     draw = np.random.default_rng([run.seed, zlib.crc32(name.encode())])
     spot = np.sort(draw.choice(robust, -(-len(robust) // 10), replace=False)) if len(robust) else robust
     where = np.concatenate([spot, np.flatnonzero(~withstood)])
-    found, _ = _over_images(run, [name], [attack], where, model, data, digest([key, "nested"]))
+    found, numbers = _over_images(run, [name], [attack], where, model, data, digest([key, "nested"]))
     broken = int((~found[: len(spot), 0]).sum())
     nested = {"within": larger, "skipped": len(robust) - len(spot), "checked": len(spot), "broken": broken}
     if broken:
         nested["skipped"] = 0
-        found, _ = _over_images(run, [name], [attack], np.arange(n), model, data, digest([key, "all"]))
+        found, numbers = _over_images(run, [name], [attack], np.arange(n), model, data, digest([key, "all"]))
         correct = found[:, 0]
     else:
         correct = withstood.copy()
         correct[where] = found[:, 0]
     values = _values(run, attack, correct, np.zeros(n), np.zeros(n), model, data)
     del values["loss"], values["loss_std"]  # of adversarial images, which were not made for all
-    return values | {"nested": nested}, {"correct": correct}
+    return values | {"nested": nested} | _components(numbers[:, 0, 2:], correct), {"correct": correct}
 
 
 def paired_features(run: RunConfig, name: str, model: nn.Module, data: Dataset) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ QUANTITIES = {  # what the rule counts, and how it is called where people read i
 SCR = {"distance_clean": "scr_clean", "distance_adv": "scr_adv"}  # what each distance is implied by, with MeanSep
 OVER_AT = ("fdr_clean", "fdr_adv", "afs_clean", "afs_adv")  # as multiples of AT's of the same seed
 SHOWN = {"clean": "clean", "pgd20": "pgd20", "cw30": "cw30", "loss": "pgd20.loss"}  # beside them, not counted
-COLUMNS = ("reading", "seed", "decides", *QUANTITIES, "log_distance", "mean_log_distance", "fits", *SHOWN, "run")
+COLUMNS = ("reading", "seed", "decides", *QUANTITIES, "log_distance", "at_least", "fits", *SHOWN, "run")
 READINGS = ("sum", "mean", "norm")  # values of adv_dpnp.pull: the three that the rule decides between
 SEEDS = 2  # fewer decide nothing
 FITS = math.log(1.25)  # a reading fits if its mean |log(ours / paper)| is below this, for each seed
@@ -73,16 +73,21 @@ def fingerprint(run: RunConfig, at: RunConfig | None, root: Path | None = None) 
 
 
 def log_distance(ours: Values, paper: Values) -> float | None:
-    """Sum over the eight quantities of |log(ours / paper)|; None where one of them was not measured.
+    """Sum over the eight quantities of |log(ours / paper)|; None where one of them was not measured."""
+    complete = not any(None in (ours[name], paper[name]) for name in QUANTITIES)
+    return least_distance(ours, paper) if complete else None
 
-    All are positive, but for what has collapsed: a zero is infinitely far away.
+
+def least_distance(ours: Values, paper: Values) -> float:
+    """The same sum over what was measured: with the rest it can only grow.
+
+    All quantities are positive, but for what has collapsed: a zero is infinitely far away.
     """
     total = 0.0
     for name in QUANTITIES:
         a, b = ours[name], paper[name]
-        if a is None or b is None:
-            return None
-        total += abs(math.log(a / b)) if a > 0 else math.inf
+        if a is not None and b is not None:
+            total += abs(math.log(a / b)) if a > 0 else math.inf
     return total
 
 
@@ -93,26 +98,31 @@ class Decision(NamedTuple):
     why: str
 
 
-def decide(distances: Mapping[str, Mapping[int, float | None]]) -> Decision:
+def decide(
+    distances: Mapping[str, Mapping[int, float | None]], least: Mapping[str, Mapping[int, float]] | None = None
+) -> Decision:
     """The rule of docs/ledger.md, from {reading: {seed: log distance}}; other names than READINGS decide nothing.
 
     A reading fits if the mean of the eight |log(ours / paper)| is below FITS for each seed. The choice is the one that
     fits with the smallest distance, averaged over the seeds; `mean` if the two best that fit change places between
-    seeds; `sum` if none fits. None where a reading lacks a seed that another has, or where there are fewer than SEEDS.
+    seeds; `sum` if none fits. `least` holds what `least_distance` says where a distance is not complete: it can rule a
+    reading out, and never in. None where a reading that is not ruled out lacks a seed that another has, or where there
+    are fewer than SEEDS.
     """
     known = {name: {s: d for s, d in distances.get(name, {}).items() if d is not None} for name in READINGS}
+    at_least = {name: [*known[name].values(), *(least or {}).get(name, {}).values()] for name in READINGS}
+    possible = [name for name in READINGS if all(d / len(QUANTITIES) < FITS for d in at_least[name])]
     seeds = sorted(set().union(*known.values()))
-    if lacking := [name for name in READINGS if len(seeds) < SEEDS or known[name].keys() != set(seeds)]:
+    if lacking := [name for name in possible if len(seeds) < SEEDS or known[name].keys() != set(seeds)]:
         return Decision(None, f"not measured for {SEEDS} seeds of each reading: {', '.join(lacking)}")
-    fitting = [name for name in READINGS if all(d / len(QUANTITIES) < FITS for d in known[name].values())]
-    if not fitting:
+    if not possible:
         return Decision("sum", f"no reading fits (mean |log| below {FITS:.3f} for each seed), so `sum` stays")
-    average = {name: fmean(known[name].values()) for name in fitting}
-    best, *others = sorted(fitting, key=lambda name: average[name])
+    average = {name: fmean(known[name].values()) for name in possible}
+    best, *others = sorted(possible, key=lambda name: average[name])
     told = ", ".join(f"`{name}` {average[name]:.2f}" for name in (best, *others))
     if others and any(known[others[0]][seed] < known[best][seed] for seed in seeds):
         why = f"`{best}` and `{others[0]}` change places between the seeds, so the usual code's `mean` is taken"
-        return Decision("mean", f"{why}; mean distances of those that fit: {told}")
+        return Decision("mean", f"{why}; distances of those that fit, averaged over the seeds: {told}")
     return Decision(best, f"the smallest distance of the readings that fit, averaged over the seeds: {told}")
 
 
@@ -138,7 +148,7 @@ def readings(tier: Tier) -> list[tuple[str, bool, RunConfig]]:
 def rows(tier: Tier, root: Path | None = None) -> list[dict]:
     """One row per reading and seed whose geometry was measured, with the keys COLUMNS; None where a number is missing.
 
-    `fits` is the rule's, of this seed alone.
+    `log_distance` is the rule's, `at_least` the same over what was measured; `fits` is of this seed alone.
     """
     paper, found = paper_fingerprint(), []
     for name, decides, run in readings(tier):
@@ -146,11 +156,11 @@ def rows(tier: Tier, root: Path | None = None) -> list[dict]:
         ours = fingerprint(run, at, root)
         if ours["mean_sep"] is None:
             continue
-        total = log_distance(ours, paper)
-        mean = None if total is None else total / len(QUANTITIES)
+        total, least = log_distance(ours, paper), least_distance(ours, paper)
+        near = least / len(QUANTITIES) < FITS
         found.append(
-            {"reading": name, "seed": run.seed, "decides": decides, **ours, "log_distance": total}
-            | {"mean_log_distance": mean, "fits": None if mean is None else mean < FITS}
+            {"reading": name, "seed": run.seed, "decides": decides, **ours, "log_distance": total, "at_least": least}
+            | {"fits": None if near and total is None else near}
             | {column: cell(run, source, root) for column, source in SHOWN.items()}
             | {"run": run.id}
         )
@@ -171,10 +181,12 @@ def missing(tier: Tier, measured: Iterable[Mapping]) -> list[str]:
 def decision(measured: Iterable[Mapping]) -> Decision:
     """`decide` on `rows`."""
     distances: dict[str, dict[int, float | None]] = {}
+    least: dict[str, dict[int, float]] = {}
     for row in measured:
         if row["decides"]:
             distances.setdefault(row["reading"], {})[row["seed"]] = row["log_distance"]
-    return decide(distances)
+            least.setdefault(row["reading"], {})[row["seed"]] = row["at_least"]
+    return decide(distances, least)
 
 
 def reference_rows() -> list[dict]:
@@ -214,19 +226,23 @@ def markdown(tier: Tier, measured: list[dict]) -> str:
         "reading",
         "seed",
         *QUANTITIES.values(),
-        "sum of log ratios",
+        "sum of the eight",
         "mean",
         "clean",
         "PGD-20",
         "C&W",
         "PGD-20 loss",
     ]
-    shown = ["reading", "seed", *QUANTITIES, "log_distance", "mean_log_distance", *SHOWN]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in [*reference_rows(), *measured]:
         name = row["reading"] if row["seed"] is None else f"`{row['reading']}`" + ("" if row["decides"] else " †")
-        cells = [name, "" if row["seed"] is None else str(row["seed"]), *(text(row, key) for key in shown[2:])]
-        lines.append("| " + " | ".join(cells) + " |")
+        cells = [name, "" if row["seed"] is None else str(row["seed"]), *(text(row, key) for key in QUANTITIES)]
+        if row["seed"] is None:
+            cells += ["", ""]
+        else:  # what lacks a quantity is at least as far as the others make it
+            sign = "≥ " if row["log_distance"] is None else ""
+            cells += [f"{sign}{row['at_least'] / n:.3f}" for n in (1, len(QUANTITIES))]
+        lines.append("| " + " | ".join([*cells, *(text(row, key) for key in SHOWN)]) + " |")
     return "\n".join([*lines, "", sentence(tier, measured)])
 
 

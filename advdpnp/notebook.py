@@ -17,7 +17,16 @@ from advdpnp.claims import CLAIMS, claims_markdown
 from advdpnp.config import ATTACKS, RunConfig
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
 from advdpnp.measurements import Measurements
-from advdpnp.results import code_revision, device_name, run_dir, tier_dir, write_csv, write_text
+from advdpnp.results import (
+    code_revision,
+    device_name,
+    eval_path,
+    read_json,
+    run_dir,
+    tier_dir,
+    write_csv,
+    write_text,
+)
 from advdpnp.tiers import Tier, dependency, load_tier
 from advdpnp.train import fit, pick_device
 
@@ -42,17 +51,24 @@ def _ensure_trained(run: RunConfig) -> None:
 def measure(tier: Tier, name: str) -> list[RunConfig]:
     """Have every run of a table or figure evaluated; returns the runs that are there.
 
-    In the demo tier what is missing is trained first; in other tiers it is named, with the command that makes it.
+    In the demo tier what is missing is trained first; in other tiers it is named, with the command that makes it. Of a
+    run that is here without its weights, as `restore` leaves it, the stored results are shown as they are.
     """
-    there, missing = [], []
+    there, missing, lacking = [], [], []
     for run in protocol.runs_of(tier, name):
         if tier.name == "demo":
             _ensure_trained(run)
-        if (run_dir(run) / "train.json").exists():
-            evaluate(run, *protocol.artefact(name).evaluations(run.variant), wait=True)
-            there.append(run)
-        else:
+        evaluations = protocol.artefact(name).evaluations(run.variant)
+        if not (run_dir(run) / "train.json").exists():
             missing.append(run.id)
+            continue
+        there.append(run)
+        if (run_dir(run) / "model.pt").exists():
+            evaluate(run, *evaluations, wait=True)
+        elif absent := [each for each in evaluations if not eval_path(run, each).exists()]:
+            lacking.append(f"{run.id} ({', '.join(absent)})")
+    if lacking:
+        display(Markdown(f"*Not evaluated, and the weights are not here: {'; '.join(lacking)}.*"))
     if missing:
         command = f"snakemake --cores 1 results/{tier.name}/{protocol.product(name)}"
         display(Markdown(f"*Not trained in this tier: {', '.join(missing)}. `{command}` does it.*"))
@@ -86,6 +102,25 @@ def attacks_of(tier: Tier, name: str) -> "pd.DataFrame":
             }
         )
     return pd.DataFrame(rows).set_index("attack")
+
+
+def components(runs: list[RunConfig]) -> "pd.DataFrame":
+    """AutoAttack by component: accuracy (%) left after it, seconds, images sent through the network; a row per run.
+
+    Results from before this was stored are left out, and when there are no others, that is said.
+    """
+    import pandas as pd
+
+    names = {"accuracy": "left (%)", "seconds": "seconds", "passes": "passes"}
+    rows = {}
+    for run in runs:
+        path = eval_path(run, "aa")
+        told = read_json(path).get("components", {}) if path.exists() else {}
+        if told:
+            rows[run.id] = {(part, shown): told[part][key] for part in told for key, shown in names.items()}
+    if not rows:
+        display(Markdown("*Not stored with these results: they are of an earlier build.*"))
+    return pd.DataFrame(rows).T
 
 
 def show_table(tier: Tier, name: str) -> list[dict]:

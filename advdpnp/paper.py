@@ -394,9 +394,34 @@ def _aa_findings() -> list[Finding]:
     return findings
 
 
+UNIT_FEATURES = ("AT_HE",)  # compares unit features with unit centers (ledger 21)
+
+
+def least_scr(min_sep: float) -> float:
+    """The smallest SCR, Eq. (10), that unit features and unit centers with this MinSep (degrees) can have.
+
+    Each center's nearest rival is at least 2 sin(MinSep / 2) away, and no unit vector is more than 2 from another.
+    """
+    return 2 * math.sin(math.radians(min_sep) / 2) / 2
+
+
+def _scr_findings() -> list[Finding]:
+    """Unit features lie at most 2 from unit centers, so that SCR has a floor."""
+    findings = []
+    for (dataset, _, method), row in table_rows(4).items():
+        for column in ("scr_clean", "scr_adv") if method in UNIT_FEATURES else ():
+            implied = 2 * math.sin(math.radians(row["mean_sep"]) / 2) / row[column]
+            what = f"{column} of {method} on {dataset} is possible for unit features and unit centers"
+            detail = f"{row[column]:.3f}, at least {least_scr(row['min_sep']):.3f} at MinSep {row['min_sep']:.2f}; "
+            detail += f"it implies a mean distance of about {implied:.1f}, where unit vectors are at most 2 apart"
+            possible = row[column] >= least_scr(row["min_sep"]) - 0.0005 - TINY
+            findings.append(Finding("Table 4", what, possible, detail))
+    return findings
+
+
 def consistency() -> list[Finding]:
     """Every check of the reported numbers against each other, against the text and against geometry."""
     return [
         *_row_findings(), *_budget_findings(), *_repeat_findings(), *_restart_findings(), *_text_findings(),
-        *_aa_findings(),
+        *_aa_findings(), *_scr_findings(),
     ]  # fmt: skip

@@ -40,6 +40,12 @@ FIGURES_NOTE = (
     "distance to the class's center over that center's norm; of one network each. Figure 3: accuracy (%) over 19 kinds "
     "of corruption. Figure 4: accuracy (%) by budget, named as in the paper, before the tier's `budget_scale`."
 )
+SCR_NOTE = (
+    "SCR, Eq. (10), measures how far features are from the class centers. Where the centers are weights of norm 1 and "
+    "the features have norm 10, it compares unlike things: a difference to prototypes that features follow is then one "
+    "of scale, not of compactness. `scr_means_*`, ours, is the same with the class means of the features as centers, "
+    "alike for all methods; the paper has no number for it."
+)
 EARLIER_GEOMETRY = (
     "AT_HE's features as they are before its head normalises them, where ledger 21 takes unit features; nothing else "
     "differs, but for quantities that came later and are a dash here"
@@ -196,7 +202,7 @@ def report_markdown(tier: Tier, root: Path) -> str:
         spec = protocol.artefact(name)
         lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", tables.markdown(found, tier.label)]
         if name == "table4":
-            lines += earlier_geometry(tier, root)
+            lines += [SCR_NOTE, "", *earlier_geometry(tier, root)]
         if name in paired.TABLES and (against := paired.rivals(tier, name, root)):
             if name == "table1":
                 lines += [

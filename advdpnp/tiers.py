@@ -31,6 +31,8 @@ from advdpnp.config import (
     ModelConfig,
     OptimConfig,
     RunConfig,
+    budget_fault,
+    resolved_attack,
     slug,
     slugs,
 )
@@ -212,6 +214,17 @@ def check_run(run: RunConfig, path: Path | str) -> RunConfig:
             raise UserError(f"{where}.{section}.{key}: {warm:g} of {run.optim.epochs} epochs: warm-up would never end.")
     for name, attack in run.attacks.items():
         _check_attack(attack, facts, f"{path}: attacks.{name}")
+    base = resolved_attack(
+        run, "pgd20"
+    )  # Figure 4's budgets grow until nothing is left: checked when they are evaluated
+    if fault := budget_fault(base.norm, base.epsilon, 0.0, facts.pixels):
+        scale = f"{run.evaluation.budget_scale:g} times attacks.pgd20.epsilon"
+        raise UserError(f"{where}.evaluation.budget_scale: {scale}: {fault}")
+    if run.craft.step_size > 2 * run.craft.epsilon > 0:
+        raise UserError(
+            f"{where}.craft.step_size: {run.craft.step_size:g} is more than twice epsilon ({run.craft.epsilon:g}), so "
+            "every step would leap across the whole ball; use for example 2/255."
+        )
     if run.craft.epsilon > 0 and run.craft.step_size == 0:
         raise UserError(f"{where}.craft.step_size: 0 would never leave the clean image; use for example 2/255.")
     return run
@@ -229,12 +242,13 @@ def _check_attack(attack: AttackConfig, facts: DatasetFacts, key: str) -> None:
         raise UserError(f"{key}.step_size: 0 would never leave the clean image; use for example 1/255.")
     if attack.images > facts.test_images:
         raise UserError(f"{key}.images: {attack.images} are wanted; there are only {facts.test_images} test images.")
-    pixels = facts.channels * facts.size**2
-    widest = {"linf": 1, "l2": pixels**0.5, "l1": pixels}[attack.norm]
-    if attack.kind != "clean" and attack.epsilon > widest:
+    step = attack.step_size if attack.kind in ("pgd", "cw", "adaptive") else 0.0
+    if attack.kind != "clean" and (fault := budget_fault(attack.norm, attack.epsilon, step, facts.pixels)):
+        raise UserError(f"{key}.{fault.replace(' ', ': ', 1)}")
+    if attack.epsilon > 0 and step > 2 * attack.epsilon and (attack.norm, attack.l1_step) != ("l1", "dense"):
         raise UserError(
-            f"{key}.epsilon: {attack.epsilon:g} is out of range; pixels lie in [0, 1], so no two images are more than "
-            f"{widest:.4g} apart in {attack.norm}: write a budget in 1/255 as, for example, 8/255."
+            f"{key}.step_size: {step:g} is more than twice epsilon ({attack.epsilon:g}), so every step would leap "
+            "across the whole ball; write a step in 1/255 as, for example, 1/255."
         )
 
 

@@ -6,6 +6,7 @@
   scaling   a step along batch, width and PGD steps; on a GPU also its share of the matrix peak
   compile   torch.compile on and off
   demo      the demo's wall time by rule
+  once      one network's evaluations, against an earlier commit that computed each alone
   fidelity  accuracy after training with all means of speed, and with none, over several seeds
 
 Writes benchmarks.json, after each part, and benchmarks.png to results/. Without a part named, those that can't run here
@@ -23,11 +24,12 @@ from advdpnp.errors import UserError, nearest
 from advdpnp.figures import save
 from advdpnp.results import provenance, results_root, write_json
 from advdpnp.train import pick_device, pick_precision
-from benchmarks import attacks, compiling, data, demo, fidelity, figure, scaling, steps
+from benchmarks import attacks, compiling, data, demo, fidelity, figure, once, scaling, steps
 
 PARTS = {
     "steps": steps.measure, "attacks": attacks.measure, "data": data.measure, "scaling": scaling.measure,
     "compile": compiling.measure, "demo": demo.measure, "fidelity": fidelity.measure,
+    "once": once.measure,
 }  # fmt: skip
 
 
@@ -52,6 +54,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     attacked.add_argument("--reference", action="store_true", help="attack pyautoattack's ResNet-18 (needs CIFAR-10)")
     parser.add_argument("--tier", default="demo", help="whose runs fidelity trains (default: demo)")
     parser.add_argument("--seeds", type=positive, default=5, help="of fidelity")
+    parser.add_argument("--against", default=once.EARLIER, metavar="COMMIT", help="of once (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="fewer images and points, one round of AutoAttack")
     args = parser.parse_args(arguments)
     for part in args.parts:

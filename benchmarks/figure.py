@@ -12,6 +12,7 @@ def ratios(found: Mapping) -> dict[str, float]:
     out = {name: point["ratio"] for name, point in found.get("steps", {}).items()}
     names = {"pgd20": "PGD-20", "aa": "AutoAttack"}
     out |= {label: found["attacks"][name]["ratio"] for name, label in names.items() if name in found.get("attacks", {})}
+    out |= {part: point["ratio"] for part, point in found.get("once", {}).items() if isinstance(point, Mapping)}
     return out | ({"augmentation": found["data"]["ratio"]} if "data" in found else {})
 
 
@@ -24,7 +25,7 @@ def draw(found: Mapping) -> Figure:
     axes[0].barh(list(bars), list(bars.values()), color=PALETTE[0])
     axes[0].bar_label(axes[0].containers[0], fmt="%.1f", padding=3, fontsize=8)
     axes[0].axvline(1, color="black", linewidth=0.8)
-    axes[0].set(title="times as fast as\ntextbook, official or torchvision")
+    axes[0].set(title="times as fast as\ntextbook, official, torchvision, earlier")
     axes[0].margins(x=0.1)
     axes[0].invert_yaxis()
     for ax, axis in zip(axes[1:4], ("batch", "width", "steps")):

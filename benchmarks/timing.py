@@ -18,15 +18,24 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def interleaved(works: Mapping[str, Callable[[], object]], rounds: int, *, warm: bool = True) -> dict:
-    """{name: work} -> seconds of every round, median and [least, most] of each; `ratio` is the last over the first."""
+def interleaved(
+    works: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    warm: bool = True,
+    clock: Callable[[Callable[[], object]], float] = seconds_of,
+) -> dict:
+    """{name: work} -> seconds of every round, median and [least, most] of each; `ratio` is the last over the first.
+
+    `clock` makes the call and says what it took.
+    """
     if warm:
         for work in works.values():
             work()
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
-            seconds[name].append(seconds_of(work))
+            seconds[name].append(clock(work))
     median = {name: statistics.median(values) for name, values in seconds.items()}
     spread = {name: [min(values), max(values)] for name, values in seconds.items()}
     first, last = next(iter(median.values())), next(reversed(median.values()))

@@ -3,6 +3,7 @@
 import logging
 import math
 import sys
+import warnings
 from functools import partial
 
 import pytest
@@ -348,7 +349,7 @@ def test_normal_start_has_the_trades_scale():
 
 @every_gradient_attack
 @settings(max_examples=5, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 2**16), epsilon=st.sampled_from([1e-4, 8 / 255, 0.5, 3.0]), corners=st.booleans())
+@given(seed=st.integers(0, 2**16), epsilon=st.sampled_from([1e-4, 8 / 255, 0.5, 1.0]), corners=st.booleans())
 def test_result_is_in_ball_and_box(norm, attack, seed, epsilon, corners):
     model, x, y = small_conv(seed), images(4, seed), labels(4, 5)
     if corners:
@@ -767,6 +768,15 @@ def test_autoattack_missing_names_the_cure(monkeypatch):
         ({"restarts": 0}, "restarts must be at least 1"),
         ({"restarts": 2, "random_start": False}, "random_start=True"),
         ({"step_size": 0}, "step_size"),
+        ({"epsilon": 8}, r"epsilon 8 is out of range; pixels lie in \[0, 1\]"),
+        ({"epsilon": 128, "norm": "l2"}, r"epsilon 128 is out of range; .* more than 10\.39 apart in l2"),  # sqrt(108)
+        ({"epsilon": 2000, "norm": "l1"}, r"epsilon 2000 is out of range; .* more than 108 apart in l1"),
+        ({"step_size": 2}, r"step_size 2 is out of range; pixels lie in \[0, 1\]"),
+        (
+            {"x": images().bfloat16()},
+            r"images are bfloat16, .*: give float32 images; wrap the model with \.to\(dtype\)",
+        ),
+        ({"x": images().half()}, "images are float16"),
         ({"norm": "Linf"}, "did you mean 'linf'"),
         ({"loss": "margni"}, "did you mean 'margin'"),
         ({"loss": lambda model, x_adv, y: model(x_adv).sum()}, "one value a sample"),
@@ -795,12 +805,62 @@ def test_bad_arguments_are_named(change, sentence):
         ({"attacks": ["apgd"]}, "did you mean 'apgd-"),
         ({"square_queries": 0}, "square_queries"),
         ({"epsilon": -1}, "epsilon"),
+        ({"epsilon": 8}, "epsilon 8 is out of range"),
         ({"x": images() + 1}, r"\[0, 1\]"),
     ],
 )
 def test_bad_autoattack_arguments_are_named(change, sentence):
     with pytest.raises(ValueError, match=sentence):
         attacks.autoattack(Linear(), **({"x": images(), "y": labels(), "epsilon": 0.1} | change))
+
+
+EVERY_ATTACK = {
+    "fgsm": attacks.fgsm,
+    **{f"pgd {norm}": partial(attacks.pgd, step_size=0.1, steps=1, norm=norm) for norm in attacks.NORMS},
+    "cw": partial(attacks.cw, step_size=0.1, steps=1, confidence=50),
+    "adaptive": partial(attacks.adaptive, step_size=0.1, steps=1, radius=1, lambda_dpp=0, lambda_dnp=0, lambda_dfa=0),
+    **{f"autoattack {norm}": partial(attacks.autoattack, norm=norm) for norm in attacks.NORMS},
+}
+
+
+@pytest.mark.parametrize("attack", EVERY_ATTACK.values(), ids=EVERY_ATTACK)
+def test_every_attack_refuses_budgets_beyond_the_box_and_half_precision(attack):
+    """8 where 8/255 is meant turns every image into any other; half precision rounds images out of their ball."""
+    with pytest.raises(ValueError, match=r"epsilon 255 is out of range; pixels lie in \[0, 1\]"):
+        attack(Linear(), images(), labels(), epsilon=255)
+    for dtype in (torch.float16, torch.bfloat16):
+        with pytest.raises(ValueError, match="give float32 images"):
+            attack(Linear().to(dtype), images().to(dtype), labels(), epsilon=0.1)
+
+
+def test_a_model_in_half_precision_is_attacked_through_float32_images():
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = Linear().bfloat16()
+
+        def forward(self, x):
+            return self.model(x.to(torch.bfloat16))
+
+    x_adv = attacks.pgd(Wrapped(), images(), labels(), epsilon=0.1, step_size=0.05, steps=3, norm="linf")
+    assert_feasible(x_adv, images(), 0.1, "linf")
+    assert not torch.equal(x_adv, images())
+
+
+@pytest.mark.parametrize("helper", [lambda x: attacks.linf_bounds(x, 0.1),
+                                    lambda x: balls.start_noise(x, 0.1, "linf", True, None)])  # fmt: skip
+def test_bounds_and_starts_refuse_half_precision_too(helper):
+    with pytest.raises(ValueError, match="give float32 images"):
+        helper(images().half())
+
+
+def test_a_step_that_leaps_across_the_ball_is_told():
+    run = partial(attacks.pgd, Linear(), images(), labels(), epsilon=8 / 255, steps=1, norm="linf")
+    with pytest.warns(UserWarning, match=r"step_size 1 is more than twice epsilon"):
+        run(step_size=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(step_size=16 / 255)
 
 
 def test_uint8_labels_are_labels():

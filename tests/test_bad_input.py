@@ -127,6 +127,13 @@ CONFIGURATION = {
     "epsilon in 0..255": (defaults(craft={"epsilon": 8}), "craft.epsilon: 8 is out of range; a number from 0 to 1"),
     "an attack's epsilon in 0..255": (attack(epsilon=8), "attacks.pgd20.epsilon: 8 is out of range; pixels lie in"),
     "an l2 budget in 0..255": (attack("pgd20_l2", epsilon=128), "attacks.pgd20_l2.epsilon: 128 is out of range; pixels"),
+    "an attack's step in 0..255": (attack(step_size=1), "attacks.pgd20.step_size: 1 is more than twice epsilon (0.03"),
+    "a step beyond the box": (attack(step_size=2), "attacks.pgd20.step_size: 2 is out of range; pixels lie in [0, 1]"),
+    "a training step in 0..255": (defaults(craft={"step_size": 1}), "craft.step_size: 1 is more than twice epsilon (0.03"),
+    "budgets scaled to 0..255": (
+        defaults(evaluation={"budget_scale": 255}),
+        "evaluation.budget_scale: 255 times attacks.pgd20.epsilon: epsilon 8 is out of range; pixels lie in [0, 1]",
+    ),
     "division by zero": (defaults(craft={"epsilon": "8/0"}), "craft.epsilon: a number such as 0.1 or 8/255 is wanted"),
     "NaN": (defaults(trades={"beta": float("nan")}), "trades.beta: a number such as 0.1 or 8/255 is wanted, not nan."),
     "infinity": (defaults(trades={"beta": float("inf")}), "trades.beta: a number such as 0.1 or 8/255 is wanted, not inf"),

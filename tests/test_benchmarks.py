@@ -6,14 +6,15 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from advdpnp.config import METHODS
 from advdpnp.errors import UserError
-from advdpnp.results import run_dir
+from advdpnp.results import run_dir, write_json
 from advdpnp.tiers import load_tier
-from benchmarks import attacks, compiling, data, demo, fidelity, figure, scaling, steps
+from benchmarks import attacks, compiling, data, demo, fidelity, figure, once, scaling, steps
 from benchmarks.__main__ import PARTS, main
 from benchmarks.timing import interleaved
 
@@ -225,6 +226,46 @@ def test_compiling_reports_both_sides(monkeypatch):
     assert found["auto"] == "off"
     assert found["AT"]["on"]["compile_seconds"] > 0
     assert set(found["AT"]["on"]["median"]) == {"compiled", "eager"}
+
+
+def test_once_asks_each_build_in_its_own_files(tmp_path, monkeypatch):
+    """A stand-in for an earlier commit: it knows fewer attacks, takes twice as long and gets one image otherwise."""
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path / "results"))
+    run = load_tier("demo").run("cifar10/resnet18", "AT", 0)
+    about = {"run": run.id, "tier": "demo"}
+    write_json(run_dir(run) / "train.json", about)
+    asked = []
+
+    def answer(build, results, code, *arguments):
+        earlier = build != once.ROOT
+        if code == once.KNOWN:
+            return "clean pgd20 aa" if earlier else "clean pgd20 pgd100 aa geometry adaptive20"
+        asked.append((earlier, arguments))
+        for name in arguments[3:]:
+            path = results / "demo" / "evals" / run.id / f"{name}.npz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(path, correct=np.array([True, not earlier or name != "pgd20"]))
+        return json.dumps({"core": 1.0 + earlier, "wall": 3.0, "megabytes": 100.4})
+
+    monkeypatch.setattr(once, "asked", answer)
+    monkeypatch.setattr(once, "unpacked", lambda commit, folder: folder)
+    monkeypatch.setattr(once, "PARTS", {"PGD": ["pgd20", "pgd20_random"]})
+    found = once.measure(SimpleNamespace(run_dir=None, against="abc", quick=False, rounds=2), CPU)
+    assert found["PGD"]["ratio"] == 2
+    assert found["PGD"]["flags"] == {"pgd20": 1}  # those with a random start are drawn otherwise
+    assert found["everything"]["megabytes"] == {"once": 100, "earlier": 100}
+    assert [earlier for earlier, _ in asked] == [False, True] * 4
+    assert set(asked[-1][1][3:]) == {"clean", "pgd20", "aa"}
+    assert asked[-1][1][:3] == ("demo", run.id, str(run_dir(run)))
+    assert figure.ratios({"once": found}) == {"PGD": 2, "everything": 2}
+
+
+def test_once_wants_a_commit_and_a_trained_network(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
+    assert main(["once"]) == 2
+    assert "run `make demo` first" in capsys.readouterr().err
+    with pytest.raises(UserError, match="--against nothing: expected a commit of this checkout"):
+        once.unpacked("nothing", tmp_path)
 
 
 def published_ratios(name):

@@ -338,6 +338,28 @@ def test_spatter_covers_as_measured_and_dry_images_stay():
         assert (dry == PLAIN).all()
 
 
+def test_spatter_wraps_at_256_as_the_official_cast_does():
+    """uint8 of 1.02 * 255 = 260.1 is 4, not 255."""
+    assert spatter.wrapped(np.array([0.0, 0.7, 1.0, 256 / 255, 1.02, 2.01])).tolist() == [0, 178, 255, 0, 4, 0]
+    field = np.random.default_rng(0).standard_normal((200, 32, 32))
+    beyond = {}
+    for severity, (mean, std, blur_sigma, _, _, kind) in enumerate(PARAMETERS["spatter"], 1):
+        if kind == "water":
+            liquid = shared.smooth(mean + std * field, blur_sigma)
+            beyond[severity] = int((liquid * 255 >= 256).any((1, 2)).sum())
+    assert beyond[1] == beyond[2] == 0
+    assert 15 <= beyond[3] <= 50  # 31 of 200 maps of the official script
+
+
+def test_spatter_at_severity_3_shows_the_wrap(monkeypatch):
+    """Where a drop is deepest its relief starts anew: other pixels than with a cast that clips, in the same images."""
+    grey = np.full((60, 32, 32, 3), 100, np.uint8)
+    ours = corrupt(grey, "spatter", 3)
+    monkeypatch.setattr(spatter, "wrapped", shared.to_bytes)
+    differing = (ours != corrupt(grey, "spatter", 3)).any((1, 2, 3)).sum()
+    assert 1 <= differing <= 20
+
+
 def test_spatter_relief_step_by_step():
     drop = np.zeros((1, 16, 16), np.uint8)
     drop[0, 5:10, 5:10] = 200

@@ -307,6 +307,19 @@ def test_a_part_of_other_settings_is_not_used(measure, monkeypatch):
 # --- What is refused
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("fgsm_eps96", r"fgsm_eps96 times evaluation\.budget_scale 4: epsilon 1\.50588 is out of range; pixels lie in"),
+        ("pgd40_mnist", r"epsilon 1\.2 is out of range"),
+    ],
+)
+def test_a_budget_that_the_tier_scales_beyond_the_box_is_refused(measure, no_attacks, name, said):
+    no_attacks()
+    with pytest.raises(UserError, match=said):
+        measure(name)
+
+
 def test_the_adaptive_attack_is_for_adv_dpnp(measure):
     assert measure("adaptive20", method="Adv-DPNP")[1]["adaptive20"]["images"] == 60
     with pytest.raises(UserError, match=r"only Adv-DPNP"):

@@ -10,7 +10,7 @@ import pytest
 matplotlib.use("Agg")
 
 from advdpnp import figures, fingerprint, protocol, report
-from advdpnp.fingerprint import FITS, QUANTITIES, decide, log_distance, over, paper_fingerprint
+from advdpnp.fingerprint import FITS, QUANTITIES, decide, least_distance, log_distance, over, paper_fingerprint
 from advdpnp.paper import reported
 from advdpnp.protocol import CIFAR10, CIFAR100
 from advdpnp.results import tier_dir
@@ -101,6 +101,8 @@ def test_a_distance_needs_all_eight_and_a_collapsed_quantity_is_infinitely_far()
     paper = paper_fingerprint()
     for name in QUANTITIES:
         assert log_distance(paper | {name: None}, paper) is None
+        twice = {key: 2 * value for key, value in paper.items()} | {name: None}
+        assert least_distance(twice, paper) == pytest.approx(7 * math.log(2))
         assert log_distance(paper | {name: 0.0}, paper) == math.inf
 
 
@@ -145,6 +147,7 @@ def test_mean_is_taken_where_the_two_best_change_places():
     found = decide({"sum": {0: FAR, 1: FAR}, "mean": {0: 0.5, 1: 0.9}, "norm": {0: 0.7, 1: 0.6}})
     assert found.pull == "mean"
     assert "`norm` and `mean` change places" in found.why
+    assert "`norm` 0.65, `mean` 0.70" in found.why
     assert decide({"sum": {0: 0.1, 1: 0.3}, "mean": {0: 1.0, 1: 1.0}, "norm": {0: 0.2, 1: 0.1}}).pull == "mean"
 
 
@@ -173,6 +176,14 @@ def test_nothing_is_decided_before_every_reading_has_two_seeds(distances, lackin
     found = decide(distances)
     assert found.pull is None
     assert found.why.endswith(f": {lacking}")
+
+
+def test_what_is_too_far_by_what_was_measured_needs_no_more_to_be_ruled_out():
+    distances = {"sum": {0: None, 1: None}, "mean": {0: 0.5, 1: 0.6}, "norm": {0: 0.7, 1: 0.8}}
+    assert decide(distances, {"sum": {0: FAR, 1: NEAR}}).pull == "mean"
+    assert decide(distances, {"sum": {0: NEAR, 1: NEAR}}) == decide(distances)
+    assert decide(distances).pull is None
+    assert "no reading fits" in decide({}, {name: {0: FAR} for name in ("sum", "mean", "norm")}).why
 
 
 # --- A tier's networks
@@ -217,7 +228,7 @@ def test_a_row_is_a_reading_and_a_seed_with_its_own_at():
     assert (row["reading"], row["seed"], row["decides"]) == ("mean", 0, True)
     assert [row[name] for name in QUANTITIES] == pytest.approx([0.9, 0.9, 90, 80, 0.5, 0.6, 0.7, 0.8])
     assert row["log_distance"] == pytest.approx(log_distance(row, paper_fingerprint()))
-    assert row["mean_log_distance"] == pytest.approx(row["log_distance"] / 8)
+    assert row["at_least"] == row["log_distance"]
     assert tuple(row) == fingerprint.COLUMNS
     assert (row["clean"], row["loss"]) == (None, None)
 
@@ -259,8 +270,10 @@ def test_what_is_missing_is_left_out_and_said():
     measured = fingerprint.rows(tier)
     assert [(row["reading"], row["seed"]) for row in measured] == [("sum", 0), ("mean", 0), ("mean", 1)]
     assert [row["log_distance"] is None for row in measured] == [False, False, True]
+    assert [row["fits"] for row in measured] == [False, True, None]
+    assert "| ≥ " in fingerprint.markdown(tier, measured)
     text = fingerprint.markdown(tier, measured)
-    assert "The rule decides nothing here: not measured for 2 seeds of each reading: sum, mean, norm" in text
+    assert "The rule decides nothing here: not measured for 2 seeds of each reading: mean, norm" in text
     assert "adv_dpnp-s1 (without fdr_clean, fdr_adv, afs_clean, afs_adv)" in text
     assert "adv_dpnp.norm-s0 (not measured)" in text
 

@@ -5,7 +5,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from advdpnp import notebook as nb
 from advdpnp import protocol
+from advdpnp.results import eval_path, run_dir, write_json
+from advdpnp.tiers import parse_tier
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(path for path in FOLDER.glob("*.ipynb") if path.stem != "colab")
@@ -34,3 +37,21 @@ def test_the_colab_notebook_is_one_stripped_cell_that_runs_the_method():
     (cell,) = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not cell.outputs
     assert "method.ipynb" in cell.source
+
+
+def test_stored_results_are_shown_without_their_weights(monkeypatch):
+    """As `restore` leaves a run: nothing can be computed, what is there is shown, and what is not is named."""
+    tier = parse_tier("mine", {"label": "a test", "methods": ["AT"], "blocks": {protocol.CIFAR10: None}}, "x")
+    run, said = tier.run(protocol.CIFAR10, "AT"), []
+    monkeypatch.setattr(nb, "display", lambda shown: said.append(shown.data))
+    monkeypatch.setattr(nb, "evaluate", lambda *_, **__: pytest.fail("computed"))
+    write_json(run_dir(run) / "train.json", {})
+    *there, absent = protocol.artefact("table1").evaluations()
+    for name in there:
+        write_json(eval_path(run, name), {})
+    assert nb.measure(tier, "table1") == [run]
+    assert said == [f"*Not evaluated, and the weights are not here: {run.id} ({absent}).*"]
+    (run_dir(run) / "model.pt").write_bytes(b"")
+    monkeypatch.setattr(nb, "evaluate", lambda run, *names, wait: said.append(names))
+    nb.measure(tier, "table1")
+    assert said[1:] == [(*there, absent)]

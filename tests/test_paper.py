@@ -419,6 +419,9 @@ def test_the_findings_are_exactly_the_known_ones():
             "columns: starts_1, starts_5, starts_10, starts_20",
         ("Tables 1, 2", "first or second in AA on cifar100 among the rows of both tables"):
             "place 4 of 12: AT_HE 25.73, MART 25.61, IKL 25.43, Adv-DPNP 25.39",
+        ("Table 4", "scr_clean of AT_HE on cifar10 is possible for unit features and unit centers"):
+            "0.332, at least 0.596 at MinSep 73.21; it implies a mean distance of about 4.0, where unit vectors are at "
+            "most 2 apart",
     }  # fmt: skip
 
 
@@ -454,12 +457,30 @@ def with_cell(monkeypatch, table, method, column, value):
         (4, "AT", "min_sep", 74.0, "MinSep <= MeanSep"),
         (4, "Adv-DPNP", "min_sep", 96.5, "MinSep <= the regular simplex's angle"),
         (4, "Adv-DPNP", "mean_sep", 95.4, "mean_sep on cifar10"),
+        (4, "AT_HE", "scr_adv", 0.59, "scr_adv of AT_HE on cifar10 is possible for unit features and unit centers"),
         (5, "AT", "avg_accuracy", 76.26, "margin in avg_accuracy on cifar10/resnet18, up to rounding"),
         (8, "Adv-DPNP", "ce", 53.67, "PGD-20 of Adv-DPNP on cifar10 is the same"),
     ],
 )
 def test_a_wrong_cell_is_found(monkeypatch, table, method, column, value, what):
     assert what in with_cell(monkeypatch, table, method, column, value)
+
+
+def test_unit_features_have_no_smaller_scr():
+    """Whatever the features: here random ones, and the farthest there are, straight behind their centers."""
+    import torch
+
+    from advdpnp.geometry import min_separation, separation_to_compactness
+
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(40) % 4
+    for dim in (2, 5, 30):
+        draw = [torch.randn(n, dim, generator=generator, dtype=torch.float64) for n in (4, 40)]
+        centers, features = (torch.nn.functional.normalize(values, dim=1) for values in draw)
+        least = paper.least_scr(min_separation(centers))
+        assert separation_to_compactness(features, labels, centers) >= least
+    square = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]], dtype=torch.float64)
+    assert separation_to_compactness(-square[labels], labels, square) == pytest.approx(paper.least_scr(90))
 
 
 def test_the_simplex_bound():

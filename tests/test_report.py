@@ -1,6 +1,5 @@
 """The report and the published copy: from result files alone, labelled, without weights."""
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -88,6 +87,7 @@ def test_geometry_by_an_earlier_definition_is_shown_and_named(some_results):
     path.write_text(json.dumps(stored))
     text = report.report_markdown(load_tier("short"), some_results)
     assert "0.432" in text
+    assert "`scr_means_*`, ours" in text
     assert re.search(r"^Measured by an earlier definition .*: cifar10-resnet18-at-s0\.$", text, re.MULTILINE)
     path.write_text(json.dumps(stored | {"definition": GEOMETRY_DEFINITION}))
     assert "earlier definition" not in report.report_markdown(load_tier("short"), some_results)
@@ -152,14 +152,3 @@ def test_restored_results_fill_what_is_missing_and_overwrite_nothing(some_result
     assert json.loads(log.read_text())["train_images"] == 10_000
     with pytest.raises(UserError, match="nothing was published for tier demo"):
         report.restore("demo")
-
-
-def test_the_readme_shows_the_published_table_1():
-    with (ROOT / "published/short/tables/table1.csv").open(newline="") as file:
-        cells = [row for row in csv.DictReader(file) if row["dataset"] == "cifar10"]
-    rows = {}
-    for cell in cells:
-        rows.setdefault(cell["method"], []).append(f"{float(cell['ours']):.2f}")
-    text = (ROOT / "README.md").read_text()
-    for method, values in rows.items():
-        assert f"| {method} | {' | '.join(values)} |" in text

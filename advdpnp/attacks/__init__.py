@@ -7,9 +7,10 @@ balls.py      projections, ascent directions, random starts: pure functions of t
 gradient.py   frozen, the losses, fgsm, pgd, cw, adaptive
 auto.py       the AutoAttack adapter
 quick.py      its search on a quicker stand-in, with the model as judge
+tally.py      what each of its components did, and at what cost
 """
 
-from advdpnp.attacks.auto import autoattack
+from advdpnp.attacks.auto import COMPONENTS, autoattack
 from advdpnp.attacks.balls import NORMS, linf_bounds, project_l1, project_l2
 from advdpnp.attacks.gradient import (
     LOSSES,
@@ -24,10 +25,13 @@ from advdpnp.attacks.gradient import (
     pgd,
     pgd_prefixes,
 )
+from advdpnp.attacks.tally import Tally
 
 __all__ = [
+    "COMPONENTS",
     "LOSSES",
     "NORMS",
+    "Tally",
     "adaptive",
     "adaptive_objective",
     "autoattack",

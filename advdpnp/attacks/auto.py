@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from advdpnp.attacks.gradient import at_least_float32, checked_inputs, frozen
 from advdpnp.attacks.quick import search_and_judge
+from advdpnp.attacks.tally import Tallies, Tally, tell
 from advdpnp.errors import UserError, nearest
 
 VERSIONS = ("standard", "plus", "rand")
@@ -34,6 +35,7 @@ def autoattack(
     batch_size: int = 250,
     log: Callable[[str], None] | None = None,
     search: nn.Module | None = None,
+    record: Callable[[dict[str, Tally]], None] | None = None,
 ) -> Tensor:
     """AutoAttack: APGD-CE, targeted APGD, targeted FAB, Square, each on what the ones before left standing.
 
@@ -42,7 +44,8 @@ def autoattack(
     AutoAttack's warnings (a masked or random model) reach the logger 'auto-attack' without it too. The
     global random state is left as found. search: a quicker stand-in for the model (see quick.py), on which
     images are looked for; they count only when they fool the model, and images on which the two disagree are
-    attacked again on the model alone. Without it the package runs as it is.
+    attacked again on the model alone. Without it the package runs as it is. record: called once with what each
+    component did (see tally.py), in the order they were run, when there was anything to attack.
 
     Raises ValueError for a bad argument, UserError where pyautoattack is not installed.
     Differs from the standard ensemble, and must not be reported as it, when `attacks` names some of the
@@ -72,6 +75,8 @@ def autoattack(
     images = x.float().contiguous(memory_format=torch.contiguous_format)
     with frozen(model), torch.random.fork_rng(devices), _restored_trace(), _forwarded_log(log):
         logits = _FloatLogits(model, x.dtype)
+        stand_in = logits if search is None else _FloatLogits(search, x.dtype)
+        tallies = Tallies(lambda: sum(network.images for network in {logits, stand_in}))
         with torch.no_grad():
             classes = logits(images[:1]).shape[1]
 
@@ -85,15 +90,19 @@ def autoattack(
             return made
 
         if search is None:
-            x_adv, _ = ensemble().run_standard_evaluation(images, y, batch_size=batch_size)
+            package = ensemble()
+            tallies.begin(package.attacks_to_run)
+            tell(package, tallies)
+            x_adv, _ = package.run_standard_evaluation(images, y, batch_size=batch_size)
         else:
             _check_model(logits, images[:batch_size], y[:batch_size])
-            limits = {"epsilon": epsilon, "norm": norm, "batch_size": batch_size}
-            stand_in = _FloatLogits(search, x.dtype)
+            limits = {"epsilon": epsilon, "norm": norm, "batch_size": batch_size, "tallies": tallies}
             x_adv, disputed = search_and_judge(ensemble(), stand_in, logits, images, y, **limits)
             if disputed.any():
                 again = search_and_judge(ensemble(), logits, logits, images[disputed], y[disputed], **limits)
                 x_adv[disputed] = again[0]
+    if record:
+        record(tallies.found)
     return torch.empty_like(x).copy_(x_adv.clamp(0, 1))
 
 
@@ -109,13 +118,14 @@ def _check_model(logits: nn.Module, x: Tensor, y: Tensor) -> None:
 
 
 class _FloatLogits(nn.Module):
-    """AutoAttack works in float32: images come as the model wants them, logits leave as float32."""
+    """AutoAttack works in float32: images come as the model wants them, logits leave as float32. Counts images."""
 
     def __init__(self, model: nn.Module, dtype: torch.dtype):
         super().__init__()
-        self.model, self.dtype = model, dtype
+        self.model, self.dtype, self.images = model, dtype, 0
 
     def forward(self, x: Tensor) -> Tensor:
+        self.images += len(x)
         return at_least_float32(self.model(x.to(self.dtype))).float()
 
 

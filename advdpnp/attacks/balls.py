@@ -20,8 +20,18 @@ def _per_sample(values: Tensor, like: Tensor) -> Tensor:
 # --- projections --------------------------------------------------------------------------------------------
 
 
+def full_precision(x: Tensor) -> None:
+    """Raises ValueError for half-precision images: rounding to 8 or 11 bits would carry them out of the ball."""
+    if x.dtype in (torch.float16, torch.bfloat16):
+        kind = str(x.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"images are {kind}, too coarse for a budget: give float32 images; wrap the model with .to(dtype)"
+        )
+
+
 def linf_bounds(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """max(x - eps, 0) and min(x + eps, 1): the linf ball and the box as one pair of bounds."""
+    """max(x - eps, 0) and min(x + eps, 1): the linf ball and the box as one pair of bounds. No half precision."""
+    full_precision(x)
     return (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
 
 
@@ -110,6 +120,7 @@ def start_noise(x: Tensor, epsilon: float, norm: str, kind: bool | str, generato
     eps U(0, 1)^(1/d), which is uniform in volume. Differs from the Bag of Tricks (l2: radius eps U(0, 1)) and
     from advertorch (l1: one radius U(0, eps) for the whole batch), whose starts lie nearer to x.
     """
+    full_precision(x)
     # Drawn where the generator lives, so that one seed gives the same start on every device.
     options = {"device": generator.device if generator is not None else x.device, "dtype": x.dtype}
     if kind == "normal":

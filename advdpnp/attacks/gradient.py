@@ -5,6 +5,7 @@ the device. The losses are per sample and in float32 (float64 stays), also under
 """
 
 import math
+import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advdpnp.attacks import balls
+from advdpnp.config import budget_fault
 from advdpnp.errors import nearest
 from advdpnp.losses import kl_divergence, prototype_logits, pull_distance
 
@@ -80,7 +82,7 @@ def _as_objective(loss: str | Objective) -> Objective:
 # --- arguments ----------------------------------------------------------------------------------------------
 
 
-def checked_inputs(x: Tensor, y: Tensor, epsilon: float, norm: str) -> tuple[Tensor, Tensor]:
+def checked_inputs(x: Tensor, y: Tensor, epsilon: float, norm: str, step_size: float = 0.0) -> tuple[Tensor, Tensor]:
     """x detached and y as int64, or a ValueError. Waits for the device once (the range of x)."""
     if norm not in balls.NORMS:
         raise ValueError(f"unknown norm {norm!r}: {nearest(norm, balls.NORMS)}")
@@ -88,6 +90,9 @@ def checked_inputs(x: Tensor, y: Tensor, epsilon: float, norm: str) -> tuple[Ten
         raise ValueError(f"epsilon must be a finite number >= 0, got {epsilon}")
     if not x.is_floating_point():
         raise ValueError(f"images must be floating point in [0, 1], got {x.dtype}")
+    balls.full_precision(x)
+    if x.numel() and (fault := budget_fault(norm, epsilon, step_size, x[0].numel())):
+        raise ValueError(fault)
     if y.shape != x.shape[:1] or y.is_floating_point():
         raise ValueError(f"labels must be {x.shape[0]} integers, one an image, got {y.dtype} {list(y.shape)}")
     if x.numel():
@@ -172,8 +177,9 @@ def pgd(
     model, else the one with the highest loss; fooled samples are not attacked again. A function as loss
     always sees the whole batch in its order, since it may hold tensors that belong to it.
 
-    Raises ValueError for a bad argument, images outside [0, 1], or a loss that is not one value a sample.
-    Differs from TRADES' code, which clips the "normal" start only after the first step.
+    Raises ValueError for a bad argument, images outside [0, 1] or in half precision, a budget or step wider than the
+    box, or a loss that is not one value a sample. Warns of a step above 2 epsilon: it leaps across the ball.
+    Differs from TRADES' code, which clips the "normal" start only after the first step (ledger A24).
     """
     (x_adv,) = pgd_prefixes(
         model,
@@ -216,7 +222,10 @@ def pgd_prefixes(
     also for reads that differ in their steps while one of them has several restarts.
     """
     if checked:
-        x, y = checked_inputs(x, y, epsilon, norm)
+        x, y = checked_inputs(x, y, epsilon, norm, step_size)
+        if step_size > 2 * epsilon > 0 and (norm, l1_step) != ("l1", "dense"):
+            leap = f"step_size {step_size:g} is more than twice epsilon ({epsilon:g}): every step leaps across the ball"
+            warnings.warn(leap, stacklevel=3)
     steps, restarts = max(n for n, _ in reads), max(k for _, k in reads)
     for n, k in reads:
         _check_schedule(epsilon, step_size, n, k, random_start, l1_step)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from advdpnp.attacks.gradient import margin_loss
+from advdpnp.attacks.tally import Tallies
 
 Judge = Callable[[Tensor, Tensor, Tensor], Tensor]  # (candidates, clean images, labels) -> fooled [B] bool
 SLACK = 1e-6  # rounding of x + delta - x
@@ -188,8 +189,12 @@ def search_and_judge(
     epsilon: float,
     norm: str,
     batch_size: int,
+    tallies: Tallies,
 ) -> tuple[Tensor, Tensor]:
-    """(images [B, C, H, W] as `autoattack` returns them, disputed [B] bool) of an ensemble set up for `model`."""
+    """(images [B, C, H, W] as `autoattack` returns them, disputed [B] bool) of an ensemble set up for `model`.
+
+    What each component did is added to `tallies`.
+    """
     from pyautoattack import checks
 
     judge, logger = judge_of(model, epsilon, norm), logging.getLogger("auto-attack")
@@ -203,14 +208,18 @@ def search_and_judge(
 
     x_adv, robust, disputed = x.clone(), ~judge(x, x, y), torch.zeros_like(y, dtype=torch.bool)
     accuracy = {"clean": robust.float().mean().item()}
+    tallies.begin(ensemble.attacks_to_run)
     with torch.no_grad(), _quick_projection():
         for name in ensemble.attacks_to_run:
             logger.debug("running %s", name)
             for rows in (robust & ~disputed).nonzero()[:, 0].split(batch_size):
-                candidates = _component(ensemble, name)(x[rows], y[rows])
-                fooled = judge(candidates, x[rows], y[rows])
-                x_adv[rows[fooled]], robust[rows[fooled]] = candidates[fooled], False
-                disputed[rows] = ~fooled & (search(candidates).argmax(1) != y[rows])
+                with tallies.running(name) as tally:
+                    candidates = _component(ensemble, name)(x[rows], y[rows])
+                    fooled = judge(candidates, x[rows], y[rows])
+                    x_adv[rows[fooled]], robust[rows[fooled]] = candidates[fooled], False
+                    disputed[rows] = ~fooled & (search(candidates).argmax(1) != y[rows])
+                    tally.searches += len(rows)
+                    tally.broken += int(fooled.sum())
             accuracy[name] = robust.float().mean().item()
             logger.debug("robust accuracy after %s: %.2f%%", name.upper(), 100 * accuracy[name])
     checks.check_square_sr(accuracy, logger=logger)

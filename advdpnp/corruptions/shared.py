@@ -80,7 +80,7 @@ def summed_zooms(x: np.ndarray, factors: Sequence[float]) -> np.ndarray:
     """The sum over `factors` (each >= 1) of the centre-zoomed images; [N, H, W] or [N, H, W, C] to the same.
 
     Differs from the official script: one linear map in double precision instead of a loop in single, which moves
-    at most one level on at most 0.1 % of the values.
+    at most one level on at most 0.25 % of the values.
     """
     n, height, width = x.shape[:3]
     pixels_first = np.moveaxis(x.reshape(n, height * width, -1), 0, 1)

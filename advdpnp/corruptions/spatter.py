@@ -38,11 +38,20 @@ def spatter(
         mask = smooth((liquid > threshold).astype(float), strength)[..., None]
         mask = np.where(mask < 0.8, 0, mask)
         return to_bytes(x * (1 - mask) + MUD * mask)
-    drops = to_bytes(np.where(liquid < threshold, 0, liquid))
+    drops = wrapped(np.where(liquid < threshold, 0, liquid))
     mask = drops * relief(drops)
     peak = mask.max((1, 2), keepdims=True)
     mask = strength * mask / np.where(peak > 0, peak, 1)
     return to_bytes(x + mask[..., None] * WATER)
+
+
+def wrapped(liquid: np.ndarray) -> np.ndarray:
+    """Liquid >= 0 to uint8 levels, truncated and modulo 256: above 1 it starts again from black.
+
+    The official script casts `liquid * 255` to uint8 unclipped, and the published files were made so. Severity 3, whose
+    liquid varies most, has such maps; no other does.
+    """
+    return (np.floor(liquid * 255).astype(np.int64) % 256).astype(np.uint8)
 
 
 def relief(drops: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 Crafting maximises cross-entropy from a uniform start. Differs from the Bag-of-Tricks code, which also sends the clean
 batch through the network twice in every step, only to log it, and so fills 70 % of the running batch-norm statistics
-with clean images; `clean_bn_passes` brings that back (ledger A7).
+with clean images; `clean_bn_passes` brings that back (ledger A7), before the step instead of after it (ledger A26).
 """
 
 import torch

@@ -4,7 +4,7 @@ A helper example lies on the line from x through x~, `extrapolation` times as fa
 labelled by a standard network, so the margin does not grow further than needed. Crafting is that of TRADES.
 
 The helper's label is the standard network's hard decision at x~, as in the official code (the Adv-DPNP paper speaks of
-soft labels; ledger A14).
+soft labels; ledger A14). Differs from its CIFAR-100 loader, which also rotates by up to 15 degrees (ledger A25).
 """
 
 import torch

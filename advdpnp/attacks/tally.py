@@ -1,0 +1,73 @@
+"""What each component of AutoAttack did: images searched and broken, seconds, forward passes."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass
+class Tally:
+    """Of one component. An image that it searched twice counts twice in `searches`, one that it broke once."""
+
+    searches: int = 0
+    broken: int = 0
+    seconds: float = 0.0
+    passes: int = 0  # images sent forward through the networks, the judge's included
+
+
+class Tallies:
+    """The tallies of an ensemble by component; `passes` returns the images sent through the networks so far."""
+
+    def __init__(self, passes: Callable[[], int]):
+        self.passes = passes
+        self.found: dict[str, Tally] = {}
+
+    def begin(self, names: Iterable[str]) -> None:
+        """Have a tally of each component, also of those that find nothing left to search."""
+        for name in names:
+            self.found.setdefault(name, Tally())
+
+    @contextmanager
+    def running(self, name: str) -> Iterator[Tally]:
+        """Inside, time and passes are the component's."""
+        tally, begin, before = self.found[name], time.perf_counter(), self.passes()
+        yield tally
+        tally.seconds += time.perf_counter() - begin
+        tally.passes += self.passes() - before
+
+
+def tell(ensemble: Any, tallies: Tallies) -> None:
+    """Let the package's own loop tally its components: the network's answer to a component's images is its verdict."""
+    answer = ensemble.get_logits
+    waiting: list[tuple[str, Tensor]] = []  # a component's name and labels, whose candidates are not judged yet
+
+    def told_by(attack: Any, name_of: Callable[[], str]) -> None:
+        whole = attack.perturb
+
+        def perturb(x: Tensor, y: Tensor) -> Tensor:
+            with tallies.running(name_of()):
+                candidates = whole(x, y)
+            waiting.append((name_of(), y))
+            return candidates
+
+        attack.perturb = perturb
+
+    def get_logits(x: Tensor) -> Tensor:
+        if not waiting:
+            return answer(x)
+        name, y = waiting.pop()
+        with tallies.running(name) as tally:
+            logits = answer(x)
+            tally.searches += len(y)
+            tally.broken += int((logits.argmax(1) != y).sum())
+        return logits
+
+    told_by(ensemble.apgd, lambda: f"apgd-{ensemble.apgd.loss}")
+    told_by(ensemble.apgd_targeted, lambda: "apgd-t")
+    told_by(ensemble.fab, lambda: "fab-t" if ensemble.fab.targeted else "fab")
+    told_by(ensemble.square, lambda: "square")
+    ensemble.get_logits = get_logits

@@ -1,0 +1,60 @@
+"""What README.md and docs/findings.md say of the published tier is what its files say, and README's example runs."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from advdpnp import summary
+from advdpnp.claims import CLAIMS
+from advdpnp.paper import ROOT
+from advdpnp.report import published_dir, report_markdown
+from advdpnp.tiers import load_tier
+
+spec = importlib.util.spec_from_file_location("refresh_docs", Path(ROOT) / "tools" / "refresh_docs.py")
+refresh_docs = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(refresh_docs)
+
+
+@pytest.fixture(scope="module")
+def short():
+    return load_tier("short"), published_dir("short")
+
+
+@pytest.mark.parametrize("name", refresh_docs.FILES)
+def test_the_blocks_are_up_to_date(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert len(refresh_docs.BLOCK.findall(text)) == text.count("<!-- short:") > 0
+    assert refresh_docs.updated(text) == text, f"{name}: run python tools/refresh_docs.py"
+
+
+def test_a_block_that_was_edited_by_hand_is_made_again():
+    text = "a\n<!-- short:headlines -->\n| forged |\n<!-- /short:headlines -->\nb"
+    made = refresh_docs.updated(text)
+    assert "forged" not in made
+    assert made.startswith("a\n<!-- short:headlines -->\n| the paper says")
+    assert made.endswith("<!-- /short:headlines -->\nb")
+
+
+def test_the_first_screen_shows_claims_of_the_list(short):
+    assert set(summary.HEADLINES) <= {claim.id for claim in CLAIMS}
+    lines = summary.headlines(*short).splitlines()
+    assert len(lines) == 2 + len(summary.HEADLINES)
+    assert all(re.search(r"\| \*\*(holds|does not hold|not decided|not run)", line) for line in lines[2:])
+
+
+def test_prose_and_report_count_the_same_claims(short):
+    (counted,) = re.findall(r"^Of the paper's \d+ claims, (.*), judged", summary.verdicts(*short))
+    assert f"claims on ours: {counted}, judged" in report_markdown(*short)
+
+
+def test_the_example_of_the_readme_prints_what_it_says():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (said,) = re.findall(r"print\(.*\)  # (.+)", code)
+    assert float(done.stdout) == pytest.approx(float(said), abs=0.2)

@@ -1,0 +1,192 @@
+"""AutoAttack component by component: the counts are those of its own log, resume, and say what was nested."""
+
+import re
+
+import pytest
+import torch
+
+from advdpnp import attacks, notebook
+from advdpnp import evaluate as module
+from advdpnp.evaluate import evaluate, flags
+from advdpnp.models.folding import StandIn
+from advdpnp.results import eval_path, read_json, write_json
+from advdpnp.train import fit
+
+pytest.importorskip("pyautoattack")
+STANDARD = ["apgd-ce", "apgd-t", "fab-t", "square"]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("at")
+    fit(tiny("AT", optim={"epochs": 6}, data={"train_images": 300}), folder)
+    return folder
+
+
+@pytest.fixture
+def measure(tiny, trained):
+    def call(*names, force=False, **changes):
+        run = tiny("AT", optim={"epochs": 6}, data={"train_images": 300}, **changes)
+        return run, evaluate(run, *names, directory=trained, device="cpu", force=force)
+
+    return call
+
+
+class Counting(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.images = model, 0
+
+    def forward(self, x):
+        self.images += len(x)
+        return self.model(x)
+
+
+class Coarse(torch.nn.Module):
+    """A network whose gradient sees little of the image: what one component misses, another breaks."""
+
+    def __init__(self):
+        super().__init__()
+        layers = torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.Tanh(), torch.nn.Linear(32, 10)
+        self.net = torch.nn.Sequential(*layers)
+
+    def forward(self, x):
+        return self.net(0.4 * x + 0.6 * (16 * x).round() / 16)
+
+
+@pytest.fixture(scope="module")
+def victim():
+    """(model, 30 images, their labels, of which the first three are wrong)."""
+    torch.manual_seed(0)
+    model, x = Coarse().eval(), torch.rand(30, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    y = model(x).argmax(1)
+    y[:3] = (y[:3] + 1) % 10
+    return model, x, y
+
+
+@pytest.mark.parametrize("fast", [False, True], ids=["package", "fast"])
+def test_the_counts_are_those_of_the_search(victim, fast):
+    model, x, y = victim
+    lines, told = [], []
+    search = StandIn(model, bf16=True) if fast else None
+    options = {"epsilon": 0.03, "square_queries": 20, "batch_size": 11, "search": search}
+    x_adv = attacks.autoattack(model, x, y, **options, log=lines.append, record=told.append)
+    ((names, tallies),) = [([*each], each) for each in told]
+    assert names == STANDARD
+    right = [27 / 30]
+    for name in names:
+        (line,) = [line for line in lines if line.startswith(f"robust accuracy after {name.upper()}")]
+        right.append(float(re.search(r"([\d.]+)%", line)[1]) / 100)
+        assert tallies[name].broken == pytest.approx(30 * (right[-2] - right[-1]), abs=1e-2)
+        assert tallies[name].searches == pytest.approx(30 * right[-2], abs=1e-2)
+        assert tallies[name].seconds > 0
+    assert sum(tally.broken for tally in tallies.values()) == (model(x_adv).argmax(1) != y).sum() - 3
+    assert tallies["apgd-ce"].broken > 0 < tallies["apgd-t"].broken
+    plain = attacks.autoattack(model, x, y, **options)
+    assert torch.equal(plain, x_adv)  # to look on changes nothing
+
+
+def test_passes_are_the_images_that_the_network_saw(victim):
+    """All but those of the package's own checks and of its first look at the images."""
+    model, x, y = victim
+    counting, told = Counting(model), []
+    attacks.autoattack(counting, x, y, epsilon=0.03, attacks=["square"], square_queries=1, record=told.append)
+    without = counting.images - told[0]["square"].passes
+    counting.images = 0
+    attacks.autoattack(counting, x, y, epsilon=0.03, attacks=["square"], square_queries=50, record=told.append)
+    assert counting.images - told[1]["square"].passes == without
+    assert told[1]["square"].passes > told[0]["square"].passes
+
+
+def test_disputed_images_are_searched_twice_and_broken_once(victim):
+    model, x, y = victim
+
+    class Absurd(torch.nn.Module):
+        def forward(self, x):
+            return torch.eye(10)[0] + 0 * x.flatten(1).sum(1, keepdim=True)
+
+    told = []
+    options = {"epsilon": 0.03, "attacks": ["apgd-ce", "square"], "square_queries": 20, "record": told.append}
+    x_adv = attacks.autoattack(model, x, y, **options, search=Absurd())
+    assert sum(tally.broken for tally in told[0].values()) == (model(x_adv).argmax(1) != y).sum() - 3
+    assert told[0]["apgd-ce"].searches > 27
+
+
+def test_nothing_left_is_told_as_well(victim):
+    model, x, y = victim
+    for search in (None, StandIn(model, bf16=False)):
+        told = []
+        attacks.autoattack(model, x[:3], y[:3], epsilon=0.1, search=search, record=told.append)
+        assert [*told[0]] == STANDARD
+        assert {(tally.searches, tally.broken, tally.passes) for tally in told[0].values()} == {(0, 0, 0)}
+
+
+# --- In a result
+
+
+AA = {f"aa{e}": {"square_queries": 20, "version": "smoke"} for e in ("", "_eps2", "_eps4", "_eps6")}
+
+
+def test_a_result_says_what_is_left_after_each_component(measure):
+    run, found = measure("aa", attacks=AA, evaluation={"budget_scale": 2})
+    components = read_json(eval_path(run, "aa"))["components"]
+    assert components == found["aa"]["components"]
+    assert [*components] == ["apgd-ce", "square"]
+    first, last = components.values()
+    assert last["accuracy"] == found["aa"]["accuracy"] == pytest.approx(100 * flags(run, "aa").mean(), abs=1e-3)
+    assert first["accuracy"] - last["accuracy"] == pytest.approx(100 * last["broken"] / 60, abs=1e-3)
+    assert first["searches"] - first["broken"] == last["searches"]
+    assert first["broken"] > 0 < first["passes"]
+    assert first["seconds"] + last["seconds"] <= found["aa"]["seconds"] + 0.02
+    assert "components" not in measure("pgd20")[1]["pgd20"]
+
+
+def test_a_stopped_search_keeps_what_it_told(measure, monkeypatch):
+    run, through = measure("aa", attacks=AA, evaluation={"budget_scale": 2})
+    eval_path(run, "aa").unlink()
+    monkeypatch.setattr(module, "SAVE_EVERY", -1.0)
+    whole, sizes = attacks.autoattack, []
+
+    def stopping(model, x, *arguments, **options):
+        if len(sizes) == 2:
+            raise KeyboardInterrupt
+        sizes.append(len(x))
+        return whole(model, x, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(attacks, "autoattack", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            measure("aa", attacks=AA, evaluation={"budget_scale": 2})
+    _, found = measure("aa", attacks=AA, evaluation={"budget_scale": 2})
+    counts = [
+        {name: {k: v for k, v in each.items() if k != "seconds"} for name, each in result["aa"]["components"].items()}
+        for result in (through, found)
+    ]
+    assert counts[0] == counts[1]
+
+
+def test_images_that_a_nested_search_skips_count_as_withstanding_every_component(measure):
+    nested = {"budget_scale": 2, "nested_budgets": True}
+    _, found = measure("aa", "aa_eps6", attacks=AA, evaluation=nested)
+    result = found["aa_eps6"]
+    first, last = result["components"].values()
+    assert result["nested"]["skipped"] > 0
+    assert first["searches"] <= 60 - result["nested"]["skipped"]
+    assert last["accuracy"] == result["accuracy"]
+    assert first["accuracy"] == pytest.approx(result["accuracy"] + 100 * last["broken"] / 60, abs=1e-3)
+
+
+def test_the_notebook_shows_what_was_stored_and_says_when_nothing_was(tiny, monkeypatch):
+    shown = []
+    monkeypatch.setattr(notebook, "display", shown.append)
+    runs = [tiny("AT", seed=seed) for seed in (0, 1)]
+    write_json(eval_path(runs[0], "aa"), {"accuracy": 40.0})
+    assert notebook.components(runs).empty
+    assert "Not stored" in shown[0].data
+    told = {"accuracy": 43.25, "searches": 60, "broken": 7, "passes": 1234, "seconds": 0.5}
+    write_json(eval_path(runs[1], "aa"), {"accuracy": 40.0, "components": {"apgd-ce": told}})
+    table = notebook.components(runs)
+    assert [*table.index] == ["digits-resnet18-at-s1"]
+    assert table.loc["digits-resnet18-at-s1", ("apgd-ce", "left (%)")] == 43.25
+    assert table.loc["digits-resnet18-at-s1", ("apgd-ce", "passes")] == 1234
+    assert len(shown) == 1

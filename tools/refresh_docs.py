@@ -1,0 +1,33 @@
+"""Write what README.md and docs/findings.md say of the published short tier, from its files.
+
+    python tools/refresh_docs.py            # a test fails while it is to be run
+
+A block stands between `<!-- short:NAME -->` and `<!-- /short:NAME -->`; NAME is a function of advdpnp/summary.py.
+"""
+
+import re
+from pathlib import Path
+
+from advdpnp import summary
+from advdpnp.report import published_dir
+from advdpnp.tiers import load_tier
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = ("README.md", "docs/findings.md")
+BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n).*?(<!-- /\2:\3 -->)", re.DOTALL)
+
+
+def updated(text: str) -> str:
+    """The text with every block made anew."""
+
+    def made(match: re.Match) -> str:
+        tier = load_tier(match[2])
+        return match[1] + getattr(summary, match[3])(tier, published_dir(tier.name)) + "\n" + match[4]
+
+    return BLOCK.sub(made, text)
+
+
+if __name__ == "__main__":
+    for name in FILES:
+        path = ROOT / name
+        path.write_text(updated(path.read_text(encoding="utf-8")), encoding="utf-8")
