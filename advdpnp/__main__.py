@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--output", help="where to write (default: results/<tier>/report.md; '-' prints)")
     sub = command("card", "a model card for each trained network: results/<tier>/runs/<run>/README.md")
     sub.add_argument("run", nargs="*", help="run ids (default: all that are trained)")
-    sub = command("export", "a trained network for others: safetensors, one Python file, RobustBench's JSON, ONNX")
+    sub = command("export", "a trained network for others: safetensors, its code, RobustBench's JSON, ONNX")
     sub.add_argument("run", help="run id, such as digits-resnet18-adv_dpnp-s0")
     sub.add_argument("--output", metavar="DIR", help="where to (default: results/<tier>/export/<run>)")
     sub.add_argument("--onnx", action="store_true", help="model.onnx too")

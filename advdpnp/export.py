@@ -1,15 +1,12 @@
-"""A trained network for others: weights without pickle, one Python file that needs only torch and safetensors, ONNX.
+"""A trained network for others: weights without pickle, Python that needs only torch and safetensors, ONNX.
 
-model.py is put together from this package's own sources, so it cannot drift from them. The JSON has the fields that
-RobustBench's model zoo asks for (model_info/<dataset>/Linf/<name>.json); what was not measured is null there.
+The code that goes with the weights is a copy of this package's own files, so it cannot drift from them. The JSON has
+the fields that RobustBench's model zoo asks for (model_info/<dataset>/Linf/<name>.json); what was not measured is null.
 """
 
-import ast
-import inspect
-import sys
-import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +15,14 @@ from torch import nn
 
 from advdpnp import models
 from advdpnp.config import RunConfig
+from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
 from advdpnp.evaluate import resolved_attack
-from advdpnp.models import Classifier, fsr, head, lenet, resnet, wide_resnet
 from advdpnp.paper import reported
 from advdpnp.results import code_revision, eval_path, read_json, run_dir, tier_dir, write_atomic, write_json, write_text
 from advdpnp.train import load_model
 
+HERE = Path(__file__).resolve().parent
 OPSET = 20  # of ONNX; onnxruntime 1.17 and later run it
 ARCHITECTURES = {"resnet18": ("ResNet-18", "RN18"), "wrn34_10": ("WideResNet-34-10", "WRN34_10"),
                  "lenetspp": ("LeNets++", "LeNetsPP")}  # fmt: skip
@@ -68,8 +66,9 @@ def export(run: RunConfig, label: str, output: Path | None = None, *, onnx: bool
     """Write a trained run to `output` (default results/<tier>/export/<run id>); returns that folder.
 
     `label` is the tier's own line about its protocol; it goes with the network. Files: model.safetensors, model.py,
-    model_info/<dataset>/Linf/<name>.json, and model.onnx on request. Raises UserError when the run is not trained, or a
-    package of the extra `export` is missing.
+    network.json, network/ with the code, model_info/<dataset>/Linf/<name>.json, and model.onnx on request. Raises
+    UserError when the run is not trained, its method builds a network that it does not describe, or a package of the
+    extra `export` is missing.
     """
     needed = ["safetensors", *(("onnx", "onnxscript") if onnx else ())]
     for package in needed:
@@ -83,14 +82,18 @@ def export(run: RunConfig, label: str, output: Path | None = None, *, onnx: bool
     from safetensors.torch import save
 
     folder = tier_dir(run.tier) / "export" / run.id if output is None else output
-    with recorded() as calls:
-        model = load_model(run)
+    model = load_model(run)
+    network = described(run, model)
     protocol = f"tier {run.tier} ({label})" + ("" if run.tier == "paper" else ": not the paper's protocol")
     about = {"run": run.id, "protocol": protocol, "code_revision": code_revision()}
     about["model_sha256"] = read_json(run_dir(run) / "train.json")["model_sha256"]
     weights = {name: value.clone().contiguous() for name, value in model.state_dict().items()}  # shared ones apart
     write_atomic(folder / "model.safetensors", lambda handle: handle.write(save(weights, metadata=about)))
-    write_text(folder / "model.py", model_file(run, model, expression(model, calls), about))
+    write_json(folder / "network.json", about | network)
+    write_text(folder / "model.py", model_file(run, about))
+    for path in (*sorted((HERE / "models").glob("*.py")), *(HERE / name for name in BESIDE)):
+        write_text(folder / "network" / path.relative_to(HERE), path.read_text(encoding="utf-8"))
+    write_text(folder / "network" / "__init__.py", '"""Copied from the Adv-DPNP companion (MIT licence)."""\n')
     name = f"{PAPERS[run.method][0]}_{ARCHITECTURES[run.backbone][1]}.json"
     write_json(folder / "model_info" / run.dataset / "Linf" / name, model_info(run, protocol))
     if onnx:
@@ -142,118 +145,31 @@ def model_info(run: RunConfig, protocol: str) -> dict[str, Any]:
     }
 
 
-# -------------------------------------------------------------------------------------- one file, from our own sources
+# ---------------------------------------------------------------------------------------- the code beside the weights
 
-Calls = dict[int, tuple[str, tuple, Mapping[str, Any]]]
+BESIDE = ("losses.py", "errors.py")  # what models/ needs of this package
+LOADER = '''
+import importlib.util
+import json
+import sys
+from pathlib import Path
 
+from torch import nn
 
-def _network_classes() -> list[type[nn.Module]]:
-    """Every nn.Module class that a network of ours is made of."""
-    files = (models, fsr, head, lenet, resnet, wide_resnet)
-    found = {c for file in files for c in vars(file).values() if inspect.isclass(c) and issubclass(c, nn.Module)}
-    return sorted((c for c in found if c.__module__.startswith("advdpnp.")), key=lambda c: c.__qualname__)
-
-
-@contextmanager
-def recorded() -> Iterator[Calls]:
-    """What each of our modules made inside is called with: {id: (class name, arguments, options)}."""
-    calls: Calls = {}
-    own = {cls: vars(cls).get("__init__") for cls in _network_classes()}
-
-    def watch(cls: type) -> Callable[..., None]:
-        original = cls.__init__
-
-        def init(self: nn.Module, *arguments: Any, **options: Any) -> None:
-            calls.setdefault(id(self), (type(self).__name__, arguments, options))
-            original(self, *arguments, **options)
-
-        return init
-
-    try:
-        for cls in own:
-            cls.__init__ = watch(cls)
-        yield calls
-    finally:
-        for cls, original in own.items():
-            if original is None:
-                del cls.__init__  # inherited
-            else:
-                cls.__init__ = original
+HERE = Path(__file__).resolve().parent
 
 
-def expression(value: Any, calls: Calls) -> str:
-    """Python that makes the value again: 'Classifier(ResNet18(3, 64, last_relu=True), LinearHead(512, 10), ...)'."""
-    if isinstance(value, nn.Module):
-        name, arguments, options = calls[id(value)]
-        shown = [expression(v, calls) for v in arguments] + [f"{k}={expression(v, calls)}" for k, v in options.items()]
-        return f"{name}({', '.join(shown)})"
-    return f"nn.{value.__name__}" if inspect.isclass(value) else repr(value)
-
-
-def _needs(thing: Any) -> tuple[list[Any], set[str]]:
-    """What the source of a class or function refers to: our own classes and functions, and lines of import."""
-    module = sys.modules[thing.__module__]
-    tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    own, imports = [], set()
-    for name in sorted(used & vars(module).keys()):
-        value = vars(module)[name]
-        if getattr(value, "__module__", "").startswith("advdpnp."):
-            own.append(value)
-    for node in ast.parse(inspect.getsource(module)).body:
-        if isinstance(node, ast.Import | ast.ImportFrom) and "advdpnp" not in ast.unparse(node):
-            for alias in list(node.names):
-                if (alias.asname or alias.name.partition(".")[0]) in used:
-                    node.names = [alias]
-                    imports.add(ast.unparse(node))
-    return own, imports
-
-
-def sources(things: list[Any]) -> tuple[list[str], list[str]]:
-    """(lines of import, source texts) of the classes and functions and of all of ours that they need, these first."""
-    imports: set[str] = set()
-    texts: dict[Any, str] = {}
-
-    def add(thing: Any) -> None:
-        if thing in texts:
-            return
-        texts[thing] = ""  # asked for already
-        needed, lines = _needs(thing)
-        imports.update(lines)
-        for other in needed:
-            add(other)
-        texts[thing] = texts.pop(thing) or inspect.getsource(thing)  # after what it needs
-
-    for thing in things:
-        add(thing)
-    return sorted(imports), list(texts.values())
-
-
-def model_file(run: RunConfig, model: Classifier, making: str, about: Mapping[str, str]) -> str:
-    """The text of model.py."""
-    classes = {type(m) for m in model.modules()} & set(_network_classes())
-    imports, texts = sources(sorted(classes, key=lambda c: c.__qualname__))
-    imports = sorted({*imports, "from pathlib import Path", "from torch import nn", "import torch"})
-    size, facts = f"{run.facts.channels}, {run.facts.size}, {run.facts.size}", run.facts
-    header = f'''\
-"""{run.id}: {run.method} on {run.dataset}, {ARCHITECTURES[run.backbone][0]}. Needs torch and safetensors, nothing else.
-
-Trained under {about["protocol"]}.
-model.pt's sha256: {about["model_sha256"]}; code: {about["code_revision"]}.
-
-    from model import load
-    logits = load()(images)   # [B, {size}] in [0, 1] -> [B, {facts.classes}]; normalisation is inside
-
-Put together by `python -m advdpnp export` from the Adv-DPNP companion's sources (MIT licence).
-"""
-'''
-    footer = f'''\
 def build() -> nn.Module:
-    """The untrained network."""
-    return {making}
+    """The untrained network of network.json."""
+    name = "network_" + HERE.as_posix().encode().hex()  # of this folder alone: several exports can be loaded at once
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, HERE / "network" / "__init__.py")
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return importlib.import_module(name + ".models").build(json.loads((HERE / "network.json").read_text()))
 
 
-def load(path: str | Path = Path(__file__).with_name("model.safetensors"), device: str = "cpu") -> nn.Module:
+def load(path: str | Path = HERE / "model.safetensors", device: str = "cpu") -> nn.Module:
     """The trained network in eval mode."""
     from safetensors.torch import load_file
 
@@ -261,7 +177,40 @@ def load(path: str | Path = Path(__file__).with_name("model.safetensors"), devic
     model.load_state_dict(load_file(path, device=device))
     return model.to(device).eval()
 '''
-    return "\n\n".join([header + "\n" + "\n".join(imports) + "\n", *(text.strip() + "\n" for text in texts), footer])
+
+
+def described(run: RunConfig, model: nn.Module) -> dict[str, Any]:
+    """The run's network as plain data, from which `models.build` makes the same function. Raises UserError."""
+    network = json.loads(json.dumps(DEFENSES[run.method].network(run)))
+    shape = (2, run.facts.channels, run.facts.size, run.facts.size)
+    images, copy = torch.linspace(0, 1, math.prod(shape)).view(shape), models.build(network).eval()
+    try:
+        copy.load_state_dict(model.state_dict())
+        with torch.no_grad():
+            same = torch.allclose(copy(images), model(images), rtol=1e-3, atol=1e-4)
+    except RuntimeError:  # weights of other names or shapes
+        same = False
+    if not same:
+        raise UserError(f"{run.id}: {run.method} builds another network than its `network` describes: say it there.")
+    return network
+
+
+def model_file(run: RunConfig, about: Mapping[str, str]) -> str:
+    """The text of model.py."""
+    size, classes = f"{run.facts.channels}, {run.facts.size}, {run.facts.size}", run.facts.classes
+    header = f'''\
+"""{run.id}: {run.method} on {run.dataset}, {ARCHITECTURES[run.backbone][0]}. Needs torch and safetensors, nothing else.
+
+Trained under {about["protocol"]}.
+model.pt's sha256: {about["model_sha256"]}; code: {about["code_revision"]}.
+
+    from model import load
+    logits = load()(images)   # [B, {size}] in [0, 1] -> [B, {classes}]; normalisation is inside
+
+Written by `python -m advdpnp export`; network/ is a copy of the Adv-DPNP companion's sources (MIT licence).
+"""
+'''
+    return header + LOADER
 
 
 # --------------------------------------------------------------------------------------------------------------- ONNX

@@ -1,5 +1,6 @@
 """An exported network gives the same logits and accuracy where nothing of this project can be imported."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -9,10 +10,13 @@ import pytest
 import torch
 
 from advdpnp.__main__ import main
-from advdpnp.config import METHODS
+from advdpnp.config import METHODS, ROOT
 from advdpnp.data import load, to_float
+from advdpnp.defenses import DEFENSES
+from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
 from advdpnp.export import PAPERS, export
+from advdpnp.models import build, describe
 from advdpnp.results import read_json, run_dir, write_json
 from advdpnp.train import build_defense, load_model, save_trained
 
@@ -80,17 +84,41 @@ def test_every_method_and_backbone_gives_the_same_logits_without_this_project(ti
         assert accuracies[folder] == pytest.approx(evaluate(run, "clean", device="cpu")["clean"]["accuracy"], abs=1e-4)
 
 
-def test_switches_that_change_the_network_are_exported(tiny, tmp_path):
+def imported(folder):
+    """model.py of an exported network, as a module."""
+    spec = importlib.util.spec_from_file_location("exported", folder / "model.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_switches_that_change_the_network_are_exported(tiny):
     run = built(tiny, "AT_HE", model={"last_relu": False, "normalise": False}, at_he={"scale_at_test": False})
-    text = (export(run, "tiny") / "model.py").read_text()
-    assert "last_relu=False" in text
-    assert "CosineHead(32, 10, 1.0)" in text
-    assert "(0.0,), (1.0,)" in text
-    assert "advdpnp." not in text
-    scope = {"__file__": str(tmp_path / "model.py"), "__name__": "exported"}
-    exec(compile(text, "model.py", "exec"), scope)
-    model = scope["load"](run_dir(run).parents[1] / "export" / run.id / "model.safetensors")
-    assert model(torch.rand(2, 1, 8, 8)).abs().max() <= 1
+    folder = export(run, "tiny")
+    network = read_json(folder / "network.json")
+    assert network["backbone"] == ["ResNet18", {"channels": 1, "last_relu": False, "width": 4}]
+    assert network["head"] == ["CosineHead", {"scale": 1.0}]
+    assert (network["mean"], network["std"]) == ([0.0], [1.0])
+    assert "not the paper's protocol" in network["protocol"]
+    assert imported(folder).load()(torch.rand(2, 1, 8, 8)).abs().max() <= 1
+
+
+def test_the_code_of_an_exported_network_is_ours_and_imports_nothing_else_of_us(tiny):
+    folder = export(built(tiny, "AT"), "tiny") / "network"
+    copies = sorted(path for path in folder.rglob("*.py") if path != folder / "__init__.py")
+    assert {path.name for path in copies} >= {"losses.py", "errors.py", "head.py", "resnet.py"}
+    for path in copies:
+        assert path.read_bytes() == (ROOT / "advdpnp" / path.relative_to(folder)).read_bytes()
+        assert "from advdpnp" not in path.read_text()
+
+
+def test_a_network_that_its_method_does_not_describe_is_refused(tiny, monkeypatch):
+    run = built(tiny, "AT")
+    other = staticmethod(lambda run: describe(run, head=("CosineHead", {"scale": 2.0})))
+    monkeypatch.setattr(DEFENSES["AT"], "network", other)
+    monkeypatch.setattr(DEFENSES["AT"], "build", classmethod(lambda cls, run: build(describe(run))))
+    with pytest.raises(UserError, match="AT builds another network than its `network` describes"):
+        export(run, "tiny")
 
 
 # ST, AT, TRADES, MART, HAT and IKL are the same network with other weights.
@@ -157,11 +185,9 @@ def test_robustbench_itself_agrees(tiny):
     import_torchvision()
     utils = pytest.importorskip("robustbench.utils")
     run = built(tiny, "FSR")
-    text = (export(run, "tiny") / "model.py").read_text()
-    scope = {"__file__": str(run_dir(run).parents[1] / "export" / run.id / "model.py"), "__name__": "exported"}
-    exec(compile(text, "model.py", "exec"), scope)
+    model = imported(export(run, "tiny")).load()
     data = load("digits", "test")
-    found = utils.clean_accuracy(scope["load"](), to_float(data.images[:60]), data.labels[:60], batch_size=20)
+    found = utils.clean_accuracy(model, to_float(data.images[:60]), data.labels[:60], batch_size=20)
     assert 100 * found == pytest.approx(evaluate(run, "clean", device="cpu")["clean"]["accuracy"], abs=1e-3)
 
 

@@ -37,7 +37,7 @@ FUNCTIONS = {
         "min_separation": ("centers", ""),
     },
     "data": {"load": ("name split root", ""), "augment": ("images", "generator"), "to_float": ("images", "")},
-    "models": {"classifier": ("run head backbone", ""), "build_backbone": ("run", "")},
+    "models": {"classifier": ("run", ""), "describe": ("run", "head around"), "build": ("description", "")},
     "train": {"fit": ("run directory", "device max_minutes restart wait")},
     "evaluate": {"evaluate": ("run pgd20 aa", "directory device force wait")},
     "tiers": {"load_tier": ("name", ""), "parse_tier": ("name raw path", ""), "resolve": ("tier run_id", "")},

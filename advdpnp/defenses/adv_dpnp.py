@@ -5,6 +5,7 @@ other, in the order of Algorithm 1 (lines 8 and 10); that order decides what the
 """
 
 from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,16 +16,15 @@ from advdpnp.data import to_float
 from advdpnp.defenses.base import Defense, InnerLoss, accuracy, class_sums
 from advdpnp.errors import UserError
 from advdpnp.losses import adv_dpnp_terms, weigh_terms
-from advdpnp.models import Classifier, PrototypeHead, classifier
+from advdpnp.models import describe
 
 
 class AdvDPNP(Defense):
     """Eq. (7): L = lambda_DNP L_DNP + mean[L_DPP(x) + L_DPP(x~) + lambda_DFA L_DFA(x, x~)] / 2."""
 
     @staticmethod
-    def build(run: RunConfig) -> Classifier:
-        hyper = run.hyper
-        return classifier(run, lambda d, m: PrototypeHead(d, m, hyper.radius, hyper.prototype_start))
+    def network(run: RunConfig) -> dict[str, Any]:
+        return describe(run, head=("PrototypeHead", {"radius": run.hyper.radius, "start": run.hyper.prototype_start}))
 
     def weights(self) -> dict[str, float]:
         """The lambdas of Eq. (7) by name."""

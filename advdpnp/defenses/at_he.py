@@ -9,13 +9,14 @@ pass (the same vectors in every forward pass, and a forward pass without side ef
 instead of cos, because a cross-entropy attack on bare cosines is weak (`scale_at_test`, ledger A8).
 """
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advdpnp.config import RunConfig
 from advdpnp.defenses.base import Defense, InnerLoss, accuracy
-from advdpnp.models import Classifier, classifier
-from advdpnp.models.head import CosineHead
+from advdpnp.models import describe
 
 
 def at_he_loss(cosines: Tensor, labels: Tensor, *, scale: float, margin: float) -> Tensor:
@@ -31,9 +32,9 @@ class HypersphereEmbedding(Defense):
     start = "normal"
 
     @staticmethod
-    def build(run: RunConfig) -> Classifier:
+    def network(run: RunConfig) -> dict[str, Any]:
         scale = run.hyper.scale if run.hyper.scale_at_test else 1.0
-        return classifier(run, lambda d, m: CosineHead(d, m, scale))
+        return describe(run, head=("CosineHead", {"scale": scale}))
 
     def cosines(self, model: nn.Module, x: Tensor) -> Tensor:
         """[B, C, H, W] -> cosines [B, M] between features and class vectors."""

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from advdpnp.attacks import frozen, pgd
 from advdpnp.config import RunConfig
-from advdpnp.models import Classifier, classifier
+from advdpnp.models import Classifier, build, describe
 from advdpnp.models.folding import folded
 
 InnerLoss = str | Callable[[nn.Module, Tensor, Tensor], Tensor]  # a name of attacks.LOSSES, or (model, x, y) -> [B]
@@ -34,9 +35,14 @@ class Defense(nn.Module, ABC):
             self.helper = helper.requires_grad_(False)
 
     @staticmethod
-    def build(run: RunConfig) -> Classifier:
+    def network(run: RunConfig) -> dict[str, Any]:
+        """What its network is made of, as plain data."""
+        return describe(run)
+
+    @classmethod
+    def build(cls, run: RunConfig) -> Classifier:
         """The untrained network."""
-        return classifier(run)
+        return build(cls.network(run))
 
     def inner_loss(self, x: Tensor, y: Tensor) -> InnerLoss:
         """What crafting maximises for the clean batch x [B, C, H, W], y [B]; called with the model frozen."""

@@ -8,14 +8,15 @@ the mean accuracy of all heads: an attack that partly misses its target (ledger 
 ResNet-18; ours is the one of all methods. Its CIFAR-100 loader also rotates by up to 15 degrees (ledger A25).
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advdpnp.config import RunConfig
 from advdpnp.defenses.base import Defense, InnerLoss, accuracy
-from advdpnp.models import Classifier, classifier
-from advdpnp.models.head import ParallelHeads
+from advdpnp.models import describe
 
 FAR = 1000.0  # stands for "no rival" in the minimum of the margin
 
@@ -54,8 +55,8 @@ class DIO(Defense):
     """L = 1/L sum_l CE(z_l(x~), y) + alpha L_o + beta L_d."""
 
     @staticmethod
-    def build(run: RunConfig) -> Classifier:
-        return classifier(run, lambda d, m: ParallelHeads(d, m, run.hyper.heads))
+    def network(run: RunConfig) -> dict[str, Any]:
+        return describe(run, head=("ParallelHeads", {"heads": run.hyper.heads}))
 
     def inner_loss(self, x: Tensor, y: Tensor) -> InnerLoss:
         def objective(model: nn.Module, x_adv: Tensor, y: Tensor) -> Tensor:

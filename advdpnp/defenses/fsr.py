@@ -8,14 +8,15 @@ Evaluation uses the deterministic mask too; the official default in eval mode dr
 which AutoAttack would meet as a randomised defense.
 """
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from advdpnp.config import RunConfig
 from advdpnp.defenses.base import Defense, accuracy
 from advdpnp.defenses.mart import strongest_rivals
-from advdpnp.models import Classifier, build_backbone, classifier
-from advdpnp.models.fsr import SeparatedBackbone
+from advdpnp.models import describe
 
 
 def fsr_loss(
@@ -43,9 +44,8 @@ class FSR(Defense):
     """L = CE(z(x~), y) + l_sep [CE(a(r), y) + CE(a(nr), y')] + l_rec CE(a(rec), y)."""
 
     @staticmethod
-    def build(run: RunConfig) -> Classifier:
-        backbone = SeparatedBackbone(build_backbone(run), run.facts.classes, run.hyper.tau)
-        return classifier(run, backbone=backbone)
+    def network(run: RunConfig) -> dict[str, Any]:
+        return describe(run, around=("SeparatedBackbone", {"classes": run.facts.classes, "tau": run.hyper.tau}))
 
     def loss(self, x: Tensor, x_adv: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         backbone = self.model.backbone

@@ -8,14 +8,15 @@ ReLU as there. With a ReLU the vectors' negative entries could not be reached, a
 every true class (ledger A11).
 """
 
+from typing import Any
+
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from advdpnp.config import RunConfig
 from advdpnp.defenses.base import Defense, InnerLoss, accuracy
 from advdpnp.errors import UserError
-from advdpnp.models import Classifier, build_backbone, classifier
-from advdpnp.models.head import HadamardHead
+from advdpnp.models import describe
 
 
 def oc_loss(
@@ -36,12 +37,10 @@ class OrthogonalClassifier(Defense):
     """L = a MSE(f(x), w_y) + (1 - a) MSE(f(x~), w_y), with w fixed; logits f W^T."""
 
     @staticmethod
-    def build(run: RunConfig) -> Classifier:
+    def network(run: RunConfig) -> dict[str, Any]:
         if run.backbone == "wrn34_10":
             raise UserError("OC wants PReLU in place of every ReLU, which wrn34_10 does not offer; use resnet18.")
-        return classifier(
-            run, lambda d, m: HadamardHead(d, m, run.hyper.scale), build_backbone(run, activation=nn.PReLU)
-        )
+        return describe(run, head=("HadamardHead", {"scale": run.hyper.scale}), activation="PReLU")
 
     def inner_loss(self, x: Tensor, y: Tensor) -> InnerLoss:
         return lambda model, x_adv, y: squared_distances(model.features(x_adv), model.centers, y)

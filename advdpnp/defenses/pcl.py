@@ -11,6 +11,7 @@ SGD and the squared distances are the code's; the paper's formulas differ from i
 """
 
 import warnings
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +19,7 @@ from torch import Tensor, nn
 
 from advdpnp.config import RunConfig
 from advdpnp.defenses.base import Defense, accuracy, class_sums
-from advdpnp.models import Classifier, build_backbone, classifier
-from advdpnp.models.head import HiddenLayer
+from advdpnp.models import describe
 
 
 def proximity(features: Tensor, centres: Tensor, labels: Tensor) -> Tensor:
@@ -80,8 +80,8 @@ class PrototypeConformity(Defense):
             )
 
     @staticmethod
-    def build(run: RunConfig) -> Classifier:
-        return classifier(run, backbone=HiddenLayer(build_backbone(run)))
+    def network(run: RunConfig) -> dict[str, Any]:
+        return describe(run, around=("HiddenLayer", {}))
 
     def loss(self, x: Tensor, x_adv: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         levels = self.model.backbone.levels(self.model.normalise(torch.cat([x, x_adv])))

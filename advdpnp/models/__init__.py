@@ -1,23 +1,27 @@
 """Networks: a backbone that makes features, a head that makes logits, normalisation inside.
 
 Every model takes [B, C, H, W] in [0, 1] and returns logits [B, M]; `features(x)` is [B, d] and `centers` [M, d].
+The folder needs torch, and of this package only losses.py and errors.py: an exported network is a copy of these files.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from advdpnp.config import RunConfig
-from advdpnp.models.head import LinearHead, PrototypeHead
-from advdpnp.models.lenet import LeNetsPP
-from advdpnp.models.resnet import ResNet18, load_post_activation_resnet18
-from advdpnp.models.wide_resnet import WideResNet34
+from .fsr import SeparatedBackbone
+from .head import CosineHead, HadamardHead, HiddenLayer, LinearHead, ParallelHeads, PrototypeHead
+from .lenet import LeNetsPP
+from .resnet import ResNet18, load_post_activation_resnet18
+from .wide_resnet import WideResNet34
+
+if TYPE_CHECKING:
+    from ..config import RunConfig
 
 __all__ = [
-    "NORMALISATION", "Classifier", "LeNetsPP", "LinearHead", "PrototypeHead", "ResNet18", "WideResNet34",
-    "build_backbone", "classifier", "load_post_activation_resnet18",
+    "NORMALISATION", "PARTS", "Classifier", "LeNetsPP", "LinearHead", "Part", "PrototypeHead", "ResNet18",
+    "WideResNet34", "build", "classifier", "describe", "load_post_activation_resnet18",
 ]  # fmt: skip
 
 NORMALISATION = {  # mean and standard deviation of the training pixels, per channel, in [0, 1]
@@ -74,22 +78,56 @@ class Classifier(nn.Module):
         return self.head.centers
 
 
-def build_backbone(run: RunConfig, **options: Any) -> nn.Module:
-    """The run's backbone, at the paper's width unless the tier narrows it. `options` go to ResNet-18 only."""
-    channels, size, width = run.facts.channels, run.facts.size, run.model.width
+# What a description may name: backbones, what stands around one, heads.
+PARTS: dict[str, type[nn.Module]] = {
+    part.__name__: part
+    for part in (
+        ResNet18, WideResNet34, LeNetsPP, SeparatedBackbone, HiddenLayer,
+        LinearHead, PrototypeHead, CosineHead, HadamardHead, ParallelHeads,
+    )
+}  # fmt: skip
+Part = tuple[str, Mapping[str, Any]]  # a name of PARTS and the options that it is called with
+
+
+def describe(
+    run: "RunConfig", *, head: Part = ("LinearHead", {}), around: Part | None = None, activation: str = ""
+) -> dict[str, Any]:
+    """A run's network as plain data: what `build` makes it of, and what an exported network carries with it.
+
+    The backbone has the paper's width unless the tier narrows it; pixels are normalised by the data set's mean and std
+    unless that is switched off. `activation` names the nonlinearity of ResNet-18 in torch.nn.
+    """
+    facts, width = run.facts, run.model.width
+    options: dict[str, Any] = {"channels": facts.channels, "last_relu": run.model.last_relu}
     if run.backbone == "resnet18":
-        return ResNet18(channels, width or 64, last_relu=run.model.last_relu, **options)
-    if run.backbone == "wrn34_10":
-        return WideResNet34(channels, width or 160, last_relu=run.model.last_relu)
-    return LeNetsPP(channels, width or 32, size=size, last_relu=run.model.last_relu)
-
-
-def classifier(
-    run: RunConfig, head: Callable[[int, int], nn.Module] = LinearHead, backbone: nn.Module | None = None
-) -> Classifier:
-    """Backbone and `head(dim, classes)` of a run; normalised by the data set's mean and std unless switched off."""
-    backbone = build_backbone(run) if backbone is None else backbone
+        name, options = "ResNet18", options | {"width": width or 64}
+        options |= {"activation": activation} if activation else {}
+    elif run.backbone == "wrn34_10":
+        name, options = "WideResNet34", options | {"width": width or 160}
+    else:
+        name, options = "LeNetsPP", options | {"width": width or 32, "size": facts.size}
     mean, std = NORMALISATION[run.dataset]
     if not run.model.normalise:
         mean, std = (0.0,) * len(mean), (1.0,) * len(std)
-    return Classifier(backbone, head(backbone.dim, run.facts.classes), mean, std)
+    return {
+        "backbone": (name, options), "around": around, "head": head, "classes": facts.classes, "mean": mean, "std": std,
+    }  # fmt: skip
+
+
+def build(description: Mapping[str, Any]) -> Classifier:
+    """The untrained network of a description, also of one that was written as JSON."""
+    name, options = description["backbone"]
+    if "activation" in options:
+        options = options | {"activation": getattr(nn, options["activation"])}
+    backbone = PARTS[name](**options)
+    if description["around"]:
+        name, options = description["around"]
+        backbone = PARTS[name](backbone, **options)
+    name, options = description["head"]
+    head = PARTS[name](backbone.dim, description["classes"], **options)
+    return Classifier(backbone, head, description["mean"], description["std"])
+
+
+def classifier(run: "RunConfig") -> Classifier:
+    """A run's backbone with a linear head, untrained; each defense says where its network differs."""
+    return build(describe(run))

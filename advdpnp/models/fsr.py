@@ -6,7 +6,7 @@
 import torch
 from torch import Tensor, nn
 
-from advdpnp.models.wide_resnet import WideResNet34
+from .wide_resnet import WideResNet34
 
 
 def separation_mask(scores: Tensor, tau: float, *, sample: bool) -> Tensor:

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advdpnp.errors import UserError
-from advdpnp.losses import prototype_logits
+from ..errors import UserError
+from ..losses import prototype_logits
 
 
 class LinearHead(nn.Linear):
