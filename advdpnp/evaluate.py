@@ -626,9 +626,9 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
 def _surrogate(run: RunConfig) -> RunConfig | None:
     """The trained standard model whose adversarial images are transferred to the run's, or None."""
     other = standard_of(run)
-    path = run_dir(other) / "train.json" if other else None
-    if path is None or not path.exists():
-        return None
+    if other is None or not all((run_dir(other) / file).exists() for file in ("train.json", "model.pt")):
+        return None  # `restore` brings a run back without its weights
+    path = run_dir(other) / "train.json"
     return other if read_json(path, "settings_digest")["settings_digest"] == digest(other.training_settings()) else None
 
 
