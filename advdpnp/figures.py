@@ -399,3 +399,55 @@ def fingerprint(rows: Sequence[Mapping], paper: Mapping[str, float], names: Mapp
     ax.set_xlabel(f"ours over the paper's (the line), a dot per seed; grey: a factor of {np.exp(fits):.3g}", fontsize=9)
     fig.legend(loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     return fig
+
+
+def angles_and_theory(runs: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]]) -> Figure:
+    """MeanSep over the epochs: {name: [(network's, theory's) a seed]}; points are networks, lines the theory."""
+    fig, ax = figure(width=7.4, height=4.0)
+    for k, (name, seeds) in enumerate(runs.items()):
+        for i, (network, theory) in enumerate(seeds):
+            epochs = np.arange(1, len(network) + 1) + 0.05 * (k - len(runs) / 2)  # beside each other
+            colour, marker = PALETTE[k % len(PALETTE)], "os^D"[i % 4]
+            ax.plot(epochs, theory, color=colour, linewidth=1.6)
+            ax.plot(epochs, network, marker, color=colour, markersize=5, fillstyle="none" if i else "full")
+        ax.plot([], [], "-o", color=PALETTE[k % len(PALETTE)], markersize=5, label=name)
+    ax.axhline(90, color="#777777", linewidth=0.8, linestyle=":")
+    ax.set(xlabel="epoch", ylabel="MeanSep (degrees)", ylim=(0, 100))
+    ax.set_title("points: trained networks (full, hollow: seeds 0, 1); lines: free features", fontsize=9)
+    fig.legend(loc="outside right center", fontsize=8, frameon=False)
+    return fig
+
+
+def pull_scan(rows: Sequence[Mapping[str, Any]], named: Sequence[str], paper: Mapping[str, Sequence[float]]) -> Figure:
+    """Rows of prototypes.compare over the pull's strength; the `named` readings are marked, the others make the lines.
+
+    `paper`: {column: one value, or lowest and highest} of Table 4 and, as loss_adv, of Table 6.
+    """
+    panels = {
+        "MeanSep (degrees)": {"mean_sep": ""},
+        "SCR, Eq. (10)": {"scr_clean": "clean", "scr_adv": "under attack"},
+        "cross-entropy under attack": {"loss_adv": ""},
+    }
+    fig, axes = figure(1, 3, width=3.5, height=3.7)
+    line = sorted((row for row in rows if row["reading"] not in named), key=lambda row: row["pull"])
+    marks = dict(zip(named, zip("osD^v", (PALETTE[6], PALETTE[2], PALETTE[5], PALETTE[7], PALETTE[8]))))
+    for ax, (title, columns) in zip(axes, panels.items()):
+        for column, label in columns.items():
+            style = "-" if column != "scr_adv" else "--"
+            ax.plot([row["pull"] for row in line], [row[column] for row in line], style, color=PALETTE[0], zorder=1)
+            low, high = min(paper[column]), max(paper[column])
+            ax.axhspan(low, high, color="black", linestyle=style, linewidth=1.0, alpha=0.75, zorder=0)
+            for row in (row for row in rows if row["reading"] in marks):
+                marker, colour = marks[row["reading"]]
+                fill = "full" if style == "-" else "none"
+                ax.plot(row["pull"], row[column], marker, color=colour, markersize=8, fillstyle=fill, zorder=3)
+            if label:
+                ax.plot([], [], style, color=PALETTE[0], label=label)
+        ax.set(xscale="log", title=title, xlabel="pull per squared unit of distance")
+        ax.title.set_fontsize(10)
+    axes[1].legend(fontsize=8, frameon=False, loc="upper left")
+    for name, (marker, colour) in marks.items():
+        axes[0].plot([], [], marker, color=colour, label=name)
+    axes[0].plot([], [], "-", color="black", label="the paper")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    return fig

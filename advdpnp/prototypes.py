@@ -309,3 +309,36 @@ def fresh_inputs(
         "distance_over_norm": float((f - c[x.labels]).norm(dim=1).mean() / c.norm(dim=1).mean()),
         "cross_entropy": float(cross_entropy_loss(f, c, x.labels, radius=setting.radius)),
     }
+
+
+def compare(
+    readings: Mapping[str, Setting],
+    clean: float,
+    adversarial: float,
+    *,
+    epochs: int = 30,
+    stride: int = 8,
+    inputs: int = 200,
+) -> list[dict[str, Any]]:
+    """Where readings of Eq. (7) end at given accuracies (fractions), a row each, named as Table 4's columns are.
+
+    The prototypes learn from clean inputs at the accuracy `clean`, held over all epochs; scr_clean, scr_adv,
+    ratio_clean, ratio_adv (`distance_over_norm`) and loss_adv (cross-entropy) are of fresh inputs. Also reading, pull
+    (`squared_pull`), mean_sep, min_sep.
+    """
+    rows = []
+    for name, setting in readings.items():
+        end = predict(setting, [clean] * epochs, stride=stride, inputs=inputs)
+        c, last = end.prototypes, end.epochs[-1]
+        fresh = {
+            kind: fresh_inputs(c, setting, accuracy) for kind, accuracy in (("clean", clean), ("adv", adversarial))
+        }
+        distance = fresh["clean"]["distance_over_norm"] * last["center_norm_mean"]
+        rows.append(
+            {"reading": name, "pull": squared_pull(setting, distance)}
+            | {key: last[key] for key in ("mean_sep", "min_sep")}
+            | {f"scr_{kind}": values["scr"] for kind, values in fresh.items()}
+            | {f"ratio_{kind}": values["distance_over_norm"] for kind, values in fresh.items()}
+            | {"loss_adv": fresh["adv"]["cross_entropy"]}
+        )
+    return rows

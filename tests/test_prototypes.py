@@ -4,23 +4,20 @@ Nothing in it is fitted, so the logs are a test: of the model of the features wh
 of the prototypes everywhere.
 """
 
-import csv
 import math
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from logs import RUNS, gaps, logged, predicted
 
 from advdpnp import prototypes as theory
 from advdpnp.geometry import mean_separation
 from advdpnp.losses import adv_dpnp_loss, adv_dpnp_terms, dpp_loss
 from advdpnp.prototypes import Descent, Inputs, Setting, draw_inputs
-from advdpnp.report import published_dir
-from advdpnp.results import read_json
 from advdpnp.train import build_defense
 
-RUNS = sorted(path.parent for path in published_dir("short").glob("runs/cifar10-resnet18-adv_dpnp*/log.csv"))
 SMALL = Setting(classes=4, features=6, radius=5.0, lambda_dpp=0.3)
 PULLS = ("sum", "mean", "norm")
 
@@ -260,23 +257,6 @@ def test_what_the_theory_is_not_about_is_refused(tiny):
 # --- The published logs
 
 
-def logged(run):
-    """The run's config.json, and its log.csv as {column: [value an epoch]}."""
-    with (run / "log.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    return read_json(run / "config.json"), {key: [float(row[key]) for row in rows] for key in rows[0]}
-
-
-def predicted(config, log, **changes):
-    clean, adversarial = ([value / 100 for value in log[key]] for key in ("train_clean", "train_adv"))
-    setting = replace(theory.setting_of(config), **changes)
-    return theory.predict(setting, clean, adversarial, start=theory.start_of(config)).epochs
-
-
-def gaps(rows, log, key="mean_sep"):
-    return [abs(row[key] - value) for row, value in zip(rows, log[key], strict=True)]
-
-
 def test_there_are_published_runs():
     assert len(RUNS) >= 8
 
@@ -293,7 +273,7 @@ def test_the_theory_is_within_3_degrees_of_every_published_log(run):
 
 
 def test_another_reading_does_not_fit_the_log():
-    config, log = logged(next(run for run in RUNS if theory.setting_of(read_json(run / "config.json")).pull == "sum"))
+    config, log = next(pair for pair in map(logged, RUNS) if theory.setting_of(pair[0]).pull == "sum")
     assert max(gaps(predicted(config, log, pull="mean"), log)) > 20
 
 
