@@ -5,9 +5,11 @@ import torch
 from torch import nn
 
 from advdpnp.attacks import frozen, pgd
+from advdpnp.defenses import DEFENSES
 from advdpnp.models import LinearHead, ResNet18, WideResNet34
 from advdpnp.models.folding import FoldedConv, StandIn, folded, pairs
 from advdpnp.models.fsr import SeparatedBackbone
+from advdpnp.tiers import load_tier
 
 BACKBONES = {
     "resnet18": lambda: ResNet18(3, 8),
@@ -100,3 +102,14 @@ def test_a_stand_in_in_bfloat16_keeps_its_last_layer_in_float32():
     assert len(rounded[:, 0].unique()) < 500
     assert len(stand_in[:, 0].unique()) > 950
     assert 0 < (stand_in - exact).abs().max() < 0.02 * exact.abs().max()
+
+
+@pytest.mark.parametrize("method", DEFENSES)
+def test_a_stand_in_runs_for_every_method(method):
+    """Heads and hidden layers look at their own weights: a wrapped layer must still show them."""
+    run = load_tier("demo").run("cifar10/resnet18", method)
+    model, x = DEFENSES[method].build(run).eval(), torch.rand(4, 1, 8, 8)
+    with torch.no_grad():
+        for bf16, tolerance in ((True, 0.05), (False, 1e-4)):
+            exact = model(x)
+            assert (StandIn(model, bf16)(x) - exact).abs().max() <= tolerance * (1 + exact.abs().max()), bf16

@@ -86,6 +86,11 @@ class Outside(nn.Module):
         super().__init__()
         self.layer = layer
 
+    @property
+    def weight(self) -> Tensor:
+        """The layer's own: its owner may ask for the precision (PCL's hidden layer does)."""
+        return self.layer.weight
+
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return self.layer(x.to(self.layer.weight.dtype))
