@@ -255,6 +255,9 @@ def test_out_of_memory_halves_what_the_network_sees_and_changes_no_result(tiny, 
     found = evaluate(run, name, force=True)[name]
     assert (through["images_at_once"], found["images_at_once"]) == (20, 5)
     assert max(seen) <= 5
+    for measured in (found, through):  # the seconds of AutoAttack's components differ between any two searches
+        for component in measured.get("components", {}).values():
+            component.pop("seconds")
     untimed = ("seconds", "images_at_once", "loss", "provenance")
     assert {k: v for k, v in found.items() if k not in untimed} == {
         k: v for k, v in through.items() if k not in untimed

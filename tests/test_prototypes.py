@@ -274,7 +274,7 @@ def test_the_theory_is_within_3_degrees_of_every_published_log(run):
 
 def test_another_reading_does_not_fit_the_log():
     config, log = next(pair for pair in map(logged, RUNS) if theory.setting_of(pair[0]).pull == "sum")
-    assert max(gaps(predicted(config, log, pull="mean"), log)) > 20
+    assert max(gaps(predicted(config, log, pull="mean"), log)) > 10  # degrees; its own reading stays within 3
 
 
 def test_several_steps_at_once_end_where_single_ones_do():

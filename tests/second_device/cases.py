@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advdpnp import attacks, geometry, guard, status
+from advdpnp import attacks, geometry, probes, status
 from advdpnp.config import METHODS, RunConfig
 from advdpnp.data import augment, load, to_float
 from advdpnp.evaluate import evaluate
@@ -131,7 +131,7 @@ def evaluated(name: str, **changes: dict) -> dict[str, Any]:
 
 def guarded() -> dict[str, Any]:
     """The guard with fewer steps and queries."""
-    with patch.object(guard, "LARGE", replace(guard.LARGE, steps=3)), patch.object(guard, "SQUARE_QUERIES", 10):
+    with patch.object(probes, "LARGE", replace(probes.LARGE, steps=3)), patch.object(probes, "SQUARE_QUERIES", 10):
         return evaluated("guard")
 
 
