@@ -43,7 +43,7 @@ from advdpnp.progress import Progress, TimeUp
 from advdpnp.results import eval_path, hold, provenance, read_arrays, read_json, run_dir, write_atomic, write_json
 from advdpnp.tiers import standard_of
 from advdpnp.train import load_model, pick_device, pick_precision
-from advdpnp.trajectories import next_larger, shared
+from advdpnp.trajectories import next_larger, passes, shared
 
 SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
 TALLIED = (*(field.name for field in fields(attacks.Tally)),)  # of each component of AutoAttack
@@ -397,6 +397,10 @@ def _attack_results(run: RunConfig, keys: Mapping[str, str], model: nn.Module, d
     larger = rests_on(run, names[0], data)
     if larger:
         return {names[0]: _nested_result(run, names[0], larger, model, data, keys[names[0]])}
+    if len(group) > 1:
+        alone, together = passes(group)
+        told = f"{together} gradient steps per image for all {len(group)}, {alone} if each were computed alone"
+        print(f"{run.id} {', '.join(names)}: {told}", file=sys.stderr, flush=True)
     correct, numbers = _over_images(run, names, group, np.arange(n), model, data, digest([*keys.values()]))
     results = {}
     for k, (name, attack) in enumerate(zip(names, group, strict=True)):
@@ -418,6 +422,7 @@ def _over_images(
     columns = (len(group), 2 + (_row({}).size if tallied else 0))
     correct, numbers, first = _load_part(part, key, n, len(group), columns=columns)
     chosen = Dataset(data.name, data.split, data.images[where], data.labels[where], data.sha256)
+    of = " %" if n == images_of(run, names[0], data) else " % of the searched"  # a nested budget skips images
     progress, saved = Progress(f"{run.id} {', '.join(names)}", n, done=first), time.monotonic()
     for start, stop, x, y in _batches(run, chosen, n, device):
         if stop <= first:
@@ -436,11 +441,11 @@ def _over_images(
             _save_part(part, key, stop, correct, numbers)
         try:
             shown = " ".join(f"{100 * share:.2f}" for share in correct[:stop].mean(0))
-            progress.update(stop - start, f"{shown} % so far")
+            progress.update(stop - start, f"{shown}{of} so far")
         except TimeUp:
             _save_part(part, key, stop, correct, numbers)
             raise
-    progress.finish(" ".join(f"{100 * share:.2f}" for share in correct.mean(0)) + " %" if n else "nothing to do")
+    progress.finish(" ".join(f"{100 * share:.2f}" for share in correct.mean(0)) + of if n else "nothing to do")
     return correct, numbers
 
 

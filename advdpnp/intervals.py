@@ -61,19 +61,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def mcnemar_p(only_one: int, only_other: int) -> float:
-    """Exact two-sided p-value of McNemar's test: images that only one of two sides has right, and only the other.
-
-    Source: Q. McNemar, Psychometrika 12, 1947; under the null hypothesis each such image falls either way evenly.
-    Raises ValueError for negative counts.
-    """
-    n, few = only_one + only_other, min(only_one, only_other)
-    if few < 0:
-        raise ValueError(f"expected counts from 0 up, got {only_one} and {only_other}")
-    tail = sum(math.comb(n, k) for k in range(few + 1)) / 2**n
-    return min(1.0, 2 * tail)
-
-
 # --- Seeds
 
 

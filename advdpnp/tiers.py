@@ -214,9 +214,8 @@ def check_run(run: RunConfig, path: Path | str) -> RunConfig:
             raise UserError(f"{where}.{section}.{key}: {warm:g} of {run.optim.epochs} epochs: warm-up would never end.")
     for name, attack in run.attacks.items():
         _check_attack(attack, facts, f"{path}: attacks.{name}")
-    base = resolved_attack(
-        run, "pgd20"
-    )  # Figure 4's budgets grow until nothing is left: checked when they are evaluated
+    # Figure 4's budgets grow until nothing is left: they are checked when they are evaluated.
+    base = resolved_attack(run, "pgd20")
     if fault := budget_fault(base.norm, base.epsilon, 0.0, facts.pixels):
         scale = f"{run.evaluation.budget_scale:g} times attacks.pgd20.epsilon"
         raise UserError(f"{where}.evaluation.budget_scale: {scale}: {fault}")

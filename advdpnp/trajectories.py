@@ -31,14 +31,10 @@ def shared(attacks: Mapping[str, AttackConfig], images: Mapping[str, int]) -> li
     return sorted(groups, key=lambda group: order[group[0]])
 
 
-def passes(attacks: Sequence[AttackConfig]) -> int:
-    """Gradient steps per image that the attacks take, each computed alone."""
-    return sum(attack.steps * attack.restarts for attack in attacks)
-
-
-def passes_shared(attacks: Mapping[str, AttackConfig], images: Mapping[str, int]) -> int:
-    """The same, each group computed once: what its longest member takes."""
-    return sum(max(passes([attacks[name]]) for name in group) for group in shared(attacks, images))
+def passes(group: Sequence[AttackConfig]) -> tuple[int, int]:
+    """Gradient steps per image of one group's attacks: each computed alone, and all in one computation."""
+    each = [attack.steps * attack.restarts for attack in group]
+    return sum(each), max(each)
 
 
 def next_larger(name: str, attacks: Mapping[str, AttackConfig], images: Mapping[str, int]) -> str | None:

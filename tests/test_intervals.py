@@ -11,7 +11,6 @@ from advdpnp.intervals import (
     accuracy_interval,
     between_seeds,
     holm,
-    mcnemar_p,
     mean_interval,
     paired_difference,
     pooled_seed_variance,
@@ -54,14 +53,6 @@ def test_wilson_refuses_what_is_no_proportion(successes, n, level):
 def test_quantiles_and_means_are_scipys():
     assert t_quantile(2.5) == pytest.approx(stats.t.ppf(0.975, 2.5))
     assert mean_interval(5, 2, 16) == pytest.approx(stats.norm.interval(0.95, 5, 0.5))
-
-
-@pytest.mark.parametrize(("one", "other"), [(0, 0), (3, 3), (10, 2), (0, 7), (140, 101)])
-def test_mcnemar_is_the_exact_binomial_test(one, other):
-    expected = stats.binomtest(min(one, other), one + other, 0.5).pvalue if one + other else 1.0
-    assert mcnemar_p(one, other) == pytest.approx(expected)
-    with pytest.raises(ValueError, match="expected counts from 0 up"):
-        mcnemar_p(-1, 2)
 
 
 def test_one_seed_has_wilsons_interval():

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from doubles import Counting
 from torch import nn
 
 from advdpnp.attacks import autoattack
@@ -165,16 +166,6 @@ def test_the_judge_wants_ball_box_and_a_wrong_label(victim):
     assert not judge(x + 0.2, x, wrong).any()  # out of the ball
     assert not judge(x - x.amin() - 0.01, x, wrong).any()  # out of the box
     assert not judge(torch.full_like(x, torch.nan), x, wrong).any()
-
-
-class Counting(nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.model, self.images = model, 0
-
-    def forward(self, x):
-        self.images += len(x)
-        return self.model(x)
 
 
 def test_broken_images_are_not_attacked_to_the_end(victim):

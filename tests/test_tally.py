@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from doubles import Counting, stopped_at_third_call
 
 from advdpnp import attacks, notebook
 from advdpnp import evaluate as module
@@ -30,16 +31,6 @@ def measure(tiny, trained):
         return run, evaluate(run, *names, directory=trained, device="cpu", force=force)
 
     return call
-
-
-class Counting(torch.nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.model, self.images = model, 0
-
-    def forward(self, x):
-        self.images += len(x)
-        return self.model(x)
 
 
 class Coarse(torch.nn.Module):
@@ -145,18 +136,8 @@ def test_a_stopped_search_keeps_what_it_told(measure, monkeypatch):
     run, through = measure("aa", attacks=AA, evaluation={"budget_scale": 2})
     eval_path(run, "aa").unlink()
     monkeypatch.setattr(module, "SAVE_EVERY", -1.0)
-    whole, sizes = attacks.autoattack, []
-
-    def stopping(model, x, *arguments, **options):
-        if len(sizes) == 2:
-            raise KeyboardInterrupt
-        sizes.append(len(x))
-        return whole(model, x, *arguments, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(attacks, "autoattack", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            measure("aa", attacks=AA, evaluation={"budget_scale": 2})
+    with stopped_at_third_call(monkeypatch, attacks, "autoattack"):
+        measure("aa", attacks=AA, evaluation={"budget_scale": 2})
     _, found = measure("aa", attacks=AA, evaluation={"budget_scale": 2})
     counts = [
         {name: {k: v for k, v in each.items() if k != "seconds"} for name, each in result["aa"]["components"].items()}

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from doubles import stopped_at_third_call
 
 from advdpnp import attacks, data
 from advdpnp import evaluate as module
@@ -12,7 +13,7 @@ from advdpnp.config import ATTACKS
 from advdpnp.evaluate import evaluate, flags
 from advdpnp.results import eval_path
 from advdpnp.train import fit
-from advdpnp.trajectories import next_larger, passes, passes_shared, shared
+from advdpnp.trajectories import next_larger, passes, shared
 
 TABLE6 = [f"pgd{n}_random" for n in (20, 40, 100, 250, 500)]
 TABLE7 = [f"pgd40_restarts{n}" for n in (1, 5, 10, 20)]
@@ -51,9 +52,7 @@ def test_several_starts_need_the_same_steps():
 
 def test_the_saving_is_told():
     for names, alone, together in ((TABLE6, 910, 500), (TABLE7, 36 * 40, 20 * 40), (["pgd20", "pgd100"], 120, 100)):
-        plan = {name: ATTACKS[name] for name in names}
-        assert passes(plan.values()) == alone
-        assert passes_shared(plan, dict.fromkeys(plan, 1)) == together
+        assert passes([ATTACKS[name] for name in names]) == (alone, together)
 
 
 def test_a_budget_rests_on_the_next_larger_one_of_the_same_attack():
@@ -168,20 +167,10 @@ def test_a_stopped_group_goes_on_where_it_was(measure, monkeypatch):
     for name in names:
         eval_path(run, name).unlink()
     monkeypatch.setattr(module, "SAVE_EVERY", -1.0)
-    whole, sizes = module.craft_together, []
-
-    def stopping(model, x, *arguments, **options):
-        if len(sizes) == 2:
-            raise KeyboardInterrupt
-        sizes.append(len(x))
-        return whole(model, x, *arguments, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "craft_together", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            measure(*names, **settings)
+    with stopped_at_third_call(monkeypatch, module, "craft_together"):
+        measure(*names, **settings)
     assert not eval_path(run, "pgd20").exists()
-    calls = []
+    whole, calls = module.craft_together, []
     monkeypatch.setattr(module, "craft_together", lambda m, x, *a: calls.append(len(x)) or whole(m, x, *a))
     _, found = measure(*names, **settings)
     assert calls == [20]
