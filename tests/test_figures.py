@@ -46,7 +46,7 @@ def test_the_protocol_stands_whole_under_the_picture(width, tier):
     drawn, above = fig._supxlabel.get_window_extent(), ax.xaxis.label.get_window_extent()
     assert fig.bbox.x0 < drawn.x0 < drawn.x1 < fig.bbox.x1
     assert fig.bbox.y0 < drawn.y0 < drawn.y1 <= above.y0, "below the axes, not over them"
-    assert ("\n" in fig._supxlabel.get_text()) == (tier == "short" and width < 9), "one line where that is enough"
+    assert ("\n" in fig._supxlabel.get_text()) == (len(label) > int(14 * width)), "one line where that is enough"
 
 
 def test_equal_data_give_equal_bytes(tmp_path):
