@@ -19,14 +19,13 @@ sys.path.insert(0, workflow.basedir)
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]  # works without `activate`
 os.environ["PYTHONPATH"] = workflow.basedir + os.pathsep + os.environ.get("PYTHONPATH", "")
 
-from advdpnp import protocol
-from advdpnp.config import digest
+from advdpnp.paper import artefacts
+from advdpnp.config import dependency, digest, load_tier, resolve, standard_of
 from advdpnp.errors import UserError
-from advdpnp.results import code_hash
-from advdpnp.tiers import dependency, load_tier, resolve, standard_of
+from advdpnp.store import code_hash
 
 TIERS = sorted(path.stem for path in Path(workflow.basedir, "config").glob("*.toml"))
-BUILT = protocol.built()
+BUILT = artefacts.built()
 
 
 def plain(function):
@@ -60,7 +59,7 @@ def training_inputs(wildcards):
 def evaluation_inputs(wildcards):
     """The trained run and, where the tier has one, the standard model that the guard transfers attacks from."""
     run = run_of(wildcards)
-    trained, standard = protocol.all_runs(load_tier(run.tier)), standard_of(run)
+    trained, standard = artefacts.all_runs(load_tier(run.tier)), standard_of(run)
     needed = [run.id] + ([standard.id] if standard and standard.id in trained else [])
     return [f"results/{run.tier}/runs/{name}/train.json" for name in needed]
 
@@ -69,13 +68,13 @@ def evaluation_inputs(wildcards):
 def evaluated(wildcards):
     """The evaluations that a table or figure waits for."""
     tier = load_tier(wildcards.tier)
-    sources = [protocol.SHARED.get(wildcards.name, wildcards.name)]
-    sources += [name for name, notebook in protocol.SECTIONS.items() if notebook == wildcards.name]
+    sources = [artefacts.SHARED.get(wildcards.name, wildcards.name)]
+    sources += [name for name, notebook in artefacts.SECTIONS.items() if notebook == wildcards.name]
     records = []
     for source in sources:
         # The demo's attacks take less time than starting Python: one job a run for all of them.
-        record = protocol.EVERYTHING if tier.name == "demo" else source
-        records += [f"results/{tier.name}/evaluated/{record}/{run.id}.json" for run in protocol.runs_of(tier, source)]
+        record = artefacts.EVERYTHING if tier.name == "demo" else source
+        records += [f"results/{tier.name}/evaluated/{record}/{run.id}.json" for run in artefacts.runs_of(tier, source)]
     return list(dict.fromkeys(records))
 
 
@@ -83,8 +82,8 @@ def evaluated(wildcards):
 def products(tier_name):
     """Every table and figure that this tier has rows for, with its executed notebook; and the method's."""
     tier = load_tier(tier_name)
-    there = {name: protocol.product(name) for name in BUILT
-             if name not in protocol.SECTIONS and any(protocol.runs_of(tier, name))}
+    there = {name: artefacts.product(name) for name in BUILT
+             if name not in artefacts.SECTIONS and any(artefacts.runs_of(tier, name))}
     there["method"] = "figures/method.png"
     return [f"results/{tier.name}/{path}" for name in there for path in (there[name], f"notebooks/{name}.ipynb")]
 
@@ -153,7 +152,7 @@ rule evaluate:
     input: evaluation_inputs
     output: "results/{tier}/evaluated/{name}/{run}.json"
     params:
-        attacks=lambda w: digest(protocol.evaluation_settings(load_tier(w.tier), run_of(w), w.name)),
+        attacks=lambda w: digest(artefacts.evaluation_settings(load_tier(w.tier), run_of(w), w.name)),
     log: "results/{tier}/logs/evaluate/{name}/{run}.log"
     benchmark: "results/{tier}/benchmarks/evaluate/{name}/{run}.tsv"
     resources: gpu=gpus, mem_mb=megabytes, runtime=minutes
@@ -228,7 +227,7 @@ onstart:
     if paper and workflow.local_exec and not config.get("allow_cpu"):  # a cluster's GPUs are on other machines
         import torch
 
-        from advdpnp.status import hours
+        from advdpnp.jobs.estimate import hours
 
         if not torch.cuda.is_available():
             runs = {job.wildcards.run: run_of(job.wildcards) for job in paper}

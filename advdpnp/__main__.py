@@ -9,7 +9,7 @@ from typing import NoReturn
 from advdpnp import __version__
 from advdpnp.errors import UserError, nearest
 from advdpnp.progress import TimeUp, time_limit
-from advdpnp.results import write_json
+from advdpnp.store import write_json
 
 EXAMPLES = """examples:
   python -m advdpnp status --tier demo                 what is done and what is missing
@@ -125,10 +125,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from advdpnp.tiers import resolve
+    from advdpnp.config import resolve
 
     run = resolve(args.tier, args.run)
-    from advdpnp.train import fit, require_hardware
+    from advdpnp.hardware import require_hardware
+    from advdpnp.train import fit
 
     require_hardware(run, args.device, args.allow_cpu)
     done = fit(run, device=args.device, max_minutes=args.max_minutes, restart=args.restart)
@@ -136,11 +137,11 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from advdpnp import protocol
-    from advdpnp.tiers import load_tier, resolve
+    from advdpnp.config import load_tier, resolve
+    from advdpnp.paper import artefacts
 
     run = resolve(args.tier, args.run)
-    wanted = protocol.evaluations_of(load_tier(args.tier), run, args.artefact) if args.artefact else ()
+    wanted = artefacts.evaluations_of(load_tier(args.tier), run, args.artefact) if args.artefact else ()
     names = [*args.attack, *wanted]
     if not names:
         raise UserError("name at least one attack, or --for a table or figure; see python -m advdpnp evaluate --help")
@@ -159,7 +160,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _work(args: argparse.Namespace) -> int:
-    from advdpnp.work import work
+    from advdpnp.jobs.queue import work
 
     output = Path(args.output) if args.output else None
     options = {"max_minutes": args.max_minutes, "device": args.device, "output": output, "allow_cpu": args.allow_cpu}
@@ -172,7 +173,7 @@ def _warnings(checks: list[dict]) -> str:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from advdpnp.fetch import fetch
+    from advdpnp.data.download import fetch
 
     if args.record and len(args.name) > 1:
         raise UserError("--record takes one data set at a time")
@@ -190,30 +191,30 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    from advdpnp.status import status
+    from advdpnp.jobs.status import status
 
     print(status(args.tier))
     return 0
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from advdpnp.status import plan
+    from advdpnp.jobs.estimate import plan
 
     print(plan(args.tier, measure=args.measure))
     return 0
 
 
 def _report(args: argparse.Namespace) -> int:
-    from advdpnp.report import write_report
+    from advdpnp.report.page import write_report
 
     print(write_report(args.tier, published=args.published, output=args.output))
     return 0
 
 
 def _card(args: argparse.Namespace) -> int:
-    from advdpnp.card import write_cards
-    from advdpnp.results import tier_dir
-    from advdpnp.tiers import load_tier, resolve
+    from advdpnp.config import load_tier, resolve
+    from advdpnp.report.model_card import write_cards
+    from advdpnp.store import tier_dir
 
     tier = load_tier(args.tier)
     print(*write_cards(tier, tier_dir(tier.name), [resolve(tier, run).id for run in args.run]), sep="\n")
@@ -221,24 +222,24 @@ def _card(args: argparse.Namespace) -> int:
 
 
 def _publish(args: argparse.Namespace) -> int:
-    from advdpnp.report import publish
+    from advdpnp.share.publish import publish
 
     print(publish(args.tier))
     return 0
 
 
 def _export(args: argparse.Namespace) -> int:
-    from advdpnp.tiers import load_tier, resolve
+    from advdpnp.config import load_tier, resolve
 
     run = resolve(args.tier, args.run)
-    from advdpnp.export import export
+    from advdpnp.share.export import export
 
     print(export(run, load_tier(args.tier).label, Path(args.output) if args.output else None, onnx=args.onnx))
     return 0
 
 
 def _restore(args: argparse.Namespace) -> int:
-    from advdpnp.report import restore
+    from advdpnp.share.publish import restore
 
     print(restore(args.tier))
     return 0

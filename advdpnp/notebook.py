@@ -12,23 +12,16 @@ from IPython.display import HTML, Image, Markdown, display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from advdpnp import __version__, figures, paired, protocol, tables
-from advdpnp.claims import CLAIMS, claims_markdown
-from advdpnp.config import ATTACKS, RunConfig
+from advdpnp import __version__
+from advdpnp.config import ATTACKS, RunConfig, Tier, dependency, load_tier
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
-from advdpnp.measurements import Measurements
-from advdpnp.results import (
-    code_revision,
-    device_name,
-    eval_path,
-    read_json,
-    run_dir,
-    tier_dir,
-    write_csv,
-    write_text,
-)
-from advdpnp.tiers import Tier, dependency, load_tier
-from advdpnp.train import fit, pick_device
+from advdpnp.hardware import pick_device
+from advdpnp.paper import artefacts
+from advdpnp.paper.claims import CLAIMS, claims_markdown
+from advdpnp.report import differences, figures, tables
+from advdpnp.report.measurements import Measurements
+from advdpnp.store import code_revision, device_name, eval_path, read_json, run_dir, tier_dir, write_csv, write_text
+from advdpnp.train import fit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,10 +48,10 @@ def measure(tier: Tier, name: str) -> list[RunConfig]:
     run that is here without its weights, as `restore` leaves it, the stored results are shown as they are.
     """
     there, missing, lacking = [], [], []
-    for run in protocol.runs_of(tier, name):
+    for run in artefacts.runs_of(tier, name):
         if tier.name == "demo":
             _ensure_trained(run)
-        evaluations = protocol.artefact(name).evaluations(run.variant)
+        evaluations = artefacts.artefact(name).evaluations(run.variant)
         if not (run_dir(run) / "train.json").exists():
             missing.append(run.id)
             continue
@@ -70,7 +63,7 @@ def measure(tier: Tier, name: str) -> list[RunConfig]:
     if lacking:
         display(Markdown(f"*Not evaluated, and the weights are not here: {'; '.join(lacking)}.*"))
     if missing:
-        command = f"snakemake --cores 1 results/{tier.name}/{protocol.product(name)}"
+        command = f"snakemake --cores 1 results/{tier.name}/{artefacts.product(name)}"
         display(Markdown(f"*Not trained in this tier: {', '.join(missing)}. `{command}` does it.*"))
     return there
 
@@ -79,11 +72,11 @@ def attacks_of(tier: Tier, name: str) -> "pd.DataFrame":
     """The attacks of a table or figure as this tier runs them: a DataFrame, budgets in 1/255."""
     import pandas as pd
 
-    run = next(protocol.runs_of(tier, name), None)
+    run = next(artefacts.runs_of(tier, name), None)
     if run is None:
         return pd.DataFrame()
     rows = []
-    evaluations = protocol.artefact(name).evaluations()
+    evaluations = artefacts.artefact(name).evaluations()
     names = [feature_attack(run) if e in ("geometry", "features") else e for e in evaluations]
     for attack_name in dict.fromkeys(n for n in names if n in ATTACKS):
         a = resolved_attack(run, attack_name)
@@ -141,9 +134,9 @@ def show_table(tier: Tier, name: str) -> list[dict]:
 
 def show_rivals(tier: Tier, name: str) -> list[dict]:
     """Show Adv-DPNP minus each rival, image by image, as a table and pictures; save both; return the long form."""
-    rows = paired.rivals(tier, name)
-    write_csv(tier_dir(tier.name) / "tables" / f"{name}-rivals.csv", rows, paired.COLUMNS)
-    display(Markdown(paired.markdown(rows, tier.label)))
+    rows = differences.rivals(tier, name)
+    write_csv(tier_dir(tier.name) / "tables" / f"{name}-rivals.csv", rows, differences.COLUMNS)
+    display(Markdown(differences.markdown(rows, tier.label)))
     for dataset, backbone in dict.fromkeys((row["dataset"], row["backbone"]) for row in rows):
         here = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone)]
         save_figure(tier, f"{name}-rivals-{dataset}-{backbone}", figures.rivals(here))

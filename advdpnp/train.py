@@ -2,79 +2,27 @@
 
 Every random number of an epoch comes from (seed, epoch), so training that is killed and started again ends in the same
 weights as training that never stopped: on the same CPU bit for bit, on a GPU up to its nondeterministic kernels. It
-goes on with the threads and the precision it was begun with (resume.py).
+goes on with the threads and the precision it was begun with (checkpoints.py).
 """
 
 import io
 import json
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from advdpnp import resume
-from advdpnp.config import RunConfig, digest
+from advdpnp import checkpoints
+from advdpnp.config import RunConfig, dependency, digest
 from advdpnp.data import Dataset, augment, load, to_float
 from advdpnp.defenses import DEFENSES
 from advdpnp.defenses.base import Defense
 from advdpnp.errors import UserError
 from advdpnp.geometry import mean_separation, min_separation
-from advdpnp.gpus import claim_gpu
+from advdpnp.hardware import pick_compile, pick_device, pick_precision, seeded
 from advdpnp.progress import Progress
-from advdpnp.results import (
-    hold,
-    read_json,
-    run_dir,
-    sha256_file,
-    write_atomic,
-    write_csv,
-    write_json,
-)
-from advdpnp.tiers import dependency
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """'auto' -> a GPU that is free, if there is one. Raises UserError for a device that is not there."""
-    if name == "auto":
-        return claim_gpu() if torch.cuda.is_available() else torch.device("cpu")
-    try:
-        if not name.startswith(("cpu", "cuda")):
-            raise RuntimeError("is not known")
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(f"--device {name}: {reason}; use auto, cpu or cuda.") from None
-    return torch.device(name)
-
-
-def pick_precision(wanted: str, device: torch.device) -> str:
-    """'auto' -> 'bf16' where the hardware multiplies bfloat16 (GPUs from Ampere on, AVX512-BF16, AMX), else 'fp32'."""
-    if wanted != "auto":
-        return wanted
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return "bf16" if any(getattr(torch.cpu, check, lambda: False)() for check in checks) else "fp32"
-
-
-def pick_compile(wanted: str, device: torch.device) -> str:
-    """'auto' -> 'on' on a GPU with Triton, else 'off'. Raises UserError for what this machine cannot compile."""
-    from torch.utils._triton import has_triton
-
-    missing = "Triton" if device.type == "cuda" and not has_triton() else ""
-    if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
-        missing = "a C++ compiler"
-    if wanted == "graphs" and device.type != "cuda":
-        raise UserError("optim.compile: graphs are recorded on a GPU only; use auto, on or off.")
-    if wanted in ("on", "graphs") and missing:
-        raise UserError(
-            f"optim.compile: {wanted}, but torch.compile needs {missing}, which is not here; use auto or off."
-        )
-    return wanted if wanted != "auto" else "on" if device.type == "cuda" and not missing else "off"
+from advdpnp.store import hold, read_json, run_dir, sha256_file, write_atomic, write_csv, write_json
 
 
 def compile_backbone(defense: Defense, mode: str) -> None:
@@ -85,27 +33,6 @@ def compile_backbone(defense: Defense, mode: str) -> None:
     if mode != "off":
         options = {"mode": "reduce-overhead"} if mode == "graphs" else {}
         defense.model.backbone.compile(dynamic=False, **options)
-
-
-def require_hardware(run: RunConfig, device: str | torch.device = "auto", allow_cpu: bool = False) -> None:
-    """Refuse the paper tier without a GPU unless told otherwise. Raises UserError."""
-    if run.tier == "paper" and pick_device(str(device)).type == "cpu" and not allow_cpu:
-        raise UserError(
-            f"{run.id} is a training of the paper tier and no GPU is here: it would take days on a CPU; "
-            f"--allow-cpu starts it all the same, and --tier short is meant for CPUs."
-        )
-
-
-@contextmanager
-def seeded(device: torch.device, *key: int) -> Iterator[torch.Generator]:
-    """Draws inside come from `key` alone: the yielded generator's and torch's global ones; those are restored after."""
-    seed = int(digest(list(key)), 16) >> 1
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed all GPUs, forked or not
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield torch.Generator(device).manual_seed(seed)
 
 
 def lr_factor(run: RunConfig, epoch: int, step: int, steps: int) -> float:
@@ -215,13 +142,13 @@ def build_defense(run: RunConfig) -> Defense:
         return DEFENSES[run.method](run, helper)
 
 
-def differences(old: dict, new: dict, prefix: str = "", *, known: bool = False) -> list[str]:
+def changed_settings(old: dict, new: dict, prefix: str = "", *, known: bool = False) -> list[str]:
     """'optim.lr: 0.1 -> 0.2' for each setting that changed; with `known`, only for those that both have."""
     out = []
     for key in old.keys() & new.keys() if known else old.keys() | new.keys():
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            out += differences(a, b, f"{prefix}{key}.", known=known)
+            out += changed_settings(a, b, f"{prefix}{key}.", known=known)
         elif a != b:
             out.append(f"{prefix}{key}: {a} -> {b}")
     return sorted(out)
@@ -231,7 +158,7 @@ def check_same_settings(run: RunConfig, directory: Path) -> None:
     """Refuse to mix two configurations in one folder. Raises UserError with the difference."""
     path = directory / "config.json"
     if path.exists() and (old := read_json(path, "method")) != run.training_settings():
-        changes = "; ".join(differences(old, run.training_settings()))
+        changes = "; ".join(changed_settings(old, run.training_settings()))
         raise UserError(
             f"{directory}: was trained under other settings ({changes}); restore them, delete the folder, or --restart."
         )
@@ -271,7 +198,13 @@ def _put(target: nn.Module | torch.optim.Optimizer, state: dict, path: Path) -> 
         raise UserError(f"{path}: is of another network than this run's ({reason}); --restart trains anew.") from None
 
 
-STATE = ("defense", "optimizer", "log", "seconds", "provenance")  # what last.pt holds, the last as resume.py has it
+STATE = (
+    "defense",
+    "optimizer",
+    "log",
+    "seconds",
+    "provenance",
+)  # of last.pt; the last is checkpoints.py's
 
 
 def restore(path: Path, state: dict | None, defense: Defense, optimizer: torch.optim.Optimizer) -> list[dict]:
@@ -345,10 +278,10 @@ def _fit(
             (directory / name).unlink(missing_ok=True)
     check_same_settings(run, directory)
     state = load_state(last, *STATE) if last.exists() else None
-    made = resume.stretches(state["provenance"] if state else "[]")
-    kept = resume.kept(run.id, made, here, data.sha256, device)
+    made = checkpoints.stretches(state["provenance"] if state else "[]")
+    kept = checkpoints.kept(run.id, made, here, data.sha256, device)
     write_json(directory / "config.json", run.training_settings())
-    with resume.threads_set(kept["threads"]):
+    with checkpoints.threads_set(kept["threads"]):
         how = kept | {"compiled": compiled, "data_sha256": data.sha256}
         epochs = _epochs(run, last, state, device, data, defense, how, here, max_minutes)
     if epochs is None:
@@ -362,9 +295,9 @@ def _fit(
         "seconds": round(seconds, 1),
         "images_per_second": round(len(data) * run.optim.epochs / seconds, 1),
         "final": log[-1],
-        "provenance": resume.place(made[-1]),
+        "provenance": checkpoints.place(made[-1]),
     }
-    return save_trained(run, directory, defense, about | resume.several(made))
+    return save_trained(run, directory, defense, about | checkpoints.several(made))
 
 
 def _epochs(
@@ -378,14 +311,14 @@ def _epochs(
     compile_backbone(defense, how["compiled"])
     optimizer = build_optimizer(defense, run)
     log = restore(last, state, defense, optimizer)
-    seconds, made = (state["seconds"], resume.stretches(state["provenance"])) if state else (0.0, [])
+    seconds, made = (state["seconds"], checkpoints.stretches(state["provenance"])) if state else (0.0, [])
     if not log:
         defense.start_training(images, labels)
     first, progress = len(log), Progress(run.id, run.optim.epochs, done=len(log))
     for epoch in range(first, run.optim.epochs):
-        started, now = time.monotonic(), resume.stretch(epoch, device, **how)
+        started, now = time.monotonic(), checkpoints.stretch(epoch, device, **how)
         if epoch == first:
-            resume.tell(run.id, made, now, here)
+            checkpoints.tell(run.id, made, now, here)
         # At least one epoch a call, so that calling again always gets further.
         elif max_minutes is not None and started - begin + log[-1]["seconds"] > 60 * max_minutes:
             progress.finish(f"time is up after {epoch} of {run.optim.epochs} epochs; call again to go on")
@@ -394,7 +327,7 @@ def _epochs(
         means = train_epoch(defense, optimizer, images, labels, epoch, progress, how["precision"])
         defense.end_epoch(epoch)
         took = time.monotonic() - started
-        seconds, made = seconds + took, resume.grown(made, now)
+        seconds, made = seconds + took, checkpoints.grown(made, now)
         lr = optimizer.param_groups[0]["lr"]
         log.append({"epoch": epoch, "lr": lr, "seconds": round(took, 3)} | means | center_metrics(defense.model))
         rolling = (defense.state_dict(), optimizer.state_dict(), json.dumps(log), seconds, json.dumps(made))

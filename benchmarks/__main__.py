@@ -21,9 +21,9 @@ import torch
 
 from advdpnp.config import METHODS
 from advdpnp.errors import UserError, nearest
-from advdpnp.figures import save
-from advdpnp.results import provenance, results_root, write_json
-from advdpnp.train import pick_device, pick_precision
+from advdpnp.hardware import pick_device, pick_precision
+from advdpnp.report.figures import save
+from advdpnp.store import provenance, results_root, write_json
 from benchmarks import attacks, compiling, data, demo, fidelity, figure, once, scaling, steps
 
 PARTS = {

@@ -11,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advdpnp.config import RunConfig, resolved_attack
+from advdpnp.config import RunConfig, load_tier, resolve, resolved_attack
 from advdpnp.data import load, to_float
-from advdpnp.evaluate import craft
-from advdpnp.results import read_json, results_root
-from advdpnp.tiers import load_tier, resolve
+from advdpnp.evaluate.crafting import craft
+from advdpnp.store import read_json, results_root
 from advdpnp.train import load_model
 from benchmarks.reference import third_party_resnet18
 from benchmarks.steps import build, plain_pgd

@@ -4,7 +4,7 @@ from functools import partial
 
 import torch
 
-from advdpnp.train import pick_compile
+from advdpnp.hardware import pick_compile
 from benchmarks.steps import ours, random_batch, run_of
 from benchmarks.timing import interleaved, line, seconds_of
 

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from advdpnp.errors import UserError
-from advdpnp.results import results_root
+from advdpnp.store import results_root
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -12,11 +12,10 @@ from dataclasses import replace
 import torch
 from scipy.stats import t
 
-from advdpnp.config import RunConfig
+from advdpnp.config import RunConfig, Tier, load_tier
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
-from advdpnp.results import read_json, run_dir
-from advdpnp.tiers import Tier, load_tier
+from advdpnp.store import read_json, run_dir
 from advdpnp.train import fit
 
 METHODS = ("AT", "TRADES", "Adv-DPNP")

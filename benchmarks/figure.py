@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from advdpnp.figures import PALETTE, figure
+from advdpnp.report.figures import PALETTE, figure
 
 
 def ratios(found: Mapping) -> dict[str, float]:

@@ -18,12 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from advdpnp.config import ATTACKS, ROOT, RunConfig
+from advdpnp.config import ATTACKS, ROOT, RunConfig, load_tier, resolve
 from advdpnp.data import data_root
 from advdpnp.errors import UserError
-from advdpnp.protocol import EVERYTHING, evaluations_of
-from advdpnp.results import eval_path, read_json, results_root
-from advdpnp.tiers import load_tier, resolve
+from advdpnp.paper.artefacts import EVERYTHING, evaluations_of
+from advdpnp.store import eval_path, read_json, results_root
 from benchmarks.timing import interleaved, line
 
 EARLIER = "c2e00d6"  # the last build that computed every attack alone
@@ -38,7 +37,10 @@ MEASURE = """
 import json, resource, sys, time
 from pathlib import Path
 from advdpnp.evaluate import evaluate
-from advdpnp.tiers import load_tier, resolve
+try:
+    from advdpnp.config import load_tier, resolve
+except ImportError:  # builds before November 2026
+    from advdpnp.tiers import load_tier, resolve
 tier, run, folder, *names = sys.argv[1:]
 begin, wall = time.process_time(), time.perf_counter()
 evaluate(resolve(load_tier(tier), run), *names, directory=Path(folder), device="cpu", force=True)

@@ -3,7 +3,7 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from advdpnp.train import pick_precision
+from advdpnp.hardware import pick_precision
 from benchmarks.steps import build, duel, random_batch, run_of
 from benchmarks.timing import interleaved, line, seconds_of
 

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from advdpnp.config import METHODS, RunConfig
+from advdpnp.config import METHODS, RunConfig, parse_tier
 from advdpnp.defenses import DEFENSES
 from advdpnp.defenses.base import Defense
-from advdpnp.tiers import parse_tier
-from advdpnp.train import build_optimizer, compile_backbone, pick_precision, seeded
+from advdpnp.hardware import pick_precision, seeded
+from advdpnp.train import build_optimizer, compile_backbone
 from benchmarks.timing import interleaved, line
 
 

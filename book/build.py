@@ -15,11 +15,11 @@ from pathlib import Path
 
 import nbformat
 
-from advdpnp.config import ROOT
+from advdpnp.config import ROOT, load_tier
 from advdpnp.errors import UserError
-from advdpnp.report import costs_markdown, published_dir, without_paths
-from advdpnp.results import results_root, tier_dir
-from advdpnp.tiers import load_tier
+from advdpnp.report.page import costs_markdown, published_dir
+from advdpnp.share.publish import without_paths
+from advdpnp.store import results_root, tier_dir
 
 HERE = Path(__file__).resolve().parent
 BOOK = results_root() / "book"

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from advdpnp import __version__
-from advdpnp.tiers import load_tier
+from advdpnp.config import load_tier
 
 project = "Adv-DPNP, reproduced"
 author = "the authors of this companion"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from advdpnp.tiers import parse_tier
+from advdpnp.config import parse_tier
 
 TINY = {
     "data": {"train_images": 64},

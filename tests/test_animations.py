@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from advdpnp.animations import Frame, film
+from advdpnp.report.animations import Frame, film
 
 LABELS = np.array([0, 1, 2])
 CENTERS = np.array([[5.0, 0.0], [0.0, 5.0], [-5.0, 0.0]])

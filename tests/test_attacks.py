@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from advdpnp import attacks, data
-from advdpnp.attacks import balls
+from advdpnp.attacks import projections
 from advdpnp.errors import UserError
 
 SHAPE = (3, 6, 6)
@@ -319,16 +319,16 @@ def test_projection_is_the_nearest_point_of_the_ball(norm, project):
 @pytest.mark.parametrize("order", [1, 2])
 def test_unit_survives_vanishing_and_zero_gradients(order):
     g = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(balls.unit(g * 1e-30, order), balls.unit(g, order))
-    torch.testing.assert_close(balls.unit(g, order).flatten(1).norm(p=order, dim=1), torch.ones(3))
-    assert torch.equal(balls.unit(torch.zeros_like(g), order), torch.zeros_like(g))
+    torch.testing.assert_close(projections.unit(g * 1e-30, order), projections.unit(g, order))
+    torch.testing.assert_close(projections.unit(g, order).flatten(1).norm(p=order, dim=1), torch.ones(3))
+    assert torch.equal(projections.unit(torch.zeros_like(g), order), torch.zeros_like(g))
 
 
 @pytest.mark.parametrize("norm", attacks.NORMS)
 def test_random_start_is_uniform_in_the_ball(norm):
     # For a uniform point of a d-dimensional ball, (||delta|| / eps)^d is U(0, 1).
     x = torch.zeros(20_000, 1, 2, 2)
-    noise = balls.start_noise(x, 0.7, norm, True, torch.Generator().manual_seed(0))
+    noise = projections.start_noise(x, 0.7, norm, True, torch.Generator().manual_seed(0))
     u = (length(noise, norm) / 0.7) ** 4
     assert u.max() <= 1 + 1e-5
     assert u.mean().item() == pytest.approx(1 / 2, abs=0.01)
@@ -340,7 +340,9 @@ def test_random_start_is_uniform_in_the_ball(norm):
 
 
 def test_normal_start_has_the_trades_scale():
-    noise = balls.start_noise(torch.zeros(200, *SHAPE), 8 / 255, "linf", "normal", torch.Generator().manual_seed(0))
+    noise = projections.start_noise(
+        torch.zeros(200, *SHAPE), 8 / 255, "linf", "normal", torch.Generator().manual_seed(0)
+    )
     assert noise.std().item() == pytest.approx(0.001, rel=0.02)
 
 
@@ -848,7 +850,7 @@ def test_a_model_in_half_precision_is_attacked_through_float32_images():
 
 
 @pytest.mark.parametrize("helper", [lambda x: attacks.linf_bounds(x, 0.1),
-                                    lambda x: balls.start_noise(x, 0.1, "linf", True, None)])  # fmt: skip
+                                    lambda x: projections.start_noise(x, 0.1, "linf", True, None)])  # fmt: skip
 def test_bounds_and_starts_refuse_half_precision_too(helper):
     with pytest.raises(ValueError, match="give float32 images"):
         helper(images().half())

@@ -20,9 +20,8 @@ from PIL import Image
 
 from advdpnp import data
 from advdpnp.__main__ import main
-from advdpnp.config import DATASETS, METHODS, ROOT, OptimConfig, digest
+from advdpnp.config import DATASETS, METHODS, PAPER_BLOCKS, ROOT, OptimConfig, digest, parse_number, parse_tier, resolve
 from advdpnp.errors import UserError
-from advdpnp.tiers import PAPER_BLOCKS, parse_number, parse_tier, resolve
 
 MINIMAL = {"label": "a protocol", "blocks": {"cifar10/resnet18": None}}
 TINY = {
@@ -363,7 +362,7 @@ def small_cifar10(tmp_path, monkeypatch):
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 (root / name).write_bytes(content)
                 if published:
-                    monkeypatch.setitem(data.MD5, name, hashlib.md5(content).hexdigest())
+                    monkeypatch.setitem(data.formats.MD5, name, hashlib.md5(content).hexdigest())
 
     return write
 

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from advdpnp.config import METHODS
+from advdpnp.config import METHODS, load_tier
 from advdpnp.errors import UserError
-from advdpnp.results import run_dir, write_json
-from advdpnp.tiers import load_tier
+from advdpnp.store import run_dir, write_json
 from benchmarks import attacks, compiling, data, demo, fidelity, figure, once, scaling, steps
 from benchmarks.__main__ import PARTS, main
 from benchmarks.timing import interleaved
@@ -220,7 +219,7 @@ def test_compiling_reports_both_sides(monkeypatch):
     """With graphs captured and run as they are; the real compiler is in test_compile."""
     plain = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: plain(self, backend="eager", **options))
-    monkeypatch.setattr("advdpnp.train.shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("advdpnp.hardware.shutil.which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(compiling, "METHODS", ("AT",))
     found = compiling.measure(SimpleNamespace(width=4, batch=2, rounds=1), CPU)
     assert found["auto"] == "off"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from advdpnp.config import ROOT
-from advdpnp.results import results_root
+from advdpnp.store import results_root
 
 pytestmark = pytest.mark.book
 SITE = results_root() / "book" / "html"

@@ -17,8 +17,9 @@ from chaos.harness import contents, differences, untimed
 
 from advdpnp import evaluate as module
 from advdpnp.errors import UserError
-from advdpnp.evaluate import InPieces, evaluate, flags, halving
-from advdpnp.results import eval_path, hold, run_dir, write_text
+from advdpnp.evaluate import evaluate, flags
+from advdpnp.evaluate.memory import InPieces, halving
+from advdpnp.store import eval_path, hold, run_dir, write_text
 from advdpnp.train import fit
 
 ROOT = Path(__file__).parent.parent
@@ -136,7 +137,7 @@ def holder():
 
     def begin(path: Path) -> subprocess.Popen:
         code = (
-            "import sys, time; from pathlib import Path; from advdpnp.results import hold\n"
+            "import sys, time; from pathlib import Path; from advdpnp.store import hold\n"
             "with hold(Path(sys.argv[1]), 'is being tested'): print('held', flush=True); time.sleep(100)"
         )
         process = subprocess.Popen(

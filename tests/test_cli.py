@@ -91,7 +91,8 @@ def test_training_and_evaluation_need_only_torch_numpy_pyarrow_and_pillow():
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.partition('.')[0] in absent: raise ImportError(name)\n"
         "sys.meta_path.insert(0, Blocker())\n"
-        "import advdpnp.__main__, advdpnp.train, advdpnp.evaluate, advdpnp.data, advdpnp.report, advdpnp.status\n"
+        "import advdpnp.__main__, advdpnp.train, advdpnp.evaluate, advdpnp.data\n"
+        "import advdpnp.report.page, advdpnp.jobs.status\n"
         "assert not absent & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

@@ -6,16 +6,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from advdpnp.config import METHODS, digest
 from advdpnp.errors import UserError
-from advdpnp.results import read_json, run_dir
-from advdpnp.train import (
-    build_defense,
-    build_optimizer,
-    compile_backbone,
-    fit,
-    load_model,
-    pick_compile,
-    train_epoch,
-)
+from advdpnp.hardware import pick_compile
+from advdpnp.store import read_json, run_dir
+from advdpnp.train import build_defense, build_optimizer, compile_backbone, fit, load_model, train_epoch
 
 CPU = torch.device("cpu")
 
@@ -32,7 +25,7 @@ def captured(monkeypatch):
     """torch.compile captures graphs and runs them as they are, without a C++ compiler: seconds instead of minutes."""
     plain = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: plain(self, backend="eager", **options))
-    monkeypatch.setattr("advdpnp.train.shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("advdpnp.hardware.shutil.which", lambda name: f"/usr/bin/{name}")
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     yield torch._dynamo.utils.counters
@@ -125,7 +118,7 @@ def test_the_options_of_graphs_compile(tiny):
 
 
 def test_on_without_a_compiler_is_one_sentence(tiny, monkeypatch):
-    monkeypatch.setattr("advdpnp.train.shutil.which", lambda name: None)
+    monkeypatch.setattr("advdpnp.hardware.shutil.which", lambda name: None)
     run = tiny("AT", optim={"compile": "on"})
     with pytest.raises(UserError, match=r"optim\.compile: on, but torch\.compile needs a C\+\+ compiler"):
         fit(run)

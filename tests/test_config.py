@@ -15,6 +15,7 @@ from advdpnp.config import (
     BACKBONES,
     DATASETS,
     METHODS,
+    PAPER_BLOCKS,
     ROOT,
     AdvDpnp,
     AttackConfig,
@@ -24,11 +25,14 @@ from advdpnp.config import (
     ModelConfig,
     OptimConfig,
     digest,
+    load_tier,
+    parse_number,
+    parse_tier,
+    resolve,
     slug,
     slugs,
 )
 from advdpnp.errors import UserError, nearest
-from advdpnp.tiers import PAPER_BLOCKS, load_tier, parse_number, parse_tier, resolve
 
 SETTINGS = (DataConfig, ModelConfig, OptimConfig, CraftConfig, EvaluationConfig, AttackConfig, *METHODS.values())
 MINIMAL = {"label": "a protocol", "blocks": {"cifar10/resnet18": None}}
@@ -155,7 +159,7 @@ def test_methods_are_the_rows_of_the_tables_in_their_order():
 
 
 def test_loading_a_tier_costs_no_torch():
-    code = "import sys; from advdpnp.tiers import load_tier; load_tier('paper'); sys.exit('torch' in sys.modules)"
+    code = "import sys; from advdpnp.config import load_tier; load_tier('paper'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

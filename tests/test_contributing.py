@@ -10,8 +10,8 @@ import pytest
 
 from advdpnp.config import METHODS, AttackConfig
 from advdpnp.defenses import DEFENSES
-from advdpnp.evaluate import KINDS
-from advdpnp.status import UPDATES
+from advdpnp.evaluate.crafting import KINDS
+from advdpnp.jobs.estimate import UPDATES
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -12,19 +12,9 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from advdpnp import corruptions
 from advdpnp.config import CORRUPTION_TYPES
-from advdpnp.corruptions import (
-    CORRUPTIONS,
-    PARAMETERS,
-    blur,
-    catalogue,
-    corrupt,
-    files,
-    shared,
-    spatter,
-    weather,
-)
+from advdpnp.data import cifar10c
+from advdpnp.data.cifar10c import CORRUPTIONS, PARAMETERS, blur, catalogue, corrupt, files, shared, spatter, weather
 from advdpnp.errors import UserError
 
 SEVERITIES = range(1, 6)
@@ -83,11 +73,11 @@ PLAIN = np.full((2, 32, 32, 3), 128, np.uint8)
 def test_nineteen_corruptions_five_severities_four_groups():
     assert list(CORRUPTIONS) == list(PARAMETERS) == list(ANCHORS)
     assert len(CORRUPTIONS) == 19
-    assert len(corruptions.BENCHMARK) == 15
+    assert len(cifar10c.BENCHMARK) == 15
     assert all(len(severities) == 5 for severities in PARAMETERS.values())
     assert sorted(name for group in CORRUPTION_TYPES.values() for name in group) == sorted(CORRUPTIONS)
-    assert [len(set(names) & set(corruptions.BENCHMARK)) for names in CORRUPTION_TYPES.values()] == [3, 4, 4, 4]
-    assert set(corruptions.OFFICIAL_MD5) == {*CORRUPTIONS, "labels"}
+    assert [len(set(names) & set(cifar10c.BENCHMARK)) for names in CORRUPTION_TYPES.values()] == [3, 4, 4, 4]
+    assert set(cifar10c.OFFICIAL_MD5) == {*CORRUPTIONS, "labels"}
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
@@ -390,7 +380,7 @@ def official(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "CIFAR-10-C"
     folder.mkdir()
     rows = np.broadcast_to(np.arange(15, dtype=np.uint8)[:, None, None, None], (15, 32, 32, 3))
-    for name in (*corruptions.BENCHMARK, "labels"):
+    for name in (*cifar10c.BENCHMARK, "labels"):
         np.save(folder / f"{name}.npy", rows if name != "labels" else np.tile(np.array([4, 2, 7], np.uint8), 5))
         digest = hashlib.md5((folder / f"{name}.npy").read_bytes()).hexdigest()
         monkeypatch.setitem(files.OFFICIAL_MD5, name, digest)
@@ -398,46 +388,46 @@ def official(tmp_path, monkeypatch) -> Path:
 
 
 def test_official_rows_are_severity_major_with_their_own_labels(official):
-    assert corruptions.has_official(official)
-    assert corruptions.load_official(official, "fog", 1)[:, 0, 0, 0].tolist() == [0, 1, 2]
-    assert corruptions.load_official(official, "fog", 4)[:, 0, 0, 0].tolist() == [9, 10, 11]
-    assert isinstance(corruptions.load_official(official, "fog", 4), np.memmap)
-    assert corruptions.official_labels(official).tolist() == [4, 2, 7]
+    assert cifar10c.has_official(official)
+    assert cifar10c.load_official(official, "fog", 1)[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert cifar10c.load_official(official, "fog", 4)[:, 0, 0, 0].tolist() == [9, 10, 11]
+    assert isinstance(cifar10c.load_official(official, "fog", 4), np.memmap)
+    assert cifar10c.official_labels(official).tolist() == [4, 2, 7]
 
 
 def test_official_files_that_are_not_official_are_refused(official, monkeypatch):
     path = official / "CIFAR-10-C" / "fog.npy"
     with pytest.raises(UserError, match="did you mean 'snow'"):
-        corruptions.load_official(official, "snwo", 1)
+        cifar10c.load_official(official, "snwo", 1)
     with pytest.raises(UserError, match=r"spatter.npy is missing"):
-        corruptions.load_official(official, "spatter", 1)
+        cifar10c.load_official(official, "spatter", 1)
     np.save(path, np.load(path)[::-1])
     with pytest.raises(UserError, match="differs from the published"):
-        corruptions.load_official(official, "fog", 1)
+        cifar10c.load_official(official, "fog", 1)
     np.save(path, np.zeros((15, 3, 32, 32), np.uint8))
     with pytest.raises(UserError, match=r"\(15, 3, 32, 32\), the official file uint8 \(15, 32, 32, 3\)"):
-        corruptions.load_official(official, "fog", 1)
+        cifar10c.load_official(official, "fog", 1)
     np.save(path, np.zeros((15, 32, 32, 3)))
     with pytest.raises(UserError, match="float64"):
-        corruptions.load_official(official, "fog", 1)
+        cifar10c.load_official(official, "fog", 1)
     path.write_bytes(b"half a downl")
     with pytest.raises(UserError, match=r"not a readable \.npy"):
-        corruptions.load_official(official, "fog", 1)
+        cifar10c.load_official(official, "fog", 1)
     path.unlink()
-    assert not corruptions.has_official(official)
+    assert not cifar10c.has_official(official)
 
 
 def test_corrupted_test_set_says_where_it_comes_from(official, tmp_path):
     clean, labels = IMAGES, np.arange(6, dtype=np.uint8)
-    images, own, source = corruptions.corrupted_test_set(clean, labels, "fog", 2, root=official)
+    images, own, source = cifar10c.corrupted_test_set(clean, labels, "fog", 2, root=official)
     assert (source, own.tolist(), images[:, 0, 0, 0].tolist()) == ("official", [4, 2, 7], [3, 4, 5])
     for name, root, given in (("spatter", official, clean), ("fog", None, clean), ("fog", tmp_path / "no", clean)):
-        images, own, source = corruptions.corrupted_test_set(given, labels, name, 2, root=root, seed=1)
+        images, own, source = cifar10c.corrupted_test_set(given, labels, name, 2, root=root, seed=1)
         assert source == "regenerated"
         assert own is labels
         assert (images == corrupt(given, name, 2, seed=1)).all()
     digits = natural(6, 8, channels=1)
-    assert corruptions.corrupted_test_set(digits, labels, "fog", 2, root=official)[2] == "regenerated"
+    assert cifar10c.corrupted_test_set(digits, labels, "fog", 2, root=official)[2] == "regenerated"
 
 
 # -- real images ------------------------------------------------------------------------------------------------

@@ -30,8 +30,9 @@ from archives import tar_of
 from PIL import Image
 from scipy.io import savemat
 
-from advdpnp import data, fetch
+from advdpnp import data
 from advdpnp.config import DATASETS
+from advdpnp.data import download
 from advdpnp.errors import UserError
 from benchmarks.vision import import_torchvision
 
@@ -68,8 +69,8 @@ def put(root, monkeypatch):
     def write(path, raw, md5=None):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(raw)
-        if path in data.MD5:
-            monkeypatch.setitem(data.MD5, path, md5 or hashlib.md5(raw).hexdigest())
+        if path in data.formats.MD5:
+            monkeypatch.setitem(data.formats.MD5, path, md5 or hashlib.md5(raw).hexdigest())
 
     return write
 
@@ -163,7 +164,7 @@ def test_svhn_labels_outside_1_to_10_are_refused(put, expect, root, label):
 @pytest.mark.parametrize("compressed", [False, True])
 def test_mnist_is_read_raw_and_compressed(put, expect, root, compressed):
     images, labels = pixels(3, 1, 28), np.array([5, 0, 9], dtype=np.uint8)
-    for path, array in zip(data.LAYOUT["mnist"]["test"], (images[:, 0], labels)):
+    for path, array in zip(data.formats.LAYOUT["mnist"]["test"], (images[:, 0], labels)):
         raw = idx(array)
         put(path + ".gz" if compressed else path, gzip.compress(raw) if compressed else raw)
     expect("mnist", 3, 3)
@@ -178,7 +179,7 @@ def test_mnist_is_read_raw_and_compressed(put, expect, root, compressed):
     ids=["truncated", "too long", "float magic", "no header"],
 )
 def test_a_damaged_mnist_file_is_named(put, expect, root, damage):
-    images, labels = data.LAYOUT["mnist"]["test"]
+    images, labels = data.formats.LAYOUT["mnist"]["test"]
     put(images, damage(idx(pixels(3, 1, 28)[:, 0])))
     put(labels, idx(np.zeros(3, dtype=np.uint8)))
     expect("mnist", 3, 3)
@@ -192,15 +193,15 @@ def test_a_damaged_mnist_file_is_named(put, expect, root, damage):
 def test_a_wrong_checksum_is_found_before_unpickling(put, expect, root, monkeypatch):
     put("cifar-10-batches-py/test_batch", cifar_batch(pixels(1, 3, 32), [0]), md5="0" * 32)
     expect("cifar10", 1, 1)
-    monkeypatch.setattr(data, "_unpickle", lambda *_: pytest.fail("the file was opened"))
+    monkeypatch.setattr(data.formats, "_unpickle", lambda *_: pytest.fail("the file was opened"))
     with pytest.raises(UserError, match=r"delete it and run `python -m advdpnp fetch cifar10`"):
         data.load("cifar10", "test", root)
 
 
 def test_published_checksums_cover_every_pickle_and_mat_file():
     for name in ("cifar10", "cifar100", "svhn"):
-        for files in data.LAYOUT[name].values():
-            assert set(files) <= set(data.MD5)
+        for files in data.formats.LAYOUT[name].values():
+            assert set(files) <= set(data.formats.MD5)
 
 
 # --- parquet --------------------------------------------------------------------------------------------------------
@@ -276,7 +277,7 @@ def test_an_image_that_is_not_exact_is_refused_with_its_row(root, expect, bad, r
 def test_a_subset_in_parquet_is_refused_before_decoding(root, expect, monkeypatch):
     write_shards(root / "cifar10", "test", [encode(image) for image in pixels(3, 3, 32)], [0, 1, 2])
     expect("cifar10", 9, 9)
-    monkeypatch.setattr(data, "decode_image", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(data.formats, "decode_image", lambda *_: pytest.fail("decoded"))
     with pytest.raises(UserError, match=r"hold 3 images, not 9"):
         data.load("cifar10", "test", root)
 
@@ -298,7 +299,7 @@ def cached(tmp_path):
 
 def test_the_second_load_decodes_nothing(small, root, monkeypatch):
     first = data.load("mnist", "test", root)
-    monkeypatch.setattr(data, "decode_image", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(data.formats, "decode_image", lambda *_: pytest.fail("decoded again"))
     again = data.load("mnist", "test", root)
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.labels, again.labels)
@@ -377,7 +378,7 @@ def test_unknown_names_are_answered_with_the_nearest():
     with pytest.raises(UserError, match=r"'tset': did you mean 'test'\?"):
         data.load("digits", "tset")
     with pytest.raises(UserError, match="did you mean 'cifar10c'"):
-        fetch.fetch("cifar10-c")
+        download.fetch("cifar10-c")
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "mnist"])
@@ -385,7 +386,7 @@ def test_missing_data_say_both_layouts_and_the_command(root, name):
     with pytest.raises(UserError) as error:
         data.load(name, "test", root)
     message = str(error.value)
-    layouts = data.LAYOUT[name]["test"][0], f"{name}/test-*-of-*.parquet"
+    layouts = data.formats.LAYOUT[name]["test"][0], f"{name}/test-*-of-*.parquet"
     for part in (str(root), *layouts, f"python -m advdpnp fetch {name}"):
         assert part in message
     assert "\n" not in message
@@ -399,7 +400,7 @@ def test_an_incomplete_official_layout_names_what_is_missing(put, root):
 
 
 def test_the_root_comes_from_the_environment_unless_given(monkeypatch, tmp_path):
-    assert data.data_root() == Path(data.__file__).parents[1] / "data"
+    assert data.data_root() == Path(data.__file__).parents[2] / "data"
     monkeypatch.setenv("ADVDPNP_DATA", str(tmp_path))
     assert data.data_root() == tmp_path
     assert data.data_root("elsewhere") == Path("elsewhere")
@@ -532,7 +533,7 @@ def server(monkeypatch):
         answer.headers = {}
         return answer
 
-    monkeypatch.setattr(fetch, "urlopen", urlopen)
+    monkeypatch.setattr(download, "urlopen", urlopen)
     return files, asked
 
 
@@ -540,39 +541,39 @@ def server(monkeypatch):
 def tiny_cifar(put, expect, root, monkeypatch, server):
     """A cifar-10-python.tar.gz of six images behind the official url."""
     members = []
-    for path in (*data.LAYOUT["cifar10"]["train"], *data.LAYOUT["cifar10"]["test"]):
+    for path in (*data.formats.LAYOUT["cifar10"]["train"], *data.formats.LAYOUT["cifar10"]["test"]):
         raw = cifar_batch(pixels(1, 3, 32), [len(members)])
         members.append((path, raw))
-        monkeypatch.setitem(data.MD5, path, hashlib.md5(raw).hexdigest())
+        monkeypatch.setitem(data.formats.MD5, path, hashlib.md5(raw).hexdigest())
     expect("cifar10", 5, 1)
-    (archive,) = fetch.ARCHIVES["cifar10"]
+    (archive,) = download.ARCHIVES["cifar10"]
     raw = tar_of(*members)
     changed = dataclasses.replace(archive, md5=hashlib.md5(raw).hexdigest())
-    monkeypatch.setitem(fetch.ARCHIVES, "cifar10", (changed,))
+    monkeypatch.setitem(download.ARCHIVES, "cifar10", (changed,))
     server[0][archive.urls[0]] = raw
     return archive
 
 
 def test_fetch_downloads_unpacks_and_then_leaves_it_alone(tiny_cifar, root, server, capsys):
-    fetch.fetch("cifar10", root)
+    download.fetch("cifar10", root)
     assert data.load("cifar10", "train", root).labels.tolist() == [0, 1, 2, 3, 4]
     assert len(server[1]) == 1
-    fetch.fetch("cifar10", root)
+    download.fetch("cifar10", root)
     assert len(server[1]) == 1
     assert "already in" in capsys.readouterr().out
 
 
 def test_fetch_into_a_read_only_folder_says_so(root, server, monkeypatch):
-    monkeypatch.setattr(fetch.os, "access", lambda folder, mode: False)
+    monkeypatch.setattr(download.os, "access", lambda folder, mode: False)
     with pytest.raises(UserError, match=f"{root} is read-only"):
-        fetch.fetch("mnist", root)
+        download.fetch("mnist", root)
     assert server[1] == []
 
 
 def test_fetch_repairs_a_damaged_file_from_the_archive_at_hand(tiny_cifar, root, server):
-    fetch.fetch("cifar10", root)
+    download.fetch("cifar10", root)
     (root / "cifar-10-batches-py" / "data_batch_2").write_bytes(b"damaged")
-    fetch.fetch("cifar10", root)
+    download.fetch("cifar10", root)
     assert len(data.load("cifar10", "train", root)) == 5
     assert len(server[1]) == 1
 
@@ -580,18 +581,18 @@ def test_fetch_repairs_a_damaged_file_from_the_archive_at_hand(tiny_cifar, root,
 def test_a_download_with_another_checksum_is_not_unpacked(tiny_cifar, root, server):
     server[0][tiny_cifar.urls[0]] = tar_of(("cifar-10-batches-py/evil", b"x"))
     with pytest.raises(
-        UserError, match=rf"could not be downloaded \(expected md5 {fetch.ARCHIVES['cifar10'][0].md5}, got "
+        UserError, match=rf"could not be downloaded \(expected md5 {download.ARCHIVES['cifar10'][0].md5}, got "
     ):
-        fetch.fetch("cifar10", root)
+        download.fetch("cifar10", root)
     assert [*root.iterdir()] == []  # neither it nor a half of it
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "mnist", "cifar10c"])
 def test_offline_says_what_to_save_where(root, server, name):
     with pytest.raises(UserError) as error:
-        fetch.fetch(name, root)
+        download.fetch(name, root)
     message = str(error.value)
-    for archive in fetch.ARCHIVES[name]:
+    for archive in download.ARCHIVES[name]:
         for part in (archive.urls[0], archive.md5, str(root / archive.path)):
             assert part in message
     assert f"python -m advdpnp fetch {name}" in message
@@ -602,32 +603,32 @@ def test_offline_says_what_to_save_where(root, server, name):
 def test_mnist_comes_from_the_second_mirror_when_the_first_is_down(root, server, expect, monkeypatch):
     arrays = [pixels(2, 1, 28)[:, 0], np.array([1, 2], dtype=np.uint8)] * 2
     archives = []
-    for archive, array in zip(fetch.ARCHIVES["mnist"], arrays):
+    for archive, array in zip(download.ARCHIVES["mnist"], arrays):
         raw = gzip.compress(idx(array))
         archives.append(dataclasses.replace(archive, md5=hashlib.md5(raw).hexdigest()))
-        monkeypatch.setitem(data.MD5, archive.path, archives[-1].md5)
+        monkeypatch.setitem(data.formats.MD5, archive.path, archives[-1].md5)
         server[0][archive.urls[1]] = raw
-    monkeypatch.setitem(fetch.ARCHIVES, "mnist", tuple(archives))
+    monkeypatch.setitem(download.ARCHIVES, "mnist", tuple(archives))
     expect("mnist", 2, 2)
-    fetch.fetch("mnist", root)
+    download.fetch("mnist", root)
     assert sorted(p.name for p in (root / "MNIST" / "raw").iterdir()) == sorted(Path(a.path).name for a in archives)
     assert np.array_equal(data.load("mnist", "test", root).images[:, 0], arrays[0])
 
 
 def test_cifar10c_is_complete_only_with_all_files_in_full(root, server, monkeypatch, capsys):
-    monkeypatch.setattr(fetch, "CIFAR10C_SIZES", [3, 5, 5])
+    monkeypatch.setattr(download, "CIFAR10C_SIZES", [3, 5, 5])
     (root / "CIFAR-10-C").mkdir()
     for name, size in (("fog", 5), ("labels", 3), ("snow", 4)):
         (root / "CIFAR-10-C" / f"{name}.npy").write_bytes(bytes(size))
     with pytest.raises(UserError, match=r"CIFAR-10-C\.tar"):
-        fetch.fetch("cifar10c", root)
+        download.fetch("cifar10c", root)
     (root / "CIFAR-10-C" / "snow.npy").write_bytes(bytes(5))
-    fetch.fetch("cifar10c", root)
+    download.fetch("cifar10c", root)
     assert "already in" in capsys.readouterr().out
 
 
 def test_digits_need_no_fetching(root, server, capsys):
-    fetch.fetch("digits", root)
+    download.fetch("digits", root)
     assert "nothing to fetch" in capsys.readouterr().out
     assert server[1] == []
 
@@ -637,14 +638,14 @@ def test_the_table_of_archives_is_torchvisions():
     from torchvision import datasets
 
     for name, known in (("cifar10", datasets.CIFAR10), ("cifar100", datasets.CIFAR100)):
-        (archive,) = fetch.ARCHIVES[name]
+        (archive,) = download.ARCHIVES[name]
         assert (archive.urls, archive.path, archive.md5) == ((known.url,), known.filename, known.tgz_md5)
         for file, md5 in known.train_list + known.test_list:
-            assert data.MD5[f"{known.base_folder}/{file}"] == md5
-    for archive, split in zip(fetch.ARCHIVES["svhn"], data.SPLITS):
+            assert data.formats.MD5[f"{known.base_folder}/{file}"] == md5
+    for archive, split in zip(download.ARCHIVES["svhn"], data.SPLITS):
         assert [archive.urls[0], archive.path, archive.md5] == datasets.SVHN.split_list[split]
-    assert [(Path(a.path).name, a.md5) for a in fetch.ARCHIVES["mnist"]] == datasets.MNIST.resources
-    for archive, (file, _) in zip(fetch.ARCHIVES["mnist"], datasets.MNIST.resources):
+    assert [(Path(a.path).name, a.md5) for a in download.ARCHIVES["mnist"]] == datasets.MNIST.resources
+    for archive, (file, _) in zip(download.ARCHIVES["mnist"], datasets.MNIST.resources):
         assert list(archive.urls) == [mirror + file for mirror in datasets.MNIST.mirrors]
 
 
@@ -672,17 +673,17 @@ def website():
 
 
 def downloaded(root, body, *urls):
-    fetch._download("mine", fetch.Archive("a/file.bin", hashlib.md5(body).hexdigest(), urls), root)
+    download._download("mine", download.Archive("a/file.bin", hashlib.md5(body).hexdigest(), urls), root)
 
 
 @pytest.fixture
 def by_hand(monkeypatch):
-    monkeypatch.setattr(fetch, "_by_hand", lambda name, root, reasons: "; ".join(reasons))
+    monkeypatch.setattr(download, "_by_hand", lambda name, root, reasons: "; ".join(reasons))
 
 
 def test_a_download_follows_redirects_and_shows_how_far_it_is(root, website, capsys):
     address, pages = website
-    body = bytes(3 * fetch.BLOCK + 1)
+    body = bytes(3 * download.BLOCK + 1)
     pages["/old"] = (302, {"Location": "/new.bin"}, b"")
     pages["/new.bin"] = (200, {"Content-Length": str(len(body))}, body)
     downloaded(root, body, f"{address}/old")
@@ -705,7 +706,7 @@ def test_what_is_missing_cut_short_or_another_file_leaves_nothing_behind(root, w
 
 
 def test_a_server_that_says_nothing_is_given_up(root, by_hand, monkeypatch):
-    monkeypatch.setattr(fetch, "TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(UserError, match="timed out"):
         downloaded(root, b"x", f"http://127.0.0.1:{silent.getsockname()[1]}/x")
 
@@ -714,17 +715,17 @@ def test_a_full_disk_is_not_blamed_on_the_server(root, server, tiny_cifar, monke
     def full(url, archive, handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fetch, "_receive", full)
+    monkeypatch.setattr(download, "_receive", full)
     with pytest.raises(UserError, match="could not be written"):
-        fetch.fetch("cifar10", root)
+        download.fetch("cifar10", root)
 
 
 def test_neither_data_nor_fetch_needs_torchvision():
     program = (
-        "import sys, advdpnp.data, advdpnp.fetch\n"
+        "import sys, advdpnp.data.download\n"
         "assert not any(m.startswith(('torchvision', 'sklearn', 'scipy')) for m in sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(data.__file__).parents[1])
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(data.__file__).parents[2])
 
 
 # --- real data ------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from advdpnp.attacks import frozen
-from advdpnp.config import METHODS, REQUIRES
+from advdpnp.config import METHODS, REQUIRES, parse_tier
 from advdpnp.defenses import DEFENSES
 from advdpnp.defenses.at_he import at_he_loss
 from advdpnp.defenses.dio import dio_loss, margin_penalty, orthogonality
@@ -24,11 +24,11 @@ from advdpnp.defenses.oc import oc_loss, squared_distances
 from advdpnp.defenses.pcl import contrast, pcl_loss, proximity
 from advdpnp.defenses.trades import trades_loss
 from advdpnp.errors import UserError
+from advdpnp.hardware import seeded
 from advdpnp.losses import kl_divergence
 from advdpnp.models.fsr import separation_mask
-from advdpnp.models.head import HadamardHead, ParallelHeads, hadamard
-from advdpnp.tiers import parse_tier
-from advdpnp.train import build_optimizer, seeded
+from advdpnp.models.heads import HadamardHead, ParallelHeads, hadamard
+from advdpnp.train import build_optimizer
 
 TIGHT = 1e-9
 ONE_NETWORK = [name for name in METHODS if name != "OC"]  # methods that any backbone can carry

@@ -4,11 +4,11 @@ from dataclasses import asdict
 
 import pytest
 
-from advdpnp import evaluate, notebook, protocol, train
-from advdpnp.config import digest
+from advdpnp import evaluate, notebook, train
+from advdpnp.config import dependency, digest, load_tier, parse_tier, resolve, standard_of, with_dependencies
 from advdpnp.errors import UserError
-from advdpnp.results import run_dir, write_json
-from advdpnp.tiers import dependency, load_tier, parse_tier, resolve, standard_of, with_dependencies
+from advdpnp.paper import artefacts
+from advdpnp.store import run_dir, write_json
 
 VARIANTS = [(name, variant) for name in ("demo", "short", "paper") for variant in load_tier(name).variants]
 SMALL = {"train_images": 128}
@@ -87,7 +87,7 @@ def test_the_guard_of_a_variant_transfers_from_the_trained_standard_run(tmp_path
 def test_the_dependency_is_resolved_in_one_place():
     assert {id(m.dependency) for m in (train, notebook)} == {id(dependency)}
     assert evaluate.standard_of is standard_of
-    runs = protocol.all_runs(load_tier("paper"))
+    runs = artefacts.all_runs(load_tier("paper"))
     order, needs = [*runs], {run.id: dependency(run).id for run in runs.values() if dependency(run)}
     assert needs
     assert all(order.index(needed) < order.index(run) for run, needed in needs.items())

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from advdpnp import attacks, data, geometry, protocol
+from advdpnp import attacks, data, geometry
 from advdpnp import evaluate as module
-from advdpnp.config import GEOMETRY_DEFINITION
-from advdpnp.corruptions import CORRUPTIONS
+from advdpnp.config import GEOMETRY_DEFINITION, load_tier
+from advdpnp.data.cifar10c import CORRUPTIONS
 from advdpnp.errors import UserError
-from advdpnp.evaluate import craft, evaluate, flags, images_of, resolved_attack
-from advdpnp.models.folding import FoldedConv, StandIn
-from advdpnp.results import eval_path, read_json
-from advdpnp.tiers import load_tier
+from advdpnp.evaluate import evaluate, flags, images_of, resolved_attack
+from advdpnp.evaluate.crafting import craft
+from advdpnp.models.batchnorm_folding import FoldedConv, StandIn
+from advdpnp.paper import artefacts
+from advdpnp.store import eval_path, read_json
 from advdpnp.train import fit, load_model
 
 LONGER = {"optim": {"epochs": 6}, "data": {"train_images": 300}}  # well above chance
@@ -46,7 +47,7 @@ def measure(tiny, trained):
 @pytest.fixture
 def no_attacks(monkeypatch):
     def forbid():
-        monkeypatch.setattr(module, "craft", lambda *args, **kwargs: pytest.fail("computed again"))
+        monkeypatch.setattr(module.crafting, "craft", lambda *args, **kwargs: pytest.fail("computed again"))
 
     return forbid
 
@@ -61,7 +62,7 @@ def counted(monkeypatch, stop_at=None):
         sizes.append(len(x))
         return craft(model, x, *args, **kwargs)
 
-    monkeypatch.setattr(module, "craft", watched)
+    monkeypatch.setattr(module.crafting, "craft", watched)
     return sizes
 
 
@@ -140,7 +141,7 @@ def test_l1_and_l2_results_say_how_much_of_the_budget_the_survivors_used(measure
         reached.extend((x_adv - x).flatten(1).norm(1, dim=1).tolist())
         return x_adv
 
-    monkeypatch.setattr(module, "craft", watched)
+    monkeypatch.setattr(module.crafting, "craft", watched)
     measure("pgd100_l1", force=True, **options)
     assert used == pytest.approx(float(np.median(np.array(reached)[right])) / epsilon, abs=1e-3)
     assert 0 < used <= 1
@@ -419,14 +420,14 @@ def test_the_definition_of_geometry_is_part_of_its_key_and_of_what_a_job_depends
     run, results = measure("geometry", "pgd20", method="Adv-DPNP")
     short = load_tier("short")
     wanted = short.run("cifar10/resnet18", "AT")
-    jobs = [protocol.evaluation_settings(short, wanted, name) for name in ("table4", "table1")]
+    jobs = [artefacts.evaluation_settings(short, wanted, name) for name in ("table4", "table1")]
     monkeypatch.setattr(module, "GEOMETRY_DEFINITION", GEOMETRY_DEFINITION + 1)
-    monkeypatch.setattr(protocol, "GEOMETRY_DEFINITION", GEOMETRY_DEFINITION + 1)
+    monkeypatch.setattr(artefacts, "GEOMETRY_DEFINITION", GEOMETRY_DEFINITION + 1)
     test, sha256 = data.load("digits", "test"), results["pgd20"]["model_sha256"]
     assert module._key(run, "geometry", test, sha256) != results["geometry"]["key"]
     assert module._key(run, "pgd20", test, sha256) == results["pgd20"]["key"]
-    assert protocol.evaluation_settings(short, wanted, "table4") != jobs[0]
-    assert protocol.evaluation_settings(short, wanted, "table1") == jobs[1]
+    assert artefacts.evaluation_settings(short, wanted, "table4") != jobs[0]
+    assert artefacts.evaluation_settings(short, wanted, "table1") == jobs[1]
 
 
 def test_features_are_those_that_the_head_classifies(measure):

@@ -15,9 +15,9 @@ from advdpnp.data import load, to_float
 from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
-from advdpnp.export import PAPERS, export
 from advdpnp.models import build, describe
-from advdpnp.results import read_json, run_dir, write_json
+from advdpnp.share.export import PAPERS, export
+from advdpnp.store import read_json, run_dir, write_json
 from advdpnp.train import build_defense, load_model, save_trained
 
 SHAPES = {"resnet18": "cifar10/resnet18", "wrn34_10": "cifar10/wrn34_10", "lenetspp": "mnist/lenetspp"}
@@ -106,7 +106,7 @@ def test_switches_that_change_the_network_are_exported(tiny):
 def test_the_code_of_an_exported_network_is_ours_and_imports_nothing_else_of_us(tiny):
     folder = export(built(tiny, "AT"), "tiny") / "network"
     copies = sorted(path for path in folder.rglob("*.py") if path != folder / "__init__.py")
-    assert {path.name for path in copies} >= {"losses.py", "errors.py", "head.py", "resnet.py"}
+    assert {path.name for path in copies} >= {"losses.py", "errors.py", "heads.py", "resnet.py"}
     for path in copies:
         assert path.read_bytes() == (ROOT / "advdpnp" / path.relative_to(folder)).read_bytes()
         assert "from advdpnp" not in path.read_text()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from advdpnp import figures
-from advdpnp.tiers import load_tier
+from advdpnp.config import load_tier
+from advdpnp.report import figures
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from logs import RUNS, gaps, logged, predicted
 
-from advdpnp import prototypes as theory
-from advdpnp.paper import OURS, reported
-from advdpnp.report import published_dir
-from advdpnp.results import read_arrays
+from advdpnp import prototype_dynamics as theory
+from advdpnp.paper.numbers import OURS, reported
+from advdpnp.report.page import published_dir
+from advdpnp.store import read_arrays
 
 DOCS = Path(__file__).parent.parent / "docs"
 FINDINGS, QUESTIONS = ((DOCS / name).read_text() for name in ("findings.md", "questions-for-the-authors.md"))
@@ -30,7 +30,7 @@ def test_the_gaps_between_prototypes_in_the_prose_are_those_of_figure_2():
     assert f"closest (0 and 9) are {gaps[0]:.0f} degrees apart" in " ".join(FINDINGS.split())
 
 
-# --- The theory of the prototypes (advdpnp/prototypes.py)
+# --- The theory of the prototypes (advdpnp/prototype_dynamics.py)
 
 SHORT = theory.Setting(features=128, milestones=(6, 7), steps_per_epoch=79)  # Eq. (3) as printed, the short protocol
 PAPER = theory.Setting(milestones=(20, 25))  # the paper's width; 20 epochs at 0.1 end where 100 do

@@ -9,12 +9,13 @@ import pytest
 
 matplotlib.use("Agg")
 
-from advdpnp import figures, fingerprint, protocol, report
-from advdpnp.fingerprint import FITS, QUANTITIES, decide, least_distance, log_distance, over, paper_fingerprint
-from advdpnp.paper import reported
-from advdpnp.protocol import CIFAR10, CIFAR100
-from advdpnp.results import tier_dir
-from advdpnp.tiers import load_tier, parse_tier
+from advdpnp.config import load_tier, parse_tier
+from advdpnp.paper import artefacts
+from advdpnp.paper.artefacts import CIFAR10, CIFAR100
+from advdpnp.paper.numbers import reported
+from advdpnp.report import figures, fingerprint, page
+from advdpnp.report.fingerprint import FITS, QUANTITIES, decide, least_distance, log_distance, over, paper_fingerprint
+from advdpnp.store import tier_dir
 
 LEDGER = (Path(__file__).parent.parent / "docs" / "ledger.md").read_text()
 RULE = LEDGER.partition("### Which reading of Eq. (3)")[2].partition("\n### ")[0]
@@ -211,13 +212,13 @@ def test_every_tier_has_the_readings_of_its_variants(name):
     """No tier is named in the code; what a tier does not train is left out. Its notebook is Table 4's."""
     tier = load_tier(name)
     runs = [run for _, _, run in fingerprint.readings(tier)]
-    wanted = {"", *(v for v in protocol.artefact("readings").variants if v in tier.variants)}
+    wanted = {"", *(v for v in artefacts.artefact("readings").variants if v in tier.variants)}
     assert {run.variant for run in runs} == wanted
     assert {run.method for run in runs} == {"Adv-DPNP"}
-    table4 = {run.id for run in protocol.runs_of(tier, "table4")}
+    table4 = {run.id for run in artefacts.runs_of(tier, "table4")}
     assert {tier.run(run.block, "AT", run.seed).id for run in runs} <= table4, "the same job brings AT's geometry"
-    assert "readings" in protocol.built()
-    assert protocol.product("readings") == protocol.product("table4")
+    assert "readings" in artefacts.built()
+    assert artefacts.product("readings") == artefacts.product("table4")
 
 
 def test_a_row_is_a_reading_and_a_seed_with_its_own_at():
@@ -289,7 +290,7 @@ def test_results_may_lie_elsewhere(tmp_path, monkeypatch):
 
 def test_the_report_has_the_readings_of_what_is_published():
     short = Path(__file__).parent.parent / "published" / "short"
-    text = report.report_markdown(load_tier("short"), short).partition("\n## The readings of Eq. (3)\n")[2]
+    text = page.report_markdown(load_tier("short"), short).partition("\n## The readings of Eq. (3)\n")[2]
     section = text.partition("\n## ")[0]
     assert "| paper, CIFAR-10 |" in section
     assert "| `sum` | 0 |" in section

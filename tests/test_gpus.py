@@ -14,7 +14,7 @@ torch.cuda.is_available = lambda: True
 torch.cuda.device_count = lambda: len(seen)
 torch.cuda.get_device_properties = lambda index: types.SimpleNamespace(uuid=f"card-{seen[index]}")
 torch.cuda.set_device = lambda index: print("current", index, file=sys.stderr)
-from advdpnp.train import pick_device
+from advdpnp.hardware import pick_device
 device = pick_device()
 assert pick_device() == device
 print(seen[device.index], flush=True)

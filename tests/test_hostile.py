@@ -17,15 +17,16 @@ import torch
 from archives import tar_of
 from PIL import Image
 
-from advdpnp import data, fetch, guard, report, tables
+from advdpnp import data
 from advdpnp import evaluate as evaluation
 from advdpnp.__main__ import main
-from advdpnp.config import DATASETS
-from advdpnp.corruptions import files as corruption_files
+from advdpnp.config import DATASETS, load_tier, parse_tier
+from advdpnp.data import download
+from advdpnp.data.cifar10c import files as corruption_files
 from advdpnp.errors import UserError
-from advdpnp.evaluate import evaluate, flags
-from advdpnp.results import eval_path, run_dir, sha256_file
-from advdpnp.tiers import load_tier, parse_tier
+from advdpnp.evaluate import evaluate, flags, masking
+from advdpnp.report import page, tables
+from advdpnp.store import eval_path, run_dir, sha256_file
 from advdpnp.train import fit, load_model, load_state
 
 # --- Payloads: unpickling one leaves a file, the harmless form of running any program
@@ -105,7 +106,7 @@ def test_a_cifar_batch(cifar10, owned, monkeypatch, payload, protocol, published
     (cifar10 / name).parent.mkdir(parents=True)
     (cifar10 / name).write_bytes(raw)
     if published:
-        monkeypatch.setitem(data.MD5, name, hashlib.md5(raw).hexdigest())
+        monkeypatch.setitem(data.formats.MD5, name, hashlib.md5(raw).hexdigest())
     with pytest.raises(UserError, match="it asks for" if published else "was not opened because its md5 is"):
         data.load("cifar10", "test")
 
@@ -172,7 +173,7 @@ def test_an_unfinished_evaluation(run, owned):
     honest = evaluate(run, "fgsm")["fgsm"]["accuracy"]
     bad = np.array([Opens(owned)] * 60, dtype=object)
     for arrays in ({"correct": bad, "losses": bad}, {"correct": np.ones(3, bool), "losses": np.zeros(3)}):
-        np.savez(evaluation._part(eval_path(run, "fgsm")), key=key, done=40, **arrays)
+        np.savez(evaluation.part_path(eval_path(run, "fgsm")), key=key, done=40, **arrays)
         assert evaluate(run, "fgsm", force=True)["fgsm"]["accuracy"] == honest
 
 
@@ -197,7 +198,7 @@ def test_an_archive_that_reaches_out_is_refused_whole(tmp_path, name, content):
     folder.mkdir()
     archive.write_bytes(tar_of(("good", b"fine"), (name, content)))
     with pytest.raises(UserError, match="was not unpacked: its member"):
-        fetch.extract_tar(archive, folder)
+        download.extract_tar(archive, folder)
     assert list(folder.iterdir()) == []
     assert not (tmp_path / "outside").exists()
 
@@ -254,13 +255,13 @@ def test_a_huge_picture_is_refused_by_its_header(cifar10, monkeypatch):
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decompressed"))
     for size, reason in ((100_000, "could be decompression bomb"), (9_000, "9000 x 9000 RGB, not 32 x 32 RGB")):
         with pytest.raises(UserError, match=reason):
-            data.decode_image(bomb(size, size), 3, 32, "row 0")
+            data.formats.decode_image(bomb(size, size), 3, 32, "row 0")
 
 
 def test_a_shard_that_unpacks_to_far_more_than_its_images_is_refused_unread(cifar10, monkeypatch):
     write_shard(cifar10, [png(image) for image in PIXELS[:3]] + [bytes(10**8)])
     assert (cifar10 / "cifar10/test-00000-of-00001.parquet").stat().st_size < 10**6
-    monkeypatch.setattr(data, "_rows", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(data.formats, "_rows", lambda *_: pytest.fail("it was read"))
     with pytest.raises(UserError, match=r"the test shards unpack to 100,\d{3},\d{3} bytes"):
         data.load("cifar10", "test")
 
@@ -300,7 +301,7 @@ def test_a_label_acts_neither_in_tables_nor_in_the_report_nor_in_a_notebook(monk
     tier = parse_tier("evil", raw, "evil.toml")
     (tmp_path / "evals").mkdir()
     assert shows_no_markup(tables.markdown(tables.table_rows(tier, "table1", tmp_path), tier.label))
-    assert shows_no_markup(report.report_markdown(tier, tmp_path))
+    assert shows_no_markup(page.report_markdown(tier, tmp_path))
     shown = []
     monkeypatch.setattr(notebook, "display", shown.append)
     monkeypatch.setattr(notebook, "load_tier", lambda name: tier)
@@ -322,7 +323,7 @@ def test_what_a_result_says_is_shown_and_not_obeyed(tmp_path):
     (tmp_path / "runs" / name / "train.json").write_text(json.dumps(trained))
     checks = [{"name": "gradient", "ok": False, "detail": EVIL}]
     (tmp_path / "evals" / name / "guard.json").write_text(json.dumps({"images": 100, "seconds": 1.0, "checks": checks}))
-    text = report.report_markdown(load_tier("demo"), tmp_path)
+    text = page.report_markdown(load_tier("demo"), tmp_path)
     assert "&lt;script&gt;" in text
     assert shows_no_markup(text)
 
@@ -330,7 +331,7 @@ def test_what_a_result_says_is_shown_and_not_obeyed(tmp_path):
 @pytest.mark.parametrize("checks", [[{"name": "gradient"}], [3], [{"name": EVIL, "ok": False, "detail": ""}]])
 def test_checks_that_the_guard_never_wrote_are_refused(checks):
     with pytest.raises(UserError, match="holds other checks than"):
-        guard.loaded(checks, "a file")
+        masking.loaded(checks, "a file")
 
 
 def test_a_number_that_is_none_is_refused(run, capsys):
@@ -343,7 +344,7 @@ def test_a_number_that_is_none_is_refused(run, capsys):
 def test_a_label_is_no_formula(tmp_path):
     from matplotlib import pyplot as plt
 
-    from advdpnp import figures
+    from advdpnp.report import figures
 
     fig = plt.figure()
     figures.label_protocol(fig, "costs $5 and $x_{")

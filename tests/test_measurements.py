@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from advdpnp.claims import Block, Quantity, change
+from advdpnp.config import parse_tier
 from advdpnp.intervals import paired_difference
-from advdpnp.measurements import Measurements
-from advdpnp.protocol import CIFAR10
-from advdpnp.results import tier_dir
-from advdpnp.tables import table_rows
-from advdpnp.tiers import parse_tier
+from advdpnp.paper.artefacts import CIFAR10
+from advdpnp.paper.claims import Block, Quantity, change
+from advdpnp.report.measurements import Measurements
+from advdpnp.report.tables import table_rows
+from advdpnp.store import tier_dir
 
 T1, T4, T7, T8 = (Block(n, "cifar10") for n in (1, 4, 7, 8))
 CLEAN = Quantity("clean", ("clean",))

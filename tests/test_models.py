@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from advdpnp.config import DATASETS, METHODS
+from advdpnp.config import DATASETS, METHODS, PAPER_BLOCKS, load_tier, parse_tier
 from advdpnp.data import load
 from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
@@ -22,7 +22,6 @@ from advdpnp.models import (
     classifier,
     load_post_activation_resnet18,
 )
-from advdpnp.tiers import PAPER_BLOCKS, load_tier, parse_tier
 
 
 def narrow(block="cifar10/resnet18", method="ST", **sections):

@@ -6,9 +6,9 @@ import nbformat
 import pytest
 
 from advdpnp import notebook as nb
-from advdpnp import protocol
-from advdpnp.results import eval_path, run_dir, write_json
-from advdpnp.tiers import parse_tier
+from advdpnp.config import parse_tier
+from advdpnp.paper import artefacts
+from advdpnp.store import eval_path, run_dir, write_json
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(path for path in FOLDER.glob("*.ipynb") if path.stem != "colab")
@@ -29,7 +29,7 @@ def test_a_notebook_is_stripped_parameterised_and_short(path):
 
 
 def test_every_notebook_is_a_table_a_figure_the_ledger_or_the_method():
-    assert {path.stem for path in NOTEBOOKS} - {"method"} <= set(protocol.ARTEFACTS)
+    assert {path.stem for path in NOTEBOOKS} - {"method"} <= set(artefacts.ARTEFACTS)
 
 
 def test_the_colab_notebook_is_one_stripped_cell_that_runs_the_method():
@@ -41,12 +41,12 @@ def test_the_colab_notebook_is_one_stripped_cell_that_runs_the_method():
 
 def test_stored_results_are_shown_without_their_weights(monkeypatch):
     """As `restore` leaves a run: nothing can be computed, what is there is shown, and what is not is named."""
-    tier = parse_tier("mine", {"label": "a test", "methods": ["AT"], "blocks": {protocol.CIFAR10: None}}, "x")
-    run, said = tier.run(protocol.CIFAR10, "AT"), []
+    tier = parse_tier("mine", {"label": "a test", "methods": ["AT"], "blocks": {artefacts.CIFAR10: None}}, "x")
+    run, said = tier.run(artefacts.CIFAR10, "AT"), []
     monkeypatch.setattr(nb, "display", lambda shown: said.append(shown.data))
     monkeypatch.setattr(nb, "evaluate", lambda *_, **__: pytest.fail("computed"))
     write_json(run_dir(run) / "train.json", {})
-    *there, absent = protocol.artefact("table1").evaluations()
+    *there, absent = artefacts.artefact("table1").evaluations()
     for name in there:
         write_json(eval_path(run, name), {})
     assert nb.measure(tier, "table1") == [run]

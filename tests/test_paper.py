@@ -7,22 +7,13 @@ import sys
 
 import pytest
 
-from advdpnp import claims, paper
-from advdpnp.claims import CLAIMS, claims_markdown
 from advdpnp.config import METHODS
 from advdpnp.errors import UserError
-from advdpnp.paper import (
-    BANDS,
-    OURS,
-    column_kind,
-    consistency,
-    paper_values,
-    reported,
-    reported_table,
-    values_from,
-    verdict,
-)
-from advdpnp.protocol import FEATURES
+from advdpnp.paper import claims, numbers
+from advdpnp.paper.artefacts import FEATURES
+from advdpnp.paper.claims import CLAIMS, claims_markdown
+from advdpnp.paper.consistency import consistency, least_scr, repeatability, simplex_angle
+from advdpnp.paper.numbers import BANDS, OURS, column_kind, paper_values, reported, reported_table, values_from, verdict
 
 
 def outcomes(values):
@@ -60,10 +51,10 @@ def test_reported_is_what_the_paper_prints(table, dataset, backbone, method, col
     assert reported(table, dataset=dataset, backbone=backbone, method=method, column=column) == value
 
 
-@pytest.mark.parametrize("table", paper.TABLES)
+@pytest.mark.parametrize("table", numbers.TABLES)
 def test_every_cell_of_the_files_is_reachable(table):
     keys = {"dataset", "backbone", "method", "eps_255", "iterations", "random_starts", "attack_loss"}
-    with (paper.PAPER_DIR / f"table{table}.csv").open(encoding="utf-8") as file:
+    with (numbers.PAPER_DIR / f"table{table}.csv").open(encoding="utf-8") as file:
         printed = [float(v) for row in csv.DictReader(file) for name, v in row.items() if name not in keys]
     cells = reported_table(table)
     assert [cell.value for cell in cells] == printed
@@ -81,7 +72,7 @@ def test_a_cell_the_paper_does_not_have_is_none():
 
 
 def test_a_missing_file_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(paper, "PAPER_DIR", tmp_path)
+    monkeypatch.setattr(numbers, "PAPER_DIR", tmp_path)
     reported_table.cache_clear()
     with pytest.raises(UserError, match="git checkout data/paper"):
         reported_table(1)
@@ -115,8 +106,9 @@ def test_columns_that_a_claim_compares_rest_on_the_same_images():
 
 
 def test_importing_loads_nothing_heavy():
-    code = "import sys, advdpnp.claims; print([m for m in ('torch', 'pandas', 'scipy', 'numpy') if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=paper.ROOT)
+    heavy = "('torch', 'pandas', 'scipy', 'numpy')"
+    code = f"import sys, advdpnp.paper.claims; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=numbers.ROOT)
     assert out.stdout.strip() == "[]"
 
 
@@ -151,11 +143,11 @@ def test_importing_loads_nothing_heavy():
 )
 def test_verdict(ours, printed, options, expected):
     assert verdict(ours, printed, **{"tier": "paper", **options}) == expected
-    assert expected in paper.VERDICTS
+    assert expected in numbers.VERDICTS
 
 
 def test_every_column_has_a_band():
-    kinds = {cell.column: column_kind(cell.column) for table in paper.TABLES for cell in reported_table(table)}
+    kinds = {cell.column: column_kind(cell.column) for table in numbers.TABLES for cell in reported_table(table)}
     assert set(kinds.values()) == set(BANDS)
     assert {kinds[c] for c in ("clean", "accuracy_20", "avg_accuracy", "starts_1", "ce", "adv-dpnp")} == {"accuracy"}
     assert (kinds["fdr_adv"], kinds["mean_sep"], kinds["loss_20"]) == ("fdr", "angle", "loss")
@@ -193,7 +185,7 @@ def test_claims_on_the_papers_own_numbers():
     assert not [name for name, outcome in found.items() if outcome.ran and outcome.holds is None]
     for claim in CLAIMS:
         assert REFUTED.get(claim.id, "") in found[claim.id].detail
-        assert all(table in (*paper.TABLES, *paper.FIGURES) for table in claim.tables)
+        assert all(table in (*numbers.TABLES, *numbers.FIGURES) for table in claim.tables)
 
 
 def flips(claim, cell, value):
@@ -247,7 +239,8 @@ def test_one_cell_refutes_a_claim_and_a_missing_one_leaves_it_open(claim, cell, 
 
 
 def test_a_block_that_was_not_run_does_not_leave_the_others_open():
-    cells = {(1, "cifar100", "resnet18", method, column): None for method in paper.methods_of(1, "cifar100", "resnet18")
+    methods = numbers.methods_of(1, "cifar100", "resnet18")
+    cells = {(1, "cifar100", "resnet18", method, column): None for method in methods
              for column in ("clean", "aa", "avg", "pgd_l1", "pgd_l2", "pgd_linf")}  # fmt: skip
     found = claims.outcomes(changed(cells))
     assert found["t1-st-collapses"].holds is True
@@ -357,7 +350,7 @@ def test_figure_4_claims():
 
 
 def test_figure_2_and_3_claims():
-    rivals = paper.methods_of("figure3", "cifar10", "resnet18")
+    rivals = numbers.methods_of("figure3", "cifar10", "resnet18")
     cells = {
         ("figure3", "cifar10", "resnet18", m, column): 85 - 3 * s - (m != OURS)
         for m in rivals
@@ -436,12 +429,12 @@ def with_cell(monkeypatch, table, method, column, value):
         return tuple(cell._replace(value=value) if cell[:5] == where else cell for cell in real(wanted))
 
     known = {(f.where, f.what) for f in consistency() if not f.ok}
-    monkeypatch.setattr(paper, "reported_table", altered)
-    paper._index.cache_clear()
+    monkeypatch.setattr(numbers, "reported_table", altered)
+    numbers._index.cache_clear()
     try:
         return {f.what for f in consistency() if not f.ok and (f.where, f.what) not in known}
     finally:
-        paper._index.cache_clear()
+        numbers._index.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -479,15 +472,15 @@ def test_unit_features_have_no_smaller_scr():
     for dim in (2, 5, 30):
         draw = [torch.randn(n, dim, generator=generator, dtype=torch.float64) for n in (4, 40)]
         centers, features = (torch.nn.functional.normalize(values, dim=1) for values in draw)
-        least = paper.least_scr(min_separation(centers))
+        least = least_scr(min_separation(centers))
         assert separation_to_compactness(features, labels, centers) >= least
     square = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]], dtype=torch.float64)
-    assert separation_to_compactness(-square[labels], labels, square) == pytest.approx(paper.least_scr(90))
+    assert separation_to_compactness(-square[labels], labels, square) == pytest.approx(least_scr(90))
 
 
 def test_the_simplex_bound():
-    assert paper.simplex_angle(2) == pytest.approx(180)
-    assert paper.simplex_angle(3) == pytest.approx(120)
-    assert paper.simplex_angle(10) == pytest.approx(96.379, abs=1e-3)
-    assert paper.simplex_angle(100) == pytest.approx(90.579, abs=1e-3)
-    assert paper.repeatability() == pytest.approx(0.35)
+    assert simplex_angle(2) == pytest.approx(180)
+    assert simplex_angle(3) == pytest.approx(120)
+    assert simplex_angle(10) == pytest.approx(96.379, abs=1e-3)
+    assert simplex_angle(100) == pytest.approx(90.579, abs=1e-3)
+    assert repeatability() == pytest.approx(0.35)

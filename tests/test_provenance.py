@@ -5,12 +5,12 @@ import json
 import pytest
 
 from advdpnp.__main__ import main
-from advdpnp.config import digest
+from advdpnp.config import digest, load_tier
+from advdpnp.config.tiers import _load_tier
 from advdpnp.data import load
 from advdpnp.evaluate import SPECIAL, evaluate
-from advdpnp.report import strangers
-from advdpnp.results import read_json, tier_dir
-from advdpnp.tiers import _load_tier, load_tier
+from advdpnp.report.page import strangers
+from advdpnp.store import read_json, tier_dir
 from advdpnp.train import fit
 
 TIER = {

@@ -40,7 +40,7 @@ FUNCTIONS = {
     "models": {"classifier": ("run", ""), "describe": ("run", "head around"), "build": ("description", "")},
     "train": {"fit": ("run directory", "device max_minutes restart wait")},
     "evaluate": {"evaluate": ("run pgd20 aa", "directory device force wait")},
-    "tiers": {"load_tier": ("name", ""), "parse_tier": ("name raw path", ""), "resolve": ("tier run_id", "")},
+    "config": {"load_tier": ("name", ""), "parse_tier": ("name raw path", ""), "resolve": ("tier run_id", "")},
 }
 DEFAULTS = {
     ("attacks", "pgd"): {"restarts": 1, "random_start": True, "loss": "ce", "generator": None},

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from advdpnp import report
-from advdpnp.config import GEOMETRY_DEFINITION
+from advdpnp.config import GEOMETRY_DEFINITION, load_tier
 from advdpnp.errors import UserError
-from advdpnp.results import tier_dir
-from advdpnp.tiers import load_tier
+from advdpnp.report import page
+from advdpnp.share import publish
+from advdpnp.store import tier_dir
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,7 +42,7 @@ def some_results():
 
 
 def test_a_smaller_protocol_says_so_and_takes_no_difference(some_results):
-    text = report.report_markdown(load_tier("short"), some_results)
+    text = page.report_markdown(load_tier("short"), some_results)
     assert "This is not the paper's protocol" in text
     assert "43.21" in text
     assert "| cifar10-resnet18-at-s0 | 10,000 | 8 | 1m30s |" in text
@@ -50,18 +50,18 @@ def test_a_smaller_protocol_says_so_and_takes_no_difference(some_results):
 
 
 def test_a_table_costs_its_trainings_and_evaluations(some_results):
-    assert report.costs_of(load_tier("short"), "table1", some_results) == ([90.0], [2.0])
-    assert report.costs_of(load_tier("short"), "table8", some_results) == ([], [])
-    assert "| table1 | 1 | 1m30s | 1 | 2s |" in report.report_markdown(load_tier("short"), some_results)
+    assert page.costs_of(load_tier("short"), "table1", some_results) == ([90.0], [2.0])
+    assert page.costs_of(load_tier("short"), "table8", some_results) == ([], [])
+    assert "| table1 | 1 | 1m30s | 1 | 2s |" in page.report_markdown(load_tier("short"), some_results)
 
 
 def test_the_papers_inconsistencies_are_listed(some_results):
-    assert "53.33" in report.report_markdown(load_tier("short"), some_results)
+    assert "53.33" in page.report_markdown(load_tier("short"), some_results)
 
 
 def test_the_figures_stand_in_numbers_and_their_claims_are_decided():
     """On what is published of the short tier: CIFAR-100 is not in it, and claims are judged without it."""
-    text = report.report_markdown(load_tier("short"), ROOT / "published" / "short")
+    text = page.report_markdown(load_tier("short"), ROOT / "published" / "short")
     _, figures = text.split("\n## The figures in numbers\n")
     for number in (2, 3, 4):
         assert f"\n### Figure {number}: " in figures
@@ -87,17 +87,17 @@ def test_geometry_by_an_earlier_definition_is_shown_and_named(some_results):
     stored = dict.fromkeys(("fdr_clean", "fdr_adv", "afs_clean", "afs_adv", "scr_clean", "scr_adv"), 0.4321)
     stored |= {"images": 1000, "seconds": 1.0, "mean_sep": 61.0, "min_sep": 52.0}
     path.write_text(json.dumps(stored))
-    text = report.report_markdown(load_tier("short"), some_results)
+    text = page.report_markdown(load_tier("short"), some_results)
     assert "0.432" in text
     assert "`scr_means_*`, ours" in text
     assert re.search(r"^Measured by an earlier definition .*: cifar10-resnet18-at-s0\.$", text, re.MULTILINE)
     path.write_text(json.dumps(stored | {"definition": GEOMETRY_DEFINITION}))
-    assert "earlier definition" not in report.report_markdown(load_tier("short"), some_results)
+    assert "earlier definition" not in page.report_markdown(load_tier("short"), some_results)
 
 
 def test_the_demo_is_not_asked_about_claims(tmp_path):
     (tmp_path / "evals").mkdir()
-    text = report.report_markdown(load_tier("demo"), tmp_path)
+    text = page.report_markdown(load_tier("demo"), tmp_path)
     _, claims = text.split("\n## The paper's claims\n")
     claims, _ = claims.split("\n## Does the paper agree")
     rows = [line for line in claims.splitlines() if line.startswith("| ")][1:]
@@ -108,17 +108,17 @@ def test_the_demo_is_not_asked_about_claims(tmp_path):
 def test_nothing_to_report_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
     with pytest.raises(UserError, match="holds no evaluations; run snakemake"):
-        report.write_report("demo")
+        page.write_report("demo")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_tier_of_which_nothing_is_published_reports_so(tmp_path, monkeypatch):
     """Every table with the paper's numbers, each verdict "not run", no claim decided on ours, nothing vouched for."""
-    monkeypatch.setattr(report, "ROOT", tmp_path)
-    text = report.write_report("paper", published=True, output="-")
+    monkeypatch.setattr(page, "ROOT", tmp_path)
+    text = page.write_report("paper", published=True, output="-")
     assert "**Nothing has been run under this protocol yet.**" in text
     assert re.search(r"^\d+ cells: not run$", text, re.M)
-    for name in report.built_tables():
+    for name in page.built_tables():
         assert f"## Table {name.removeprefix('table')}: " in text
     assert "| Adv-DPNP | – \\| 84.63 | – \\| 49.18 |" in text
     assert "nothing to check: no run was evaluated" in text
@@ -128,29 +128,31 @@ def test_a_tier_of_which_nothing_is_published_reports_so(tmp_path, monkeypatch):
 
 def test_the_report_of_a_tier_is_not_lost_to_an_empty_published_one(some_results, tmp_path, monkeypatch):
     """`report --published` without --tier, say, after make demo."""
-    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(page, "ROOT", tmp_path)
     (some_results / "report.md").write_text("ours")
     with pytest.raises(UserError, match=r"nothing is published of tier short; .*short is reported"):
-        report.write_report("short", published=True)
+        page.write_report("short", published=True)
     assert (some_results / "report.md").read_text() == "ours"
 
 
 def test_published_copies_hold_no_weights_and_nothing_unfinished(some_results, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "ROOT", tmp_path)
-    report.publish("short")
+    for module in (page, publish):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    publish.publish("short")
     names = {path.name for path in tmp_path.rglob("*") if path.is_file() and "results" not in path.parts}
     assert names == {"clean.json", "config.json", "train.json", "README.md", "table1.png"}
 
 
 def test_restored_results_fill_what_is_missing_and_overwrite_nothing(some_results, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "ROOT", tmp_path)
-    report.publish("short")
+    for module in (page, publish):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    publish.publish("short")
     stored = some_results / "evals" / "cifar10-resnet18-at-s0" / "clean.json"
     newer, log = json.dumps({"accuracy": 50.0}), some_results / "runs" / "cifar10-resnet18-at-s0" / "train.json"
     stored.write_text(newer)
     log.unlink()
-    report.restore("short")
+    publish.restore("short")
     assert stored.read_text() == newer
     assert json.loads(log.read_text())["train_images"] == 10_000
     with pytest.raises(UserError, match="nothing was published for tier demo"):
-        report.restore("demo")
+        publish.restore("demo")

@@ -9,9 +9,9 @@ import subprocess
 import pytest
 
 from advdpnp.config import GEOMETRY_DEFINITION
+from advdpnp.jobs.status import eval_state, run_state, time_left
 from advdpnp.progress import paint
-from advdpnp.results import eval_path, held, hold, read_json, run_dir, write_json
-from advdpnp.status import eval_state, run_state, time_left
+from advdpnp.store import eval_path, held, hold, read_json, run_dir, write_json
 from advdpnp.train import fit
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from advdpnp import summary
-from advdpnp.claims import CLAIMS
-from advdpnp.paper import ROOT
-from advdpnp.report import published_dir, report_markdown
-from advdpnp.tiers import load_tier
+from advdpnp.config import load_tier
+from advdpnp.paper.claims import CLAIMS
+from advdpnp.paper.numbers import ROOT
+from advdpnp.report import summary
+from advdpnp.report.page import published_dir, report_markdown
 
 spec = importlib.util.spec_from_file_location("refresh_docs", Path(ROOT) / "tools" / "refresh_docs.py")
 refresh_docs = importlib.util.module_from_spec(spec)

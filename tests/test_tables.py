@@ -1,4 +1,4 @@
-"""The paper's evaluation as data (protocol.py), and tables of ours beside the paper's (tables.py)."""
+"""The paper's evaluation as data (artefacts.py), and tables of ours beside the paper's (tables.py)."""
 
 import json
 import re
@@ -7,14 +7,13 @@ import statistics
 import numpy as np
 import pytest
 
-from advdpnp import notebook, protocol, tables
-from advdpnp.config import ATTACKS, CORRUPTION_TYPES
+from advdpnp import notebook
+from advdpnp.config import ATTACKS, CORRUPTION_TYPES, load_tier, parse_tier
 from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL
 from advdpnp.intervals import wilson
-from advdpnp.paper import FIGURES as DRAWN
-from advdpnp.paper import reported, reported_table
-from advdpnp.protocol import (
+from advdpnp.paper import artefacts
+from advdpnp.paper.artefacts import (
     ADDED,
     ARTEFACTS,
     CIFAR10,
@@ -27,16 +26,18 @@ from advdpnp.protocol import (
     all_runs,
     artefact,
 )
-from advdpnp.report import published_dir
-from advdpnp.results import tier_dir, write_csv
-from advdpnp.tables import COLUMNS, best_and_second, cell, ensemble_accuracy, latex, markdown, number, table_rows
-from advdpnp.tiers import load_tier, parse_tier
+from advdpnp.paper.numbers import FIGURES as DRAWN
+from advdpnp.paper.numbers import reported, reported_table
+from advdpnp.report import tables
+from advdpnp.report.page import published_dir
+from advdpnp.report.tables import COLUMNS, best_and_second, cell, ensemble_accuracy, latex, markdown, number, table_rows
+from advdpnp.store import tier_dir, write_csv
 
 TABLES = [name for name in ARTEFACTS if name.startswith("table")]
 FIGURES = [name for name in ARTEFACTS if name.startswith("figure")]
 SHORT = published_dir("short")
 LABEL = "a test's protocol"
-METRICS = dict.fromkeys(protocol.GEOMETRY, 0.5)
+METRICS = dict.fromkeys(artefacts.GEOMETRY, 0.5)
 
 
 def make_tier(name="paper", **changes):
@@ -94,7 +95,7 @@ def test_hat_brings_its_standard_helper_of_the_same_seed():
 
 def test_a_tier_trains_only_its_own_methods_seeds_and_blocks():
     tier = make_tier(methods=["AT", "Adv-DPNP"], seeds=[0, 1], more_seeds={"AT": [7]}, blocks={CIFAR10: None})
-    names = [run.id.removeprefix("cifar10-resnet18-") for run in protocol.runs_of(tier, "table1")]
+    names = [run.id.removeprefix("cifar10-resnet18-") for run in artefacts.runs_of(tier, "table1")]
     assert names == ["at-s0", "at-s1", "at-s7", "adv_dpnp-s0", "adv_dpnp-s1"]
 
 
@@ -347,7 +348,7 @@ def test_flags_that_are_missing_are_a_missing_number():
 
 def test_the_ensembles_interval_comes_from_its_flags():
     tier = make_tier()
-    for name in ("clean", *protocol.ENSEMBLE):
+    for name in ("clean", *artefacts.ENSEMBLE):
         store(tier.run(CIFAR10, "OC"), name, 50.0, np.arange(100) < 50)
     row = one(table_rows(tier, "table2"), method="OC", column="ensemble", dataset="cifar10")
     assert (row["ours"], row["images"]) == (50.0, 100)

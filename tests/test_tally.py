@@ -10,8 +10,8 @@ from doubles import Counting, stopped_at_third_call
 from advdpnp import attacks, notebook
 from advdpnp import evaluate as module
 from advdpnp.evaluate import evaluate, flags
-from advdpnp.models.folding import StandIn
-from advdpnp.results import eval_path, read_json, write_json
+from advdpnp.models.batchnorm_folding import StandIn
+from advdpnp.store import eval_path, read_json, write_json
 from advdpnp.train import fit
 
 pytest.importorskip("pyautoattack")

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from advdpnp import data, resume, train
-from advdpnp.config import digest
+from advdpnp import checkpoints, data, train
+from advdpnp.config import digest, load_tier
 from advdpnp.data import to_float
 from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
-from advdpnp.results import hold, machines, provenance, run_dir
-from advdpnp.tiers import load_tier
+from advdpnp.hardware import pick_device, pick_precision, require_hardware, seeded
+from advdpnp.store import hold, machines, provenance, run_dir
 from advdpnp.train import (
     build_defense,
     build_optimizer,
@@ -25,10 +25,6 @@ from advdpnp.train import (
     load_model,
     load_state,
     lr_factor,
-    pick_device,
-    pick_precision,
-    require_hardware,
-    seeded,
     train_epoch,
     training_data,
 )
@@ -153,7 +149,7 @@ def test_a_state_from_before_threads_were_kept_goes_on_too(tiny, tmp_path, threa
     threads(1)
     fit(run, tmp_path / "through")
     fit(run, tmp_path / "parts", max_minutes=1e-9)
-    changed_state(tmp_path / "parts", lambda made: resume.place(made[0]))  # a place alone, as it was
+    changed_state(tmp_path / "parts", lambda made: checkpoints.place(made[0]))  # a place alone, as it was
     threads(2)
     done = fit(run, tmp_path / "parts")
     assert "1 threads as begun, not 2" in capsys.readouterr().err  # told by the device's name
@@ -196,7 +192,7 @@ def test_every_place_that_took_part_is_told(tiny, tmp_path, capsys):
     assert "goes on from epoch 1 with device another CPU, 1 threads -> " in capsys.readouterr().err
     assert [one["from_epoch"] for one in done["provenances"]] == [0, 1]
     assert [one["torch"] for one in done["provenances"]] == ["2.0.0", provenance("cpu")["torch"]]
-    assert resume.place(done["provenances"][1]) == done["provenance"]
+    assert checkpoints.place(done["provenances"][1]) == done["provenance"]
     shown = machines(done)
     assert shown.startswith("another CPU, 1 threads; from epoch 1 on ")
     assert machines({"provenance": {"device": "a CPU"}}) == "a CPU"
@@ -291,13 +287,13 @@ def test_loss_falls(tiny, tmp_path):
 @pytest.mark.parametrize("method", DEFENSES)
 def test_test_images_never_influence_training(tiny, monkeypatch, method):
     """Whoever opens the test split while a network is trained, or chosen, stops here: no method does."""
-    read = data._read_digits
+    read = data.read_digits
 
     def without_test(split):
         assert split == "train", "the test images were opened"
         return read(split)
 
-    monkeypatch.setattr(data, "_read_digits", without_test)
+    monkeypatch.setattr(data, "read_digits", without_test)
     if method == "HAT":
         fit(tiny("ST"))
     run = tiny(method)
@@ -308,7 +304,7 @@ def test_test_images_never_influence_training(tiny, monkeypatch, method):
 
 def test_other_test_images_change_the_numbers_and_not_the_network(tiny, monkeypatch):
     """Selection: the network that is evaluated is the last epoch's, whatever the test set says."""
-    run, real = tiny("AT", optim={"epochs": 6}, data={"train_images": 300}), data._read_digits
+    run, real = tiny("AT", optim={"epochs": 6}, data={"train_images": 300}), data.read_digits
     one = fit(run)
     honest = evaluate(run, "clean", "pgd20")
 
@@ -316,7 +312,7 @@ def test_other_test_images_change_the_numbers_and_not_the_network(tiny, monkeypa
         images, labels = real(split)
         return images, (labels + 1) % 10 if split == "test" else labels
 
-    monkeypatch.setattr(data, "_read_digits", with_wrong_labels)
+    monkeypatch.setattr(data, "read_digits", with_wrong_labels)
     other = evaluate(run, "clean", "pgd20")
     assert other["clean"]["accuracy"] < honest["clean"]["accuracy"]
     again = fit(run, restart=True)
@@ -508,7 +504,7 @@ def test_a_finished_run_repeated_keeps_its_weights_and_where_they_were_made(tiny
     """The workflow deletes train.json before it repeats a job; nothing is trained again then."""
     done = fit(tiny("AT"), tmp_path)
     (tmp_path / "train.json").unlink()
-    monkeypatch.setattr(resume, "provenance", lambda device: {"device": "another machine"})
+    monkeypatch.setattr(checkpoints, "provenance", lambda device: {"device": "another machine"})
     again = fit(tiny("AT"), tmp_path)
     assert again == done
 

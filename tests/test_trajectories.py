@@ -11,9 +11,9 @@ from advdpnp import attacks, data
 from advdpnp import evaluate as module
 from advdpnp.config import ATTACKS
 from advdpnp.evaluate import evaluate, flags
-from advdpnp.results import eval_path
+from advdpnp.evaluate.trajectories import next_larger, passes, shared
+from advdpnp.store import eval_path
 from advdpnp.train import fit
-from advdpnp.trajectories import next_larger, passes, shared
 
 TABLE6 = [f"pgd{n}_random" for n in (20, 40, 100, 250, 500)]
 TABLE7 = [f"pgd40_restarts{n}" for n in (1, 5, 10, 20)]

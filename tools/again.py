@@ -20,7 +20,7 @@ from pathlib import Path
 
 from advdpnp.data import cache_root, data_root
 from advdpnp.errors import UserError, nearest
-from advdpnp.results import read_json, results_root, write_atomic
+from advdpnp.store import read_json, results_root, write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -2,15 +2,16 @@
 
     python tools/refresh_docs.py            # a test fails while it is to be run
 
-A block stands between `<!-- short:NAME -->` and `<!-- /short:NAME -->`; NAME is a function of advdpnp/summary.py.
+A block stands between `<!-- short:NAME -->` and `<!-- /short:NAME -->`; NAME is a function of
+advdpnp/report/summary.py.
 """
 
 import re
 from pathlib import Path
 
-from advdpnp import summary
-from advdpnp.report import published_dir
-from advdpnp.tiers import load_tier
+from advdpnp.config import load_tier
+from advdpnp.report import summary
+from advdpnp.report.page import published_dir
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("README.md", "docs/findings.md")

@@ -3,15 +3,14 @@
 Take a model (images [B, C, H, W] in [0, 1] -> logits [B, M]), images x and labels y [B]; return images in
 [0, 1], within the ball, detached, with x's shape, dtype and device. The model is left as found, and so is x.
 
-balls.py      projections, ascent directions, random starts: pure functions of tensors
+projections.py      projections, ascent directions, random starts: pure functions of tensors
 gradient.py   frozen, the losses, fgsm, pgd, cw, adaptive
-auto.py       the AutoAttack adapter
-quick.py      its search on a quicker stand-in, with the model as judge
+autoattack_adapter.py       the AutoAttack adapter
+autoattack_fast.py      its search on a quicker stand-in, with the model as judge
 tally.py      what each of its components did, and at what cost
 """
 
-from advdpnp.attacks.auto import COMPONENTS, autoattack
-from advdpnp.attacks.balls import NORMS, linf_bounds, project_l1, project_l2
+from advdpnp.attacks.autoattack_adapter import COMPONENTS, autoattack
 from advdpnp.attacks.gradient import (
     LOSSES,
     adaptive,
@@ -25,6 +24,7 @@ from advdpnp.attacks.gradient import (
     pgd,
     pgd_prefixes,
 )
+from advdpnp.attacks.projections import NORMS, linf_bounds, project_l1, project_l2
 from advdpnp.attacks.tally import Tally
 
 __all__ = [

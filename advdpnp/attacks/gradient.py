@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advdpnp.attacks import balls
+from advdpnp.attacks import projections
 from advdpnp.config import budget_fault
 from advdpnp.errors import nearest
 from advdpnp.losses import kl_divergence, prototype_logits, pull_distance
@@ -84,13 +84,13 @@ def _as_objective(loss: str | Objective) -> Objective:
 
 def checked_inputs(x: Tensor, y: Tensor, epsilon: float, norm: str, step_size: float = 0.0) -> tuple[Tensor, Tensor]:
     """x detached and y as int64, or a ValueError. Waits for the device once (the range of x)."""
-    if norm not in balls.NORMS:
-        raise ValueError(f"unknown norm {norm!r}: {nearest(norm, balls.NORMS)}")
+    if norm not in projections.NORMS:
+        raise ValueError(f"unknown norm {norm!r}: {nearest(norm, projections.NORMS)}")
     if not (epsilon >= 0 and math.isfinite(epsilon)):
         raise ValueError(f"epsilon must be a finite number >= 0, got {epsilon}")
     if not x.is_floating_point():
         raise ValueError(f"images must be floating point in [0, 1], got {x.dtype}")
-    balls.full_precision(x)
+    projections.full_precision(x)
     if x.numel() and (fault := budget_fault(norm, epsilon, step_size, x[0].numel())):
         raise ValueError(fault)
     if y.shape != x.shape[:1] or y.is_floating_point():
@@ -116,8 +116,8 @@ def _check_schedule(
         raise ValueError(f"unknown random_start {random_start!r}: {choice}")
     if restarts > 1 and not random_start:
         raise ValueError(f"{restarts} restarts from the same point repeat one attack: set random_start=True")
-    if l1_step not in balls.L1_STEPS:
-        raise ValueError(f"unknown l1_step {l1_step!r}: {nearest(l1_step, balls.L1_STEPS)}")
+    if l1_step not in projections.L1_STEPS:
+        raise ValueError(f"unknown l1_step {l1_step!r}: {nearest(l1_step, projections.L1_STEPS)}")
 
 
 # --- attacks ------------------------------------------------------------------------------------------------
@@ -236,10 +236,10 @@ def pgd_prefixes(
         return [x.clone() for _ in reads]
 
     def attack(x: Tensor, y: Tensor, stops: Collection[int]) -> dict[int, Tensor]:
-        project = balls.projection(x, epsilon, norm)
-        noise = balls.start_noise(x, epsilon, norm, random_start, generator) if random_start else None
+        project = projections.projection(x, epsilon, norm)
+        noise = projections.start_noise(x, epsilon, norm, random_start, generator) if random_start else None
         start = x if noise is None else project(x + noise)
-        return _ascend(model, start, y, objective, project, balls.direction(norm, l1_step), step_size, stops)
+        return _ascend(model, start, y, objective, project, projections.direction(norm, l1_step), step_size, stops)
 
     with frozen(model, eval_mode):
         first = attack(x, y, {n for n, _ in reads})

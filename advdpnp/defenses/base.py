@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from advdpnp.attacks import frozen, pgd
 from advdpnp.config import RunConfig
 from advdpnp.models import Classifier, build, describe
-from advdpnp.models.folding import folded
+from advdpnp.models.batchnorm_folding import folded
 
 InnerLoss = str | Callable[[nn.Module, Tensor, Tensor], Tensor]  # a name of attacks.LOSSES, or (model, x, y) -> [B]
 

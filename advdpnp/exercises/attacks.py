@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advdpnp import attacks
-from advdpnp.attacks.balls import projection
+from advdpnp.attacks.projections import projection
 from advdpnp.exercises.verdict import Off, ask, checks, compare
 
 

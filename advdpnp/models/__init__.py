@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .fsr import SeparatedBackbone
-from .head import CosineHead, HadamardHead, HiddenLayer, LinearHead, ParallelHeads, PrototypeHead
+from .heads import CosineHead, HadamardHead, HiddenLayer, LinearHead, ParallelHeads, PrototypeHead
 from .lenet import LeNetsPP
 from .resnet import ResNet18, load_post_activation_resnet18
 from .wide_resnet import WideResNet34

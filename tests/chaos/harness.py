@@ -27,7 +27,7 @@ import torch._dynamo
 import advdpnp.evaluate  # noqa: F401 (for the children)
 from advdpnp.__main__ import main
 from advdpnp.data import load
-from advdpnp.results import provenance
+from advdpnp.store import provenance
 
 HERE = Path(__file__).parent
 TIER = HERE / "chaos.json"

@@ -24,14 +24,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advdpnp import attacks, geometry, probes, status
-from advdpnp.config import METHODS, RunConfig
+from advdpnp import attacks, geometry
+from advdpnp.config import METHODS, RunConfig, parse_tier
 from advdpnp.data import augment, load, to_float
-from advdpnp.evaluate import evaluate
-from advdpnp.models.folding import StandIn
-from advdpnp.results import eval_path, read_arrays, read_json, run_dir
-from advdpnp.tiers import parse_tier
-from advdpnp.train import fit, load_model, load_state, pick_device, seeded
+from advdpnp.evaluate import evaluate, masking_probes
+from advdpnp.hardware import pick_device, seeded
+from advdpnp.jobs import estimate
+from advdpnp.models.batchnorm_folding import StandIn
+from advdpnp.store import eval_path, read_arrays, read_json, run_dir
+from advdpnp.train import fit, load_model, load_state
 from benchmarks import attacks as attack_benchmark
 from benchmarks import data as data_benchmark
 from benchmarks import fidelity, scaling, steps
@@ -131,7 +132,10 @@ def evaluated(name: str, **changes: dict) -> dict[str, Any]:
 
 def guarded() -> dict[str, Any]:
     """The guard with fewer steps and queries."""
-    with patch.object(probes, "LARGE", replace(probes.LARGE, steps=3)), patch.object(probes, "SQUARE_QUERIES", 10):
+    with (
+        patch.object(masking_probes, "LARGE", replace(masking_probes.LARGE, steps=3)),
+        patch.object(masking_probes, "SQUARE_QUERIES", 10),
+    ):
         return evaluated("guard")
 
 
@@ -206,7 +210,7 @@ def augmentation() -> dict[str, float]:
 def speeds() -> dict[str, bool]:
     """benchmarks/scaling.py's share of the peak, and the estimate of `plan --measure`: positive, whatever they are."""
     share = scaling.crafting_share(steps.run_of("AT", 4, 2, steps=1), pick_device(), rounds=1, size=32)
-    pass_ = status.seconds_per_pass(tiny("AT", optim={"batch_size": 8}))
+    pass_ = estimate.seconds_per_pass(tiny("AT", optim={"batch_size": 8}))
     return {"share": share["share"] > 0, "pass": pass_ > 0}
 
 

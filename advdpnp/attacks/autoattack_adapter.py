@@ -1,0 +1,169 @@
+"""AutoAttack (Croce and Hein, 2020), by way of the package pyautoattack."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from advdpnp.attacks.autoattack_fast import search_and_judge
+from advdpnp.attacks.gradient import at_least_float32, checked_inputs, frozen
+from advdpnp.attacks.tally import Tallies, Tally, tell
+from advdpnp.errors import UserError, nearest
+
+VERSIONS = ("standard", "plus", "rand")
+COMPONENTS = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
+# The DLR losses divide by a difference that holds the third, the targeted one the fourth, largest logit.
+FEWEST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
+NORM_NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+
+
+def autoattack(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    epsilon: float,
+    norm: str = "linf",
+    version: str = "standard",
+    attacks: Iterable[str] | None = None,
+    seed: int = 0,
+    square_queries: int | None = None,
+    batch_size: int = 250,
+    log: Callable[[str], None] | None = None,
+    search: nn.Module | None = None,
+    record: Callable[[dict[str, Tally]], None] | None = None,
+) -> Tensor:
+    """AutoAttack: APGD-CE, targeted APGD, targeted FAB, Square, each on what the ones before left standing.
+
+    x [B, C, H, W] in [0, 1], y [B] -> [B, C, H, W]; images that were wrong, or withstood everything, come
+    back as they are. version: 'standard', 'plus' or 'rand'. log: called with each line of progress;
+    AutoAttack's warnings (a masked or random model) reach the logger 'auto-attack' without it too. The
+    global random state is left as found. search: a quicker stand-in for the model (see autoattack_fast.py), on which
+    images are looked for; they count only when they fool the model, and images on which the two disagree are
+    attacked again on the model alone. Without it the package runs as it is. record: called once with what each
+    component did (see tally.py), in the order they were run, when there was anything to attack.
+
+    Raises ValueError for a bad argument, UserError where pyautoattack is not installed.
+    Differs from the standard ensemble, and must not be reported as it, when `attacks` names some of the
+    components (each at the version's strength), or `square_queries` replaces Square's 5,000 queries (smoke
+    runs), or the model has fewer than 4 classes (APGD-T is then APGD-DLR at 3 classes and left out at 2, with
+    a warning). Below 10 classes the targeted attacks try at most the M - 1 wrong classes, in place of 9.
+    """
+    x, y = checked_inputs(x, y, epsilon, norm)
+    if version not in VERSIONS:
+        raise ValueError(f"unknown version {version!r}: {nearest(version, VERSIONS)}")
+    attacks = None if attacks is None else list(attacks)
+    for name in attacks or []:
+        if name not in COMPONENTS:
+            raise ValueError(f"unknown attack {name!r}: {nearest(name, COMPONENTS)}")
+    if batch_size < 1 or (square_queries is not None and square_queries < 1):
+        raise ValueError(f"batch_size, square_queries must be >= 1, got {batch_size}, {square_queries}")
+    if epsilon == 0 or x.shape[0] == 0:
+        return x.clone()
+    try:
+        from pyautoattack import AutoAttack
+    except ImportError:
+        raise UserError("AutoAttack is not installed: pip install pyautoattack==0.2.0") from None
+
+    # The package seeds every GPU, wherever the images are.
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    # APGD takes views of the images: channels_last would raise.
+    images = x.float().contiguous(memory_format=torch.contiguous_format)
+    with frozen(model), torch.random.fork_rng(devices), _restored_trace(), _forwarded_log(log):
+        logits = _FloatLogits(model, x.dtype)
+        stand_in = logits if search is None else _FloatLogits(search, x.dtype)
+        tallies = Tallies(lambda: sum(network.images for network in {logits, stand_in}))
+        with torch.no_grad():
+            classes = logits(images[:1]).shape[1]
+
+        def ensemble() -> AutoAttack:
+            made = AutoAttack(logits, eps=epsilon, norm=NORM_NAMES[norm], version=version, seed=seed, device=x.device)
+            made.attacks_to_run = _possible(attacks or made.attacks_to_run, classes)
+            for targeted in (made.apgd_targeted, made.fab):
+                targeted.n_target_classes = min(targeted.n_target_classes, classes - 1)
+            if square_queries is not None:
+                made.square.n_queries = square_queries
+            return made
+
+        if search is None:
+            package = ensemble()
+            tallies.begin(package.attacks_to_run)
+            tell(package, tallies)
+            x_adv, _ = package.run_standard_evaluation(images, y, batch_size=batch_size)
+        else:
+            _check_model(logits, images[:batch_size], y[:batch_size])
+            limits = {"epsilon": epsilon, "norm": norm, "batch_size": batch_size, "tallies": tallies}
+            x_adv, disputed = search_and_judge(ensemble(), stand_in, logits, images, y, **limits)
+            if disputed.any():
+                again = search_and_judge(ensemble(), logits, logits, images[disputed], y[disputed], **limits)
+                x_adv[disputed] = again[0]
+    if record:
+        record(tallies.found)
+    return torch.empty_like(x).copy_(x_adv.clamp(0, 1))
+
+
+def _check_model(logits: nn.Module, x: Tensor, y: Tensor) -> None:
+    """The package's own warnings of a random model, of probabilities in place of logits, of a model that optimises."""
+    from pyautoattack import checks
+
+    logger = logging.getLogger("auto-attack")
+    with torch.no_grad():
+        checks.check_randomized(logits, x, y, bs=len(x), logger=logger)
+        checks.check_range_output(logits, x, logger=logger)
+        checks.check_dynamic(logits, x, logger=logger)
+
+
+class _FloatLogits(nn.Module):
+    """AutoAttack works in float32: images come as the model wants them, logits leave as float32. Counts images."""
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype):
+        super().__init__()
+        self.model, self.dtype, self.images = model, dtype, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.images += len(x)
+        return at_least_float32(self.model(x.to(self.dtype))).float()
+
+
+def _possible(attacks: list[str], classes: int) -> list[str]:
+    """The attacks that are defined for so few classes; APGD-DLR stands in for APGD-T at three."""
+    possible = [name for name in attacks if classes >= FEWEST_CLASSES.get(name, 2)]
+    if classes == 3 and "apgd-t" in attacks and "apgd-dlr" not in attacks:
+        possible.insert(attacks.index("apgd-t"), "apgd-dlr")
+    if possible != attacks:
+        warnings.warn(f"{classes} classes: AutoAttack runs {possible} in place of {attacks}", stacklevel=3)
+    return possible
+
+
+@contextmanager
+def _restored_trace() -> Iterator[None]:
+    """AutoAttack's check for dynamic models unsets sys.settrace, which debuggers and coverage live on."""
+    trace = sys.gettrace()
+    try:
+        yield
+    finally:
+        sys.settrace(trace)
+
+
+@contextmanager
+def _forwarded_log(log: Callable[[str], None] | None) -> Iterator[None]:
+    """The logger 'auto-attack', down to its progress lines, into a function; as it was afterwards."""
+    if log is None:
+        yield
+        return
+    logger, handler = logging.getLogger("auto-attack"), logging.Handler()
+    handler.emit = lambda record: log(record.getMessage())
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate

@@ -1,0 +1,43 @@
+"""What is computed once: the key of a result, and the parts of an unfinished one."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from advdpnp.store import read_json, write_atomic
+
+
+def load_result(path: Path, key: str) -> dict | None:
+    """A finished result with this key, or None."""
+    if not (path.exists() and path.with_suffix(".npz").exists()):
+        return None
+    found = read_json(path, "key")
+    return found if found["key"] == key else None
+
+
+def part_path(path: Path) -> Path:
+    """Where the finished part of an evaluation is kept until the whole is."""
+    return path.with_name(f"{path.stem}.part.npz")
+
+
+def save_part(path: Path, key: str, done: int, correct: np.ndarray, losses: np.ndarray) -> None:
+    """Keep the first `done` rows of an unfinished evaluation."""
+    arrays = {"key": key, "done": done, "correct": correct, "losses": losses}
+    write_atomic(path, lambda handle: np.savez(handle, **arrays))
+
+
+def load_part(path: Path, key: str, *shape: int, columns: tuple[int, ...] = ()) -> tuple[np.ndarray, np.ndarray, int]:
+    """Flags of that shape, what is known of each row, and the count of rows done of an unfinished evaluation.
+
+    What is known is a number (corruptions: whether the file was official), or as many as `columns`. Zeros where there
+    is none with this key.
+    """
+    rows = (shape[0], *columns)
+    try:
+        with np.load(path, allow_pickle=False) as part:
+            if str(part["key"]) == key and part["correct"].shape == shape and part["losses"].shape == rows:
+                return part["correct"], part["losses"], int(part["done"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass
+    return np.zeros(shape, bool), np.zeros(rows), 0

@@ -1,0 +1,112 @@
+"""An attack's settings to the images that it makes, each checked against its ball and the box."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advdpnp import attacks
+from advdpnp.config import AttackConfig, RunConfig
+from advdpnp.errors import UserError
+from advdpnp.hardware import pick_precision
+from advdpnp.models.batchnorm_folding import StandIn, folded
+
+Record = Callable[[dict[str, attacks.Tally]], None]  # told what AutoAttack's components did
+SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
+
+
+def _budget(attack: AttackConfig) -> dict[str, Any]:
+    return {"epsilon": attack.epsilon, "step_size": attack.step_size, "steps": attack.steps}
+
+
+def _pgd(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
+    generator = torch.Generator(x.device).manual_seed(seed)
+    start = {"random_start": attack.random_start, "restarts": attack.restarts, "generator": generator}
+    return attacks.pgd(model, x, y, **_budget(attack), norm=attack.norm, l1_step=attack.l1_step, **start)
+
+
+def _adaptive(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int) -> Tensor:
+    if run.method != "Adv-DPNP":
+        raise UserError(f"{run.id}: the adaptive attack maximises Eq. (7), which only Adv-DPNP trains with.")
+    weights = {key: getattr(run.hyper, key) for key in ("radius", "lambda_dpp", "lambda_dnp", "lambda_dfa", "pull")}
+    return attacks.adaptive(model, x, y, **_budget(attack), **weights)
+
+
+def _autoattack(
+    model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int,
+    record: Record | None = None,
+) -> Tensor:  # fmt: skip
+    parts = ("apgd-ce", "square") if attack.version == "smoke" else None
+    limits: dict[str, Any] = {"attacks": parts, "square_queries": attack.square_queries or None}
+    search = StandIn(model, bf16=pick_precision("auto", x.device) == "bf16") if quick(run, attack) else None
+    limits |= {"search": search, "record": record}
+    return attacks.autoattack(model, x, y, epsilon=attack.epsilon, norm=attack.norm, seed=seed, **limits)
+
+
+KINDS: dict[str, Callable[..., Tensor]] = {  # AttackConfig.kind -> (model, x, y, attack, run, seed) to images
+    "clean": lambda model, x, y, attack, run, seed: x,
+    "fgsm": lambda model, x, y, attack, run, seed: attacks.fgsm(model, x, y, epsilon=attack.epsilon),
+    "pgd": _pgd,
+    "cw": lambda model, x, y, attack, run, seed: attacks.cw(
+        model, x, y, **_budget(attack), confidence=attack.confidence
+    ),
+    "adaptive": _adaptive,
+    "autoattack": _autoattack,
+}
+
+
+def lengths(x_adv: Tensor, x: Tensor, norm: str) -> Tensor:
+    """||x~ - x|| of each image, [B], in the norm of a budget."""
+    return (x_adv - x).flatten(1).norm({"linf": torch.inf, "l2": 2, "l1": 1}[norm], dim=1)
+
+
+def craft(
+    model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int,
+    record: Record | None = None,
+) -> Tensor:  # fmt: skip
+    """Adversarial images [B, C, H, W] for one batch. Raises RuntimeError should they leave ball or box."""
+    if attack.kind == "clean":
+        return x
+    stands_in = folded if quick(run, attack) and attack.kind != "autoattack" else nullcontext  # AutoAttack has its own
+    more = {"record": record} if attack.kind == "autoattack" else {}
+    with attacks.frozen(model), stands_in(model):
+        x_adv = KINDS[attack.kind](model, x, y, attack, run, seed, **more)
+    return _verified(x_adv, x, attack)
+
+
+def _verified(x_adv: Tensor, x: Tensor, attack: AttackConfig) -> Tensor:
+    reached = float(lengths(x_adv, x, attack.norm).max())
+    if not (reached <= attack.epsilon * (1 + SLACK) + 1e-6 and x_adv.min() >= 0 and x_adv.max() <= 1):  # NaN neither
+        raise RuntimeError(f"{attack.kind} left its {attack.norm} ball of {attack.epsilon:g} ({reached:g}) or the box")
+    return x_adv
+
+
+def craft_together(
+    model: nn.Module, x: Tensor, y: Tensor, group: Sequence[AttackConfig], run: RunConfig, seed: int,
+    record: Record | None = None,
+) -> list[Tensor]:  # fmt: skip
+    """`craft` for each attack of a group of trajectories.py, for the price of the longest."""
+    if len(group) == 1:
+        return [craft(model, x, y, group[0], run, seed, record)]
+    one = group[0]
+    options = {"epsilon": one.epsilon, "step_size": one.step_size, "norm": one.norm, "l1_step": one.l1_step}
+    options |= {"random_start": one.random_start, "generator": torch.Generator(x.device).manual_seed(seed)}
+    with attacks.frozen(model), folded(model) if quick(run, one) else nullcontext():
+        found = attacks.pgd_prefixes(model, x, y, reads=[(each.steps, each.restarts) for each in group], **options)
+    return [_verified(x_adv, x, attack) for x_adv, attack in zip(found, group, strict=True)]
+
+
+def quick(run: RunConfig, attack: AttackConfig) -> bool:
+    """Whether an attack of the run takes its faster path."""
+    return run.evaluation.autoattack == "surrogate" if attack.kind == "autoattack" else run.evaluation.fast
+
+
+def path_of(attack: AttackConfig, run: RunConfig, device: torch.device) -> str:
+    """How the attack met the network, said in the result; it does not change what the number means."""
+    if not quick(run, attack) or attack.kind == "clean":
+        return "fp32"
+    if attack.kind != "autoattack":
+        return "fp32, batch norm folded"
+    return f"searched in {pick_precision('auto', device)}, batch norm folded; counted by the fp32 network"

@@ -1,0 +1,102 @@
+"""Which device, which precision, which compiler: what a process finds on its machine, and how it is seeded."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import filelock
+import torch
+
+from advdpnp.config import RunConfig, digest
+from advdpnp.errors import UserError
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """'auto' -> a GPU that is free, if there is one. Raises UserError for a device that is not there."""
+    if name == "auto":
+        return claim_gpu() if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        if not name.startswith(("cpu", "cuda")):
+            raise RuntimeError("is not known")
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"--device {name}: {reason}; use auto, cpu or cuda.") from None
+    return torch.device(name)
+
+
+def pick_precision(wanted: str, device: torch.device) -> str:
+    """'auto' -> 'bf16' where the hardware multiplies bfloat16 (GPUs from Ampere on, AVX512-BF16, AMX), else 'fp32'."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return "bf16" if any(getattr(torch.cpu, check, lambda: False)() for check in checks) else "fp32"
+
+
+def pick_compile(wanted: str, device: torch.device) -> str:
+    """'auto' -> 'on' on a GPU with Triton, else 'off'. Raises UserError for what this machine cannot compile."""
+    from torch.utils._triton import has_triton
+
+    missing = "Triton" if device.type == "cuda" and not has_triton() else ""
+    if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+        missing = "a C++ compiler"
+    if wanted == "graphs" and device.type != "cuda":
+        raise UserError("optim.compile: graphs are recorded on a GPU only; use auto, on or off.")
+    if wanted in ("on", "graphs") and missing:
+        raise UserError(
+            f"optim.compile: {wanted}, but torch.compile needs {missing}, which is not here; use auto or off."
+        )
+    return wanted if wanted != "auto" else "on" if device.type == "cuda" and not missing else "off"
+
+
+def require_hardware(run: RunConfig, device: str | torch.device = "auto", allow_cpu: bool = False) -> None:
+    """Refuse the paper tier without a GPU unless told otherwise. Raises UserError."""
+    if run.tier == "paper" and pick_device(str(device)).type == "cpu" and not allow_cpu:
+        raise UserError(
+            f"{run.id} is a training of the paper tier and no GPU is here: it would take days on a CPU; "
+            f"--allow-cpu starts it all the same, and --tier short is meant for CPUs."
+        )
+
+
+@contextmanager
+def seeded(device: torch.device, *key: int) -> Iterator[torch.Generator]:
+    """Draws inside come from `key` alone: the yielded generator's and torch's global ones; those are restored after."""
+    seed = int(digest(list(key)), 16) >> 1
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed all GPUs, forked or not
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield torch.Generator(device).manual_seed(seed)
+
+
+_held: list[filelock.FileLock] = []  # until the process ends
+
+
+@lru_cache
+def claim_gpu() -> torch.device:
+    """The GPU of this process, the same at every call. Where all are held, the first is shared, and that is said."""
+    count = torch.cuda.device_count()
+    if count == 1:
+        return torch.device("cuda", 0)
+    folder = Path(tempfile.gettempdir()) / f"advdpnp-gpus-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    for index in range(count):
+        # By the card's own name: "GPU 0" is another one in a process that sees others.
+        lock = filelock.FileLock(folder / f"{torch.cuda.get_device_properties(index).uuid}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            continue
+        _held.append(lock)
+        torch.cuda.set_device(index)
+        return torch.device("cuda", index)
+    print(f"all {count} GPUs are taken by other jobs of this project: sharing the first", file=sys.stderr, flush=True)
+    return torch.device("cuda", 0)

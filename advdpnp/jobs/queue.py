@@ -1,0 +1,165 @@
+"""python -m advdpnp work: train and attack a list of runs within a time limit; the next call goes on where it stopped.
+
+For a borrowed GPU machine: it needs torch, numpy, pyarrow and Pillow. AutoAttack needs pyautoattack too, and CIFAR-10-C
+scipy; where one is missing, those evaluations are left for another machine, and said to be.
+"""
+
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from csv import DictReader
+from importlib.util import find_spec
+from pathlib import Path
+
+from advdpnp.config import ATTACKS, PAPER_BLOCKS, RunConfig, Tier, load_tier, resolve, with_dependencies
+from advdpnp.errors import UserError
+from advdpnp.evaluate import evaluate
+from advdpnp.hardware import require_hardware
+from advdpnp.jobs.status import run_state
+from advdpnp.paper import artefacts
+from advdpnp.progress import TimeUp, time_limit
+from advdpnp.share.publish import small_files
+from advdpnp.store import eval_path, read_json, run_dir, tier_dir
+from advdpnp.train import fit
+
+# The method, what it is measured against first, then the others.
+FIRST = ("Adv-DPNP", "AT", "TRADES", "ST", "MART", "AT_HE", "HAT", "IKL", "FSR", "DIO", "OC", "PCL")
+RESERVE = 0.1  # of the time: nothing new is begun in its last tenth
+AT_ONE_GO = ("geometry", "features", "guard")  # evaluations that cannot stop in between
+
+
+def work(
+    tier_name: str,
+    run_ids: Iterable[str] = (),
+    *,
+    max_minutes: float | None = None,
+    device: str = "auto",
+    output: Path | None = None,
+    allow_cpu: bool = False,
+) -> None:
+    """Train and evaluate the runs (default: all of the tier, in the order of FIRST), each with all that tables want.
+
+    `output` gets the small results, also when time is up or something fails. Raises TimeUp when `max_minutes` are; at
+    least one epoch or batch is done in each call. Raises UserError for what a later call cannot mend, or was left out.
+    """
+    tier = load_tier(tier_name)
+    runs = with_dependencies([resolve(tier, name) for name in run_ids] or ordered(tier))
+    for run in runs:
+        require_hardware(run, device, allow_cpu)
+    clock, left_out = Clock(max_minutes), set()
+    try:
+        for run in runs:
+            train(run, clock, device, runs)
+            names, absent = possible(evaluations(tier, run))
+            left_out |= absent
+            attack(run, names, clock, device)
+    finally:
+        if output is not None:
+            print(copy_small(runs, output), file=sys.stderr)
+    if left_out:
+        raise UserError(f"done, but for {', '.join(sorted(left_out))}: install those packages and call again.")
+
+
+class Clock:
+    """Minutes left of a limit, None without one; and whether this call has got anything done yet."""
+
+    def __init__(self, minutes: float | None):
+        self.minutes, self.begin, self.moved = minutes, time.monotonic(), False
+
+    def left(self) -> float | None:
+        """Minutes until the limit, at least 0; None without one."""
+        return None if self.minutes is None else max(0.0, self.minutes - (time.monotonic() - self.begin) / 60)
+
+    def start(self, what: str, expected: float = 0.0) -> None:
+        """What takes `expected` minutes begins. Raises TimeUp where it does not fit, unless it is the call's first."""
+        left = self.left()
+        if self.moved and left is not None and left < max(expected, RESERVE * (self.minutes or 0)):
+            raise TimeUp(what)
+        self.moved = True
+
+
+def ordered(tier: Tier) -> list[RunConfig]:
+    """Every training of the tier: the paper's blocks in turn, in each the methods in the order of FIRST."""
+    runs = artefacts.all_runs(tier).values()
+    return sorted(runs, key=lambda run: (PAPER_BLOCKS.index(run.block), run.variant, FIRST.index(run.method), run.seed))
+
+
+def evaluations(tier: Tier, run: RunConfig) -> tuple[str, ...]:
+    """All that the tables and figures want of a run; of one that is in none, the three most asked for."""
+    return artefacts.evaluations_of(tier, run, artefacts.EVERYTHING) or ("clean", "pgd20", "aa")
+
+
+def possible(names: Iterable[str]) -> tuple[list[str], set[str]]:
+    """(evaluations that can run here, what is left out and why: 'aa (pyautoattack)')."""
+    here, absent = [], set()
+    for name in names:
+        automatic = name in ATTACKS and ATTACKS[name].kind == "autoattack"
+        package = "pyautoattack" if automatic else "scipy" if name == "corruptions" else None
+        if package and not _installed(package):
+            absent.add(f"{name} ({package})")
+        else:
+            here.append(name)
+    return here, absent
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def epoch_minutes(run: RunConfig, runs: Iterable[RunConfig]) -> float:
+    """Of the run's last epoch, else of the longest among runs of the same network; 0 where none has been trained."""
+    known = {}
+    for other in runs:
+        path = run_dir(other) / "log.csv"
+        if other.block == run.block and path.exists():
+            with path.open(newline="") as file:
+                known[other.id] = max((float(row["seconds"]) / 60 for row in DictReader(file)), default=0.0)
+    return known.get(run.id, max(known.values(), default=0.0))
+
+
+def train(run: RunConfig, clock: Clock, device: str, runs: Iterable[RunConfig]) -> None:
+    """To the end, unless it is there. Raises TimeUp."""
+    if run_state(run) == "done" and (run_dir(run) / "model.pt").exists():
+        return
+    clock.start(run.id, epoch_minutes(run, runs))
+    if fit(run, device=device, max_minutes=clock.left()) is None:
+        raise TimeUp(run.id)
+
+
+def attack(run: RunConfig, names: Iterable[str], clock: Clock, device: str) -> None:
+    """All evaluations; what is there and still true costs nothing. Raises TimeUp."""
+    wanted = [name for name in names if not eval_path(run, name).exists()]
+    stops = [name for name in names if name not in AT_ONE_GO]
+    if set(stops) & set(wanted):
+        clock.start(run.id)
+    with time_limit(clock.left()):
+        evaluate(run, *stops, device=device)
+    for name in (name for name in names if name in AT_ONE_GO):
+        if name in wanted:
+            clock.start(run.id, seconds_of(run, "pgd20") / 60)
+        evaluate(run, name, device=device)
+
+
+def seconds_of(run: RunConfig, name: str) -> float:
+    """How long an evaluation took, 0 where it was not made."""
+    path = eval_path(run, name)
+    return read_json(path)["seconds"] if path.exists() else 0.0
+
+
+def copy_small(runs: Iterable[RunConfig], output: Path) -> str:
+    """Copy what the runs measured, without weights, to `output`/<tier>/, as it lies in results/; returns a line."""
+    copied, size = 0, 0
+    for run in runs:
+        source = tier_dir(run.tier)
+        for pattern in small_files([run.id]):
+            for path in source.glob(pattern):
+                if not path.name.endswith(".part.npz"):
+                    target = output / run.tier / path.relative_to(source)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, target)
+                    copied, size = copied + 1, size + path.stat().st_size
+    return f"{copied} files, {size / 1e6:.1f} MB, copied to {output}"

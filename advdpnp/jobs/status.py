@@ -1,0 +1,101 @@
+"""What a tier needs, what of it is done, and how long the rest would take here. `status` loads no torch."""
+
+from collections import Counter, defaultdict
+from dataclasses import asdict
+from statistics import fmean
+
+from advdpnp.config import GEOMETRY_DEFINITION, RunConfig, digest, load_tier, resolved_attack
+from advdpnp.jobs.estimate import network, passes
+from advdpnp.paper import artefacts
+from advdpnp.progress import duration, paint
+from advdpnp.store import eval_path, held, read_json, run_dir
+
+
+def epochs_done(run: RunConfig) -> int:
+    """Finished epochs of a training, as its log says."""
+    log = run_dir(run) / "log.csv"
+    return max(0, len(log.read_bytes().splitlines()) - 1) if log.exists() else 0
+
+
+def run_state(run: RunConfig) -> str:
+    """'done', 'running ...', 'stale' (trained under other settings), '7/110 epochs', or 'missing'."""
+    epochs, holder = epochs_done(run), held(run_dir(run))
+    if holder:
+        return f"running, {epochs}/{run.optim.epochs} epochs, {holder}"
+    done = run_dir(run) / "train.json"
+    if done.exists():
+        made = read_json(done, "settings_digest")["settings_digest"]
+        return "done" if made == digest(run.training_settings()) else "stale"
+    return f"{epochs}/{run.optim.epochs} epochs" if epochs else "missing"
+
+
+def eval_state(run: RunConfig, name: str) -> str:
+    """'done', 'running', 'stale' (of other weights, another attack or definition than now), or 'missing'."""
+    path = eval_path(run, name)
+    if held(path):
+        return "running"
+    if not path.exists():
+        return "missing"
+    found, trained = read_json(path, "model_sha256"), run_dir(run) / "train.json"
+    other_weights = trained.exists() and read_json(trained, "model_sha256")["model_sha256"] != found["model_sha256"]
+    other_attack = name in run.attacks and found.get("settings") != asdict(resolved_attack(run, name))
+    other_definition = name == "geometry" and found.get("definition", 1) != GEOMETRY_DEFINITION
+    return "stale" if other_weights or other_attack or other_definition else "done"
+
+
+def status(tier_name: str) -> str:
+    """What is done, running, stale and missing of a tier's trainings, tables and figures, and the hours left."""
+    tier = load_tier(tier_name)
+    runs = artefacts.all_runs(tier)
+    states = {name: run_state(run) for name, run in runs.items()}
+    lines = [f"tier {tier.name}: {tier.label}", f"{len(runs)} trainings:"]
+    lines += [f"  {name:<44}{paint(state, state.split(',')[0])}" for name, state in states.items()]
+    lines.append("evaluations:")
+    pairs: dict[tuple[str, str], str] = {}
+    for name in artefacts.built():
+        wanted = artefacts.wanted(tier, name)
+        pairs |= {(run.id, e): eval_state(run, e) for run, e in wanted if (run.id, e) not in pairs}
+        count = Counter(pairs[run.id, e] for run, e in wanted)
+        more = "".join(paint(f", {count[state]} {state}", state) for state in ("running", "stale") if count[state])
+        if wanted:
+            complete = "done" if count["done"] == len(wanted) else "missing" if not count["done"] else ""
+            shown = paint(f"{count['done']}/{len(wanted)}", complete)
+            lines.append(f"  {name:<44}{shown}{more}")
+    missing = [name for name in artefacts.ARTEFACTS if name not in artefacts.built()]
+    if missing:
+        lines.append(f"no notebook yet: {', '.join(missing)}")
+    return "\n".join([*lines, *time_left(runs, states, pairs)])
+
+
+def time_left(runs: dict[str, RunConfig], states: dict[str, str], pairs: dict[tuple[str, str], str]) -> list[str]:
+    """A line for each hardware that finished something of this tier: what is left would take so long there.
+
+    Trainings are scaled by passes and network; an evaluation counts as the mean of its like on the same network. What
+    has no measured like is counted, not guessed.
+    """
+    speed: dict[tuple, list[float]] = defaultdict(list)  # (device, network) -> seconds a pass
+    took: dict[tuple, list[float]] = defaultdict(list)  # (device, network, evaluation) -> seconds
+    for name, run in runs.items():
+        done = run_dir(run) / "train.json"
+        if done.exists() and states[name] == "done":
+            t = read_json(done)
+            speed[t["provenance"]["device"], network(run)].append(t["seconds"] / passes(run))
+    for (name, evaluation), state in pairs.items():
+        if state == "done" and name in runs:
+            e = read_json(eval_path(runs[name], evaluation))
+            took[e["provenance"]["device"], network(runs[name]), evaluation].append(e["seconds"])
+    kept = {n: 0 if s == "stale" else epochs_done(runs[n]) / runs[n].optim.epochs for n, s in states.items()}
+    train = {n: 1 - kept[n] for n, s in states.items() if s != "done"}
+    attack = [pair for pair, state in pairs.items() if state != "done" and pair[0] in runs]
+    if not train and not attack:
+        return ["nothing is left to do"]
+    lines = []
+    for device in dict.fromkeys(key[0] for key in (*speed, *took)):
+        rate = {n: speed[device, network(runs[n])] for n in train if (device, network(runs[n])) in speed}
+        like = [took[key] for n, e in attack if (key := (device, network(runs[n]), e)) in took]
+        seconds = sum(fmean(rate[n]) * passes(runs[n]) * share for n, share in train.items() if n in rate)
+        unknown = len(train) - len(rate) + len(attack) - len(like)
+        text = f"left, on {device}: about {duration(seconds + sum(map(fmean, like)))}, one job after the other"
+        lines.append(text + (f"; {unknown} jobs without a measured like are not in it" if unknown else ""))
+    left = f"left: {len(train)} trainings, {len(attack)} evaluations"
+    return [left, *lines] if lines else [f"{left}; hours: `python -m advdpnp plan --measure`, until one is done"]

@@ -1,0 +1,1 @@
+"""What the paper reports and claims, and what each of its tables and figures needs."""

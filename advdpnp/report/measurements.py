@@ -1,0 +1,70 @@
+"""A tier's numbers as claims look them up: each value, and the 95 % bounds of a difference between two of them."""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from advdpnp.config import RunConfig, Tier
+from advdpnp.intervals import SeedVariance, paired_difference
+from advdpnp.paper import artefacts
+from advdpnp.paper.claims import Block, Bounded, Quantity
+from advdpnp.paper.numbers import values_from
+from advdpnp.report.tables import by_seed, cell, is_accuracy, seed_spread
+
+
+class Measurements:
+    """The lookup `values(table, dataset, backbone, method, column)` of claims.py, over rows of `tables.table_rows`.
+
+    `difference` and `change` add what test images and seeds leave open (intervals.py). A metric has no image to pair:
+    its bounds are the smallest and the largest difference over the seeds, so that all seeds must agree.
+    """
+
+    def __init__(self, tier: Tier, rows: Iterable[Mapping], root: Path | None = None):
+        self.tier, self.root, self.values = tier, root, values_from(rows)
+        self.spreads: dict[str, SeedVariance | None] = {}
+
+    def __call__(self, table: int | str, dataset: str, backbone: str, method: str, column: str) -> float | None:
+        return self.values(table, dataset, backbone, method, column)
+
+    def difference(self, block: Block, quantity: Quantity, one: str, other: str) -> Bounded | None:
+        """A quantity of method `one` minus that of `other`, on the seeds that both have; None where none is."""
+        where = self._place(block)
+        if where is None:
+            return None
+        sides = [artefacts.runs_of_row(self.tier, where, method) for method in (one, other)]
+        sources = [self._columns(block)[column] for column in quantity.columns]
+        if len(sources) == 1 and is_accuracy(sources[0]):
+            found = paired_difference(*(by_seed(runs, sources[0], self.root) for runs in sides), self._spread(where))
+            return None if found is None else Bounded(found.difference, found.low, found.high)
+        ours, theirs = ({run.seed: self._combined(run, quantity, sources) for run in runs} for runs in sides)
+        both = [ours[s] - theirs[s] for s in ours if ours[s] is not None and theirs.get(s) is not None]
+        return Bounded(statistics.fmean(both), min(both), max(both)) if both else None
+
+    def change(self, block: Block, method: str, before: str, after: str) -> Bounded | None:
+        """Column `after` minus column `before` of the same networks; None for what is no accuracy."""
+        where, columns = self._place(block), self._columns(block)
+        sources = columns.get(before), columns.get(after)
+        if where is None or not all(source and is_accuracy(source) for source in sources):
+            return None
+        runs = artefacts.runs_of_row(self.tier, where, method)
+        found = paired_difference(*(by_seed(runs, source, self.root) for source in reversed(sources)))
+        return None if found is None else Bounded(found.difference, found.low, found.high)
+
+    def _place(self, block: Block) -> str | None:
+        """The tier's name of a block: what stands in for another data set is not asked about it."""
+        name = f"{block.dataset}/{block.backbone}"
+        here = self.tier.blocks.get(name)
+        return name if here and (here.dataset, here.backbone) == (block.dataset, block.backbone) else None
+
+    def _columns(self, block: Block) -> Mapping[str, str]:
+        name = block.table if isinstance(block.table, str) else f"table{block.table}"
+        return artefacts.artefact(name).columns
+
+    def _combined(self, run: RunConfig, quantity: Quantity, sources: list[str]) -> float | None:
+        cells = [cell(run, source, self.root) for source in sources]
+        return None if any(value is None for value in cells) else quantity.combine(*cells)
+
+    def _spread(self, block: str) -> SeedVariance | None:
+        if block not in self.spreads:
+            self.spreads[block] = seed_spread(self.tier, block, self.root)
+        return self.spreads[block]

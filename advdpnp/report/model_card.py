@@ -1,0 +1,101 @@
+"""A model card for each trained network (Mitchell et al., 2019): what it is, how it was trained, what was measured.
+
+Everything is read from the run's own files (config.json, train.json, the evaluations' JSON), so a card is true of the
+weights beside it even when the tier's file has changed since.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from advdpnp.config import Tier
+from advdpnp.errors import UserError
+from advdpnp.paper import artefacts
+from advdpnp.progress import duration
+from advdpnp.store import machines, read_json, write_text
+
+
+def budget(value: float) -> str:
+    """0.0313725 -> '8/255'; other budgets with three digits."""
+    pixels = 255 * value
+    return f"{pixels:.4g}/255" if abs(pixels - round(pixels, 2)) < 1e-6 else f"{value:.3g}"
+
+
+def attacked(found: Mapping) -> str:
+    """What an evaluation did, in words: '20 steps of 1/255, linf budget 8/255'."""
+    a = found.get("settings")
+    if a is None or a["kind"] == "clean":
+        return (found.get("source", "") and f"{found['source']} images") or "no attack"
+    text = f"{a['norm']} budget {budget(a['epsilon'])}"
+    if a["kind"] in ("pgd", "cw", "adaptive"):
+        text = f"{a['steps']} steps of {budget(a['step_size'])}, {text}"
+    if a["kind"] == "autoattack":
+        text += f", version {a['version']}"
+    return text + (f", {a['restarts']} random starts" if a["random_start"] else "")
+
+
+def numbers(evaluations: Iterable[Mapping]) -> list[str]:
+    """One row an evaluation that has an accuracy, with its protocol."""
+    rows = ["| evaluation | protocol | test images | accuracy (%) |", "|---|---|---|---|"]
+    for found in evaluations:
+        if "accuracy" in found:
+            rows.append(f"| {found['attack']} | {attacked(found)} | {found['images']:,} | {found['accuracy']:.2f} |")
+    return rows if len(rows) > 2 else ["Not evaluated yet."]
+
+
+def model_card(settings: Mapping, train: Mapping, evaluations: Iterable[Mapping]) -> str:
+    """The card as Markdown, from the contents of config.json, train.json and the evaluations' files."""
+    optim, crafted, model, made = (settings["optim"], settings["craft"], settings["model"], train["provenance"])
+    paper = train["tier"] == "paper"
+    evaluations = [e for e in evaluations if e["model_sha256"] == train["model_sha256"]]  # of these weights, no others
+    steps, epsilon = f"{crafted['steps']} steps of {budget(crafted['step_size'])}", budget(crafted["epsilon"])
+    crafting = f"linf PGD, {steps}, budget {epsilon}"
+    warning = [] if paper else [
+        f"> **Tier {train['tier']}: a smaller protocol than the paper's.** These numbers can't be compared with it.", ""
+    ]  # fmt: skip
+    own = ", ".join(f"{key} {value}" for key, value in settings["hyper"].items()) or "none"
+    lines = [
+        f"# {train['run']}", "", *warning,
+        f"{settings['method']} on {settings['dataset']}, {settings['backbone']}, seed {settings['seed']}"
+        + (f", variant {settings['variant']}" if settings["variant"] else "")
+        + f"; {train['parameters']:,} parameters. Part of a reproduction of arXiv 2504.03782.", "",
+        "## Training", "", "| | |", "|---|---|",
+        f"| images | {train['train_images']:,} of {settings['dataset']}'s training set |",
+        f"| epochs, batch | {optim['epochs']}, {optim['batch_size']} |",
+        f"| SGD | lr {optim['lr']:g}, momentum {optim['momentum']:g}, weight decay {optim['weight_decay']:g}, "
+        f"lr times {optim['gamma']:g} at epochs {optim['milestones']} |",
+        f"| adversarial images | {'none' if settings['method'] == 'ST' else crafting} |",
+        f"| width | {model['width'] or 'as in the paper'} |",
+        f"| the method's settings | {own} |",
+        f"| took | {duration(train['seconds'])} in {train['precision']} on {machines(train)} |", "",
+        "## Measured", "", *numbers(evaluations), "",
+        "On the first test images, in float32. Accuracy under attack is an upper bound: others may leave less.",
+        "", "## Use", "",
+        "For research on and teaching of adversarial robustness. Input: images `[B, C, H, W]` in `[0, 1]`, normalised "
+        "inside; output: logits. Not for decisions about anything: it is not robust outside of the budgets above, to "
+        "other changes of an image, or on other data.", "",
+        "## Provenance", "", "| | |", "|---|---|",
+        f"| weights | sha256 `{train['model_sha256']}` |",
+        f"| training data | sha256 `{train['data_sha256']}` |",
+        f"| settings | `{train['settings_digest']}` (config.json) |",
+        f"| code | revision {made['code_revision']}, torch {made['torch']}, Python {made['python']} |", "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def write_card(root: Path, run_id: str, target: Path | None = None) -> Path:
+    """Write <target>/runs/<run>/README.md (target: root) from the files below root. Raises UserError if not trained."""
+    folder = root / "runs" / run_id
+    if not (folder / "train.json").exists():
+        raise UserError(f"{run_id} is not trained in {root}; there is nothing to write a card about.")
+    evaluations = [read_json(path) for path in sorted((root / "evals" / run_id).glob("*.json"))]
+    text = model_card(read_json(folder / "config.json"), read_json(folder / "train.json"), evaluations)
+    return write_text((root if target is None else target) / "runs" / run_id / "README.md", text)
+
+
+def write_cards(tier: Tier, root: Path, run_ids: Iterable[str] = ()) -> list[Path]:
+    """Cards of the named runs, or of all of the tier's that are trained. Raises UserError where there are none."""
+    trained = [name for name in artefacts.all_runs(tier) if (root / "runs" / name / "train.json").exists()]
+    names = [*run_ids] or trained
+    if not names:
+        raise UserError(f"{root}: holds no trained run of tier {tier.name}.")
+    return [write_card(root, name) for name in names]

@@ -1,0 +1,258 @@
+"""One page for a tier: every table beside the paper's, the claims, the costs; and the copy that is committed."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, ROOT, Tier, load_tier
+from advdpnp.errors import UserError
+from advdpnp.evaluate import SPECIAL, images_of, masking, resolved_attack
+from advdpnp.paper import artefacts
+from advdpnp.paper.claims import claims_markdown
+from advdpnp.paper.consistency import consistency
+from advdpnp.paper.resolution import resolution_markdown
+from advdpnp.progress import duration
+from advdpnp.report import differences, fingerprint, tables
+from advdpnp.report.ablations import effects, ledger_markdown
+from advdpnp.report.measurements import Measurements
+from advdpnp.store import machines, read_json, tier_dir, write_text
+from advdpnp.train import changed_settings
+
+LEDGER_NOTE = (
+    "Entries of docs/ledger.md. The effect is other minus default, in points of accuracy or degrees; its 95 % interval "
+    "is over test images, each under both choices, and over seeds where the other choice is another training. A "
+    "variant in brackets is what both sides share. Each seed's own effect stands in the last column."
+)
+READINGS_NOTE = (
+    'Ledger 17 and docs/ledger.md, "Which reading of Eq. (3)": eight quantities of Table 4 that hardly depend on width '
+    "or schedule. Distance / norm is the mean distance of a feature to its prototype over that prototype's norm; for "
+    "the paper it follows from its MeanSep and SCR. Summed is |log(ours / the paper's on CIFAR-10)|, and a reading "
+    f"fits if the mean of the eight is below {fingerprint.FITS:.3f} for each seed. † is not counted by the rule. "
+    "Accuracies (%) and PGD-20's cross-entropy follow the protocol, which is not the paper's, and are not counted."
+)
+FIGURES_NOTE = (
+    "The paper draws its figures without numbers, so none stands beside ours. Figure 2: spread within a class, a mean "
+    "over the classes (the angle to the class's mean in degrees: median, 90 % quantile and root mean square; radial as "
+    "a fraction of the class's mean radius), the smallest angle between two class means (gap, degrees), and the mean "
+    "distance to the class's center over that center's norm; of one network each. Figure 3: accuracy (%) over 19 kinds "
+    "of corruption. Figure 4: accuracy (%) by budget, named as in the paper, before the tier's `budget_scale`."
+)
+SCR_NOTE = (
+    "SCR, Eq. (10), measures how far features are from the class centers. Where the centers are weights of norm 1 and "
+    "the features have norm 10, it compares unlike things: a difference to prototypes that features follow is then one "
+    "of scale, not of compactness. `scr_means_*`, ours, is the same with the class means of the features as centers, "
+    "alike for all methods; the paper has no number for it."
+)
+EARLIER_GEOMETRY = (
+    "AT_HE's features as they are before its head normalises them, where ledger 21 takes unit features; nothing else "
+    "differs, but for quantities that came later and are a dash here"
+)
+TRUST = (
+    "Signs of masked gradients and of broken attacks (`advdpnp/evaluate/masking.py`). A check that compares two "
+    "attacks does so on the same images, and warns when chance explains the difference with a probability below "
+    f"{masking.LEVEL:g}."
+)
+
+
+def published_dir(tier: str) -> Path:
+    """published/<tier>/ of the checkout."""
+    return ROOT / "published" / tier
+
+
+def built_tables() -> list[str]:
+    """Names of the tables whose notebooks exist."""
+    return [name for name in artefacts.built() if name.startswith("table")]
+
+
+def built_figures() -> list[str]:
+    """Names of the figures with numbers of ours whose notebooks exist."""
+    return [name for name in artefacts.built() if name.startswith("figure")]
+
+
+def figures_markdown(tier: Tier, rows: list[dict]) -> str:
+    """The rows of the figures, a Markdown table each, in the order of their names."""
+    lines = [FIGURES_NOTE, ""]
+    for name in built_figures():
+        own = [row for row in rows if row["table"] == name]
+        title = f"Figure {name.removeprefix('figure')}: {artefacts.artefact(name).title}"
+        lines += [f"### {title}", "", tables.markdown(own, tier.label)]
+    return "\n".join(lines)
+
+
+def earlier_geometry(tier: Tier, root: Path) -> list[str]:
+    """A paragraph naming the runs whose geometry was measured by an earlier definition; [] where none was."""
+    found = {run.id: tables.stored(run, "geometry", root) for run in artefacts.all_runs(tier).values()}
+    old = [name for name, value in found.items() if value and value.get("definition", 1) != GEOMETRY_DEFINITION]
+    return [f"Measured by an earlier definition ({EARLIER_GEOMETRY}): {', '.join(old)}.", ""] if old else []
+
+
+def costs_markdown(tier: Tier, root: Path) -> str:
+    """What each table and figure took, then each training, on what, as the JSON files say."""
+    if not (root / "runs").is_dir():
+        return "Nothing was trained."
+    lines = ["| table or figure | trainings | took | evaluations | took |", "|---|---|---|---|---|"]
+    for name in artefacts.built():
+        trained, evaluated = costs_of(tier, name, root)
+        if trained or evaluated:
+            cells = [f"{len(took)} | {duration(sum(took))}" for took in (trained, evaluated)]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", "Trainings and evaluations that several tables share are counted in each of them, and done once.", ""]
+    lines += ["| run | images | epochs | wall time | images/s | precision | device |", "|---|---|---|---|---|---|---|"]
+    for name in artefacts.all_runs(tier):
+        path = root / "runs" / name / "train.json"
+        if path.exists():
+            t = read_json(path, "train_images", "final", "seconds", "images_per_second", "precision", "provenance")
+            lines.append(
+                f"| {name} | {t['train_images']:,} | {t['final']['epoch'] + 1} | {duration(t['seconds'])} | "
+                f"{t['images_per_second']:.0f} | {tables.literal(t['precision'])} | "
+                f"{tables.literal(machines(t))} |"
+            )
+    return "\n".join(lines)
+
+
+def costs_of(tier: Tier, name: str, root: Path) -> tuple[list[float], list[float]]:
+    """Seconds of each training and of each evaluation behind a table or figure, as far as they are there."""
+    runs = artefacts.all_runs(tier, (name,))
+    trained = [root / "runs" / run_id / "train.json" for run_id in runs]
+    evaluated = [root / "evals" / run.id / f"{e}.json" for run, e in artefacts.wanted(tier, name)]
+    first, second = ([read_json(p, "seconds")["seconds"] for p in some if p.exists()] for some in (trained, evaluated))
+    return first, second
+
+
+def strangers(tier: Tier, root: Path) -> list[str]:
+    """Result files below `root` made under another protocol than the tier's, each with the first difference.
+
+    A setting that a file does not know, because it came later, is no difference; nor is the code's revision.
+    """
+    found: list[str] = []
+    test_sets: dict[str, dict] = {}  # data set -> its first evaluation
+    runs = artefacts.all_runs(tier)
+    for run in runs.values():
+        path, sha256 = root / "runs" / run.id / "config.json", None
+        if path.exists():
+            found += _stranger(path, read_json(path, "method"), run.training_settings())
+        if (path := root / "runs" / run.id / "train.json").exists():
+            trained = read_json(path, "seconds")
+            sha256 = trained.get("model_sha256")
+            found += _stranger(path, trained, {"run": run.id, "tier": tier.name, "seed": run.seed})
+        for path in sorted((root / "evals" / run.id).glob("*.json")):
+            if path.stem not in (*ATTACKS, *SPECIAL):
+                continue
+            expected = {"run": run.id, "tier": tier.name, "seed": run.seed}
+            expected |= {"model_sha256": sha256} if sha256 else {}
+            expected["images"] = images_of(run, path.stem, range(run.facts.test_images))
+            if path.stem in ATTACKS:
+                expected["settings"] = json.loads(json.dumps(asdict(resolved_attack(run, path.stem))))
+            found += _stranger(path, value := read_json(path, "images"), expected)
+            first = test_sets.setdefault(run.dataset, value)
+            found += _stranger(path, value, {"data_sha256": first.get("data_sha256")})
+    return found
+
+
+def _stranger(path: Path, value: dict, expected: dict) -> list[str]:
+    """[] or one sentence part: the file, and how the keys that both know differ."""
+    there = {key: value[key] for key in expected if key in value}
+    if isinstance(value.get("settings"), dict) and "settings" in expected:
+        there["settings"] = expected["settings"] | value["settings"]
+    changes = changed_settings(there, {key: expected[key] for key in there}, known=True)
+    return [f"{path.parent.name}/{path.name} ({changes[0]})"] if changes else []
+
+
+def refuse_strangers(tier: Tier, root: Path) -> None:
+    """One table shows one protocol. Raises UserError naming the files of another."""
+    if found := strangers(tier, root):
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise UserError(
+            f"{root}: {len(found)} results are not of tier {tier.name} as it is configured now: "
+            f"{'; '.join(found[:3])}{more}; train or evaluate these again, or restore the settings they were made with."
+        )
+
+
+def trust_markdown(tier: Tier, root: Path) -> str:
+    """What masking.py says of each run that was evaluated: from the stored flags, and from the evaluation `guard`."""
+    checks = {}
+    for run in artefacts.all_runs(tier).values():
+        if (root / "evals" / run.id).is_dir():
+            flags = {name: tables.stored_flags(run, name, root) for name in ("clean", "aa", *artefacts.ENSEMBLE)}
+            flags["ensemble"] = tables.ensemble_flags(run, root)
+            probed = tables.stored(run, "guard", root, "checks") or {"checks": []}
+            norms = (name for name, attack in run.attacks.items() if attack.kind == "pgd" and attack.norm != "linf")
+            used = {name: (tables.stored(run, name, root) or {}).get("budget_used") for name in norms}
+            checks[run.id] = [*masking.order(flags), masking.gap(flags), masking.spent(used)]
+            checks[run.id] += masking.loaded(probed["checks"], f"{run.id}, guard.json")
+    return masking.markdown(checks) if checks else "There is nothing to check: no run was evaluated."
+
+
+def report_markdown(tier: Tier, root: Path) -> str:
+    """The report's text from the evaluation files below `root`; without any, every cell reads "not run"."""
+    refuse_strangers(tier, root)
+    comparable = tier.name == "paper"
+    lines = [f"# Results of tier {tier.name}", "", f"Protocol: {tables.literal(tier.label)}.", ""]
+    if not (root / "evals").is_dir():
+        lines += ["**Nothing has been run under this protocol yet.** Where our numbers would stand is a dash.", ""]
+    if not comparable:
+        lines += [
+            "**This is not the paper's protocol.** The paper's numbers stand beside ours to show what would be "
+            "compared; there is no difference between the two, and every verdict reads *smaller protocol*.",
+            "",
+        ]
+    rows = []
+    for name in built_tables():
+        found = tables.table_rows(tier, name, root)
+        rows += found
+        spec = artefacts.artefact(name)
+        lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", tables.markdown(found, tier.label)]
+        if name == "table4":
+            lines += [SCR_NOTE, "", *earlier_geometry(tier, root)]
+        if name in differences.TABLES and (against := differences.rivals(tier, name, root)):
+            if name == "table1":
+                lines += [
+                    "### The primary contrasts",
+                    "",
+                    differences.primary_markdown(differences.primary(against), tier.label),
+                    "",
+                ]
+            lines += ["### Image by image", "", differences.markdown(against, tier.label)]
+    drawn = [row for name in built_figures() for row in tables.table_rows(tier, name, root)]
+    lines += ["## The figures in numbers", "", figures_markdown(tier, drawn)]
+    verdicts = {v: sum(row["verdict"] == v for row in rows) for v in dict.fromkeys(row["verdict"] for row in rows)}
+    lines += ["## Verdicts", "", ", ".join(f"{n} cells: {v}" for v, n in verdicts.items()), ""]
+    lines += ["## Can these numbers be trusted?", "", TRUST, "", trust_markdown(tier, root)]
+    ours = Measurements(tier, [*rows, *drawn], root) if tier.name != "demo" else None
+    lines += ["## The paper's claims", "", claims_markdown(ours), ""]
+    lines += ["## Does the paper agree with itself?", "", "| where | what | holds | detail |", "|---|---|---|---|"]
+    lines += [
+        f"| {f.where} | {f.what} | {'yes' if f.ok else '**no**'} | {f.detail} |" for f in consistency() if not f.ok
+    ]
+    lines += ["", f"({sum(f.ok for f in consistency())} further checks hold.)", ""]
+    lines += ["### What one run per method can tell", "", resolution_markdown(), ""]
+    lines += [
+        "## The readings of Eq. (3)",
+        "",
+        READINGS_NOTE,
+        "",
+        fingerprint.markdown(tier, fingerprint.rows(tier, root)),
+        "",
+    ]
+    lines += ["## The ledger: what the open choices are worth here", "", LEDGER_NOTE, ""]
+    lines += [ledger_markdown(effects(tier, root)), ""]
+    lines += ["## Costs", "", costs_markdown(tier, root), ""]
+    return "\n".join(lines)
+
+
+def write_report(tier_name: str, *, published: bool = False, output: str | None = None) -> str:
+    """Write the report; returns its path, or its text for output '-'.
+
+    A tier of which nothing is published has a report all the same: it says so. Raises UserError when the checkout's
+    own results hold no evaluations; and when they do, but were not published: their report is not written over.
+    """
+    tier = load_tier(tier_name)
+    root, own = published_dir(tier.name) if published else tier_dir(tier.name), tier_dir(tier.name)
+    if not (published or (own / "evals").is_dir()):
+        raise UserError(f"{own}: holds no evaluations; run snakemake --cores 1 {tier.name}, or report another tier.")
+    if published and not (root / "evals").is_dir() and (own / "evals").is_dir():
+        raise UserError(f"{root}: nothing is published of tier {tier.name}; without --published, {own} is reported.")
+    text = report_markdown(tier, root)
+    if output == "-":
+        return text
+    return str(write_text(Path(output) if output else tier_dir(tier.name) / "report.md", text))

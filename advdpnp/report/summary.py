@@ -1,0 +1,103 @@
+"""What the README and docs/findings.md say of a tier, made from its rows: prose and report cannot disagree.
+
+`python tools/refresh_docs.py` writes these blocks between their markers; a test fails while they are not up to date.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from advdpnp.config import Tier
+from advdpnp.names import block_name
+from advdpnp.paper import artefacts
+from advdpnp.paper.claims import CLAIMS, WORDS, Outcome, counts, outcomes
+from advdpnp.paper.numbers import FIGURES, paper_values
+from advdpnp.report import ablations, differences, fingerprint
+from advdpnp.report.measurements import Measurements
+from advdpnp.report.tables import bounds, literal, number, table_rows
+
+HEADLINES = {  # claims that a first screen shows, in the words of a first screen
+    "abstract-clean": "highest clean accuracy of all defenses",
+    "t2-aa": "first or second under AutoAttack",
+    "t2-avg": "highest mean of clean and AutoAttack accuracy",
+    "t4-fdr": "tightest classes (lowest FDR of the robust models)",
+    "t4-angles": "widest angles between class centers",
+    "abstract-types": "best under each type of corruption",
+}
+
+
+def measurements(tier: Tier, root: Path | None = None) -> Measurements:
+    """All numbers of a tier as the claims look them up."""
+    names = [name for name in artefacts.built() if name.startswith(("table", "figure"))]
+    return Measurements(tier, [row for name in names for row in table_rows(tier, name, root)], root)
+
+
+def headlines(tier: Tier, root: Path | None = None) -> str:
+    """The claims of HEADLINES as a table: on the paper's own numbers, and on ours."""
+    values = measurements(tier, root)
+    chosen = [claim for claim in CLAIMS if claim.id in HEADLINES]
+    theirs, ours = outcomes(paper_values, chosen), outcomes(values, chosen)
+    lines = ["| the paper says of Adv-DPNP | on the paper's numbers | here |", "|---|---|---|"]
+    for name, text in HEADLINES.items():
+        (claim,) = [claim for claim in chosen if claim.id == name]
+        paper = "drawn, not printed" if set(claim.tables) <= set(FIGURES) else theirs[name].word
+        lines.append(f"| {text} | {paper} | {_cell(ours[name])} |")
+    return "\n".join(lines)
+
+
+def _cell(outcome: Outcome) -> str:
+    """The verdict in bold, then what decides it."""
+    return f"**{outcome.text}**" + (f": {literal(outcome.detail)}" if outcome.detail else "")
+
+
+def verdicts(tier: Tier, root: Path | None = None) -> str:
+    """How many claims hold where they were measured, and each of them by its verdict, one line per claim."""
+    found = outcomes(measurements(tier, root))
+    texts: Mapping[str, str] = {claim.id: claim.text for claim in CLAIMS}
+    lines = [f"Of the paper's {len(found)} claims, {counts(found.values())}, judged where they were measured."]
+    for word in WORDS[:-1]:
+        named = [name for name, outcome in found.items() if outcome.word == word]
+        if named:
+            lines += ["", f"**{word[0].upper()}{word[1:]}:**", ""]
+            lines += [f"- {literal(texts[name])} ({literal(found[name].detail)})" for name in named]
+    return "\n".join(lines)
+
+
+def contrasts(tier: Tier, root: Path | None = None) -> str:
+    """The six primary contrasts."""
+    return differences.primary_markdown(differences.primary(differences.rivals(tier, "table1", root)), tier.label)
+
+
+def readings(tier: Tier, root: Path | None = None) -> str:
+    """The readings of Eq. (3) beside the paper, and what the rule says."""
+    return fingerprint.markdown(tier, fingerprint.rows(tier, root))
+
+
+def accuracies(tier: Tier, root: Path | None = None) -> str:
+    """Table 1 of ours on the first data set, with intervals, without the paper's numbers."""
+    rows = [row for row in table_rows(tier, "table1", root) if row["ours"] != ""]
+    dataset, backbone = rows[0]["dataset"], rows[0]["backbone"]
+    rows = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone)]
+    columns, methods = (list(dict.fromkeys(row[key] for row in rows)) for key in ("column", "method"))
+    lines = [f"| {block_name(dataset, backbone)}, accuracy (%) | {' | '.join(literal(c) for c in columns)} |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    cells = {(row["method"], row["column"]): row for row in rows}
+    for method in methods:
+        shown = [f"{number(row)} {bounds(row)}" if (row := cells.get((method, c))) else "–" for c in columns]
+        lines.append(f"| {literal(method)} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def effects(tier: Tier, root: Path | None = None) -> str:
+    """What the ledger's switches are worth."""
+    return ablations.ledger_markdown(ablations.effects(tier, root))
+
+
+def figure2(tier: Tier, root: Path | None = None) -> str:
+    """Figure 2 in numbers, a line per quantity."""
+    rows = table_rows(tier, "figure2", root)
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    lines = [f"| Figure 2 | {' | '.join(methods)} |", "|---" * (len(methods) + 1) + "|"]
+    for column in dict.fromkeys(row["column"] for row in rows):
+        cells = {row["method"]: number(row) for row in rows if row["column"] == column}
+        lines.append(f"| {literal(column)} | {' | '.join(cells[method] for method in methods)} |")
+    return "\n".join(lines)

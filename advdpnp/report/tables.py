@@ -1,0 +1,414 @@
+"""Tables: our numbers beside the paper's, in long form for machines and in the paper's shape for people. Figures in
+numbers are tables too, without a number of the paper's, which it draws and does not print.
+
+A cell is the mean over the seeds of a run. Long form, one row a cell: table, dataset, backbone, method, column, ours,
+std, seeds, paper, difference, verdict, the 95 % interval (intervals.py) with what it is over, each seed's own value.
+Outside of the paper tier there is no difference, because a smaller protocol's number and the paper's are not two
+measurements of one thing.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from advdpnp.config import CORRUPTION_TYPES, RunConfig, Tier
+from advdpnp.errors import UserError
+from advdpnp.intervals import SeedVariance, accuracy_interval, mean_interval, pooled_seed_variance
+from advdpnp.markdown import literal
+from advdpnp.paper import artefacts
+from advdpnp.paper.numbers import column_kind, reported, verdict
+from advdpnp.store import read_arrays, read_json, tier_dir
+
+COLUMNS = (
+    "table", "dataset", "backbone", "method", "column", "ours", "std", "seeds", "paper", "difference", "verdict",
+    "low", "high", "interval", "images", "by_seed",
+)  # fmt: skip
+LOWER_IS_BETTER = ("fdr", "afs", "loss", "angular", "radial", "distance")
+
+
+def stored(run: RunConfig, name: str, root: Path | None = None, key: str = "images") -> dict | None:
+    """The JSON of an evaluation below `root` (results/<tier>, or published/<tier>), or None where there is none.
+
+    Raises UserError for one without `key`.
+    """
+    path = (tier_dir(run.tier) if root is None else root) / "evals" / run.id / f"{name}.json"
+    return read_json(path, "images", key) if path.exists() else None
+
+
+def stored_flags(run: RunConfig, name: str, root: Path | None = None) -> np.ndarray | None:
+    """The flags beside it: bool [N], True where the run is right; or None."""
+    path = (tier_dir(run.tier) if root is None else root) / "evals" / run.id / f"{name}.npz"
+    return read_arrays(path, "correct")["correct"] if path.exists() else None
+
+
+def ensemble_accuracy(all_flags: Iterable) -> float:
+    """Percent of images right under every attack: a sample is wrong if any of them succeeds (Table 2's caption)."""
+    return 100 * float(np.logical_and.reduce(list(all_flags)).mean())
+
+
+def ensemble_flags(run: RunConfig, root: Path | None = None) -> np.ndarray | None:
+    """bool [N], True where the run is right under every attack of Table 2's Ensemble; None where one is missing."""
+    found = [stored_flags(run, name, root) for name in ("clean", *artefacts.ENSEMBLE)]
+    return None if any(flags is None for flags in found) else np.logical_and.reduce(found)
+
+
+def per_image(run: RunConfig, source: str, root: Path | None = None) -> np.ndarray | None:
+    """How often the run is right on each test image, [N] in 0 ... 1; None where an evaluation is missing.
+
+    0 or 1 under one attack; the mean of both for "avg", on the images that both saw; over all corruptions, or those of
+    one severity or type, for "corruptions". A column that is no accuracy has no such number, hence None. Raises
+    UserError for flags that do not fit the JSON beside them.
+    """
+    if source == "avg":
+        both = [per_image(run, name, root) for name in artefacts.sources_of(source)]
+        known = [values for values in both if values is not None]
+        seen = min(map(len, known), default=0)
+        return np.mean([values[:seen] for values in known], axis=0) if len(known) == len(both) else None
+    if source == "ensemble":
+        return ensemble_flags(run, root)
+    name, _, field = source.partition(".")
+    flags = stored_flags(run, name, root) if is_accuracy(source) else None
+    said = None if flags is None else stored(run, name, root, "accuracy")
+    if flags is None or said is None:
+        return None
+    if not field:
+        accuracy = _number(run, name, said, "accuracy")
+        if not flags.size or abs(100 * flags.mean() - accuracy) > 0.01:
+            raise UserError(f"{run.id}, {name}: JSON and flags disagree (damaged?); delete both and evaluate again.")
+        return flags.mean(axis=tuple(range(flags.ndim - 1)))  # the last axis is the images
+    if flags.ndim != 3 or not flags.size:
+        path = (tier_dir(run.tier) if root is None else root) / "evals" / run.id / f"{name}.npz"
+        raise UserError(f"{path}: {field} cannot be taken from it (damaged?); delete it and evaluate again.")
+    part, _, which = field.partition("_")
+    if part == "severity":
+        return flags[:, int(which) - 1].mean(0)
+    here = [name in CORRUPTION_TYPES[which] for name in said["accuracies"]]  # in the order of the flags
+    return flags[here].mean((0, 1))
+
+
+SEED_SOURCES = ("clean", "pgd20", "aa", "corruptions")  # what every defense of the paper is evaluated under
+
+
+def seed_spread(tier: Tier, block: str, root: Path | None = None) -> SeedVariance | None:
+    """The variance between seeds of a block's trainings, pooled over methods; None where none has two seeds."""
+    groups: dict[tuple[str, str], list[RunConfig]] = {}
+    for run in artefacts.all_runs(tier, tuple(artefacts.ARTEFACTS)).values():
+        if run.block == block:
+            groups.setdefault((run.method, run.variant), []).append(run)
+    return pooled_seed_variance(
+        [list(values.values()) for source in SEED_SOURCES if len(values := by_seed(runs, source, root)) > 1]
+        for runs in groups.values()
+        if len(runs) > 1
+    )
+
+
+def by_seed(runs: Iterable[RunConfig], source: str, root: Path | None = None) -> dict[int, np.ndarray]:
+    """{seed: `per_image`} of the runs that have it."""
+    return {run.seed: values for run in runs if (values := per_image(run, source, root)) is not None}
+
+
+LATER = ("scr_means_clean", "scr_means_adv", "distance_clean", "distance_adv")  # results made earlier lack them
+
+
+class Measured(NamedTuple):
+    """A loss or a metric of one run; its 95 % interval over images, where it has one."""
+
+    value: float
+    images: int  # the fewest test images behind it
+    low: float | None = None
+    high: float | None = None
+
+
+def measured(run: RunConfig, source: str, root: Path | None = None) -> Measured | None:
+    """A loss, or a metric of Table 4 or Figure 2, of one run; None where an evaluation is missing.
+
+    Losses have a normal interval over images, metrics none. What Figure 2 shows is computed from the stored features.
+    """
+    name, _, field = source.partition(".")
+    if name == "features":
+        return _of_a_figure(run, name, field, tier_dir(run.tier) if root is None else root)
+    result = stored(run, name, root, "images" if field in LATER else field)
+    if result is None or field not in result:
+        return None
+    value, n = _number(run, name, result, field), result["images"]
+    return Measured(value, n, *(mean_interval(value, result[f"{field}_std"], n) if f"{field}_std" in result else ()))
+
+
+def _number(run: RunConfig, name: str, result: Mapping, field: str) -> float:
+    """A field of an evaluation's JSON. Raises UserError where it is no number."""
+    if isinstance(result[field], bool) or not isinstance(result[field], int | float):
+        raise UserError(f"{run.id}, {name}: {field} is no number (damaged?); delete its JSON and evaluate again.")
+    return result[field]
+
+
+def _of_a_figure(run: RunConfig, name: str, field: str, root: Path) -> Measured | None:
+    """`measured` for features.<metric>: from the arrays beside the evaluation's JSON."""
+    path = root / "evals" / run.id / f"{name}.npz"
+    if stored(run, name, root) is None or not path.exists():
+        return None
+    try:
+        return feature_metric(read_arrays(path, "clean", "adv", "labels", "centers"), field)
+    except (IndexError, TypeError, ValueError, RuntimeError):
+        raise UserError(f"{path}: {field} cannot be taken from it (damaged?); delete it and evaluate again.") from None
+
+
+def feature_metric(arrays: Mapping[str, np.ndarray], metric: str) -> Measured:
+    """One of protocol.FEATURES, from features "clean" and "adv" [N, d], "labels" [N] and "centers" [M, d].
+
+    Angles are in degrees, radial variation and distances are fractions. Raises ValueError where geometry.py does.
+    """
+    import torch  # here, because accuracies do without
+
+    from advdpnp.geometry import distance_over_norm, smallest_gap, variation_within_classes
+
+    found = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    quantity, _, side = metric.rpartition("_")
+    features, labels = found[side], found["labels"]
+    if quantity == "gap":
+        value = smallest_gap(features, labels)
+    elif quantity == "distance":
+        value = distance_over_norm(features, labels, found["centers"])
+    else:
+        value = variation_within_classes(features, labels)._asdict()[quantity]
+    return Measured(value, len(labels))
+
+
+def is_accuracy(source: str) -> bool:
+    """Whether a column's source is one of accuracies, image by image."""
+    return "." not in source or source.startswith("corruptions.")
+
+
+def cell(run: RunConfig, source: str, root: Path | None = None) -> float | None:
+    """A column's number for one run: an accuracy in percent, a loss or a metric; None where it was not measured."""
+    if is_accuracy(source):
+        values = per_image(run, source, root)
+        return None if values is None else 100 * float(values.mean())
+    found = measured(run, source, root)
+    return None if found is None else found.value
+
+
+def printed_as(name: str) -> int | str:
+    """What rows and claims call an artefact: "table4" is 4, "figure2" stays."""
+    return int(name.removeprefix("table")) if name.startswith("table") else name
+
+
+def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
+    """Every cell of a table or figure in long form, the paper's rows and columns in their order. Attacks nothing."""
+    spec, number = artefacts.artefact(name), printed_as(name)
+    rows = []
+    for block, methods in spec.rows.items():
+        here = tier.blocks.get(block)
+        dataset, backbone = (here.dataset, here.backbone) if here else block.split("/")
+        spread = seed_spread(tier, block, root) if here and not spec.one_seed else None
+        for method in methods:
+            runs = artefacts.runs_of_row(tier, block, method, spec.one_seed)
+            for column, source in spec.columns.items():
+                found = _over_seeds(runs, source, spread, root)
+                rows.append(
+                    {"table": number, "dataset": dataset, "backbone": backbone, "method": method, "column": column}
+                    | _judged(found, paper_number(number, block, method, column), tier.name, column)
+                )
+    return rows
+
+
+class OverSeeds(NamedTuple):
+    """A cell: the mean over the seeds, each seed's own value, and the 95 % interval with what it is over."""
+
+    mean: float
+    by_seed: tuple[float, ...]
+    images: int
+    low: float | None
+    high: float | None
+    over: str
+
+
+def _over_seeds(runs: list[RunConfig], source: str, spread: SeedVariance | None, root: Path | None) -> OverSeeds | None:
+    """One cell of a table, or None where no run has it."""
+    if is_accuracy(source):
+        values = list(by_seed(runs, source, root).values())
+        if not values:
+            return None
+        found = accuracy_interval(values, spread)
+        own = tuple(100 * float(seed[: found.images].mean()) for seed in values)
+        return OverSeeds(found.mean, own, found.images, found.low, found.high, found.over)
+    each = [one for run in runs if (one := measured(run, source, root)) is not None]
+    if not each:
+        return None
+    mean, own = statistics.fmean(one.value for one in each), tuple(one.value for one in each)
+    ends = [[one[k] for one in each] for k in (2, 3)]
+    low, high = (None if None in end else statistics.fmean(end) for end in ends)
+    return OverSeeds(mean, own, min(one.images for one in each), low, high, "" if low is None else "images")
+
+
+def paper_number(table: int | str, block: str, method: str, column: str) -> float | None:
+    """The paper's value of a cell of `block` (dataset/backbone), in the column's unit; None where it prints none.
+
+    It has one row for Adv-DPNP, whichever way it was trained, so a row of VARIANT_ROWS stands beside its method's.
+    """
+    method, _ = artefacts.VARIANT_ROWS.get(method, (method, ""))
+    dataset, backbone = block.split("/")
+    return reported(table, dataset=dataset, backbone=backbone, method=method, column=column)
+
+
+def digits_of(column: str) -> int:
+    """Digits behind the point, the same all down a column: 2 for percent and degrees, 3 for ratios and losses."""
+    fractions = ("radial", "distance")
+    return 2 if column_kind(column) in ("accuracy", "angle") and not column.startswith(fractions) else 3
+
+
+def _judged(found: OverSeeds | None, paper: float | None, tier: str, column: str) -> dict:
+    """A cell's fields of the long form, beside the paper's number."""
+    ours, images = (found.mean, found.images) if found else (None, None)
+    judged = verdict(ours, paper, tier=tier, n=images, kind=column_kind(column))
+    difference = ours - paper if judged in ("match", "near", "differs") else None
+    spread = statistics.stdev(found.by_seed) if found and len(found.by_seed) > 1 else None
+    digits = digits_of(column) + (digits_of(column) > 2)  # a digit more for machines where numbers are small
+    rounded = {"ours": ours, "std": spread, "difference": difference}
+    rounded |= {"low": found.low if found else None, "high": found.high if found else None}
+    values = {key: "" if value is None else round(value, digits) for key, value in rounded.items()}
+    values |= {"paper": "" if paper is None else paper, "seeds": len(found.by_seed) if found else 0, "verdict": judged}
+    values |= {"interval": found.over if found else "", "images": "" if images is None else images}
+    values["by_seed"] = " ".join(f"{value:.{digits}f}" for value in found.by_seed) if found else ""
+    return {key: values[key] for key in COLUMNS if key in values}
+
+
+def best_and_second(values: Mapping[str, float], column: str) -> tuple[set[str], set[str]]:
+    """Methods with the best and second best value of a column, bold and underlined in the paper; ties share a mark.
+
+    A method alone is neither best nor second.
+    """
+    order = sorted(set(values.values()), reverse=not column.startswith(LOWER_IS_BETTER))
+    first, second = ({m for m, value in values.items() if value in order[k : k + 1]} for k in (0, 1))
+    return (first, second) if len(values) > 1 else (set(), set())
+
+
+def paper_shaped(rows: list[dict]) -> dict[tuple[str, str], dict[str, dict[str, dict]]]:
+    """Long form -> {(dataset, backbone): {method: {column: row}}}, orders kept; a figure's curves run down instead."""
+    shaped: dict = {}
+    for row in rows:
+        shaped.setdefault((row["dataset"], row["backbone"]), {}).setdefault(row["method"], {})[row["column"]] = row
+    for block, methods in shaped.items():
+        if len(methods) == 1 and any(EPSILON in column for column in next(iter(methods.values()))):
+            shaped[block] = curves_down(next(iter(methods.values())))
+    return shaped
+
+
+EPSILON = "_eps"  # between a curve and its budget in 1/255: pgd_eps8
+
+
+def curves_down(cells: Mapping[str, dict]) -> dict[str, dict[str, dict]]:
+    """{column: row} of one method -> {budget: {curve: row}}: Figure 4 with its points below each other.
+
+    A column without a budget ("clean") is where all curves start.
+    """
+    split = {column: column.rpartition(EPSILON) for column in cells}
+    curves = dict.fromkeys(curve for curve, _, _ in split.values() if curve)
+    budgets = dict.fromkeys(budget for _, _, budget in split.values())
+    return {b: {c: cells[f"{c}{EPSILON}{b}" if f"{c}{EPSILON}{b}" in cells else b] for c in curves} for b in budgets}
+
+
+def empty(methods: Mapping[str, Mapping[str, dict]]) -> bool:
+    """Whether a block of `paper_shaped` holds no number at all, neither ours nor the paper's."""
+    return all(row["ours"] == row["paper"] == "" for cells in methods.values() for row in cells.values())
+
+
+def corner(methods: Mapping[str, Mapping[str, dict]]) -> str:
+    """What the first column of a block of `paper_shaped` holds."""
+    down = any(label != row["method"] for label, cells in methods.items() for row in cells.values())
+    return "epsilon (1/255)" if down else "method"
+
+
+def number(row: Mapping) -> str:
+    """'83.78', or '–' for a cell that was not run; as many digits as the others of its column."""
+    return "–" if row["ours"] == "" else f"{float(row['ours']):.{digits_of(row['column'])}f}"
+
+
+def bounds(row: Mapping) -> str:
+    """'[81.2, 84.3]', the 95 % interval of a cell, or nothing where it has none."""
+    if row["low"] == "":
+        return ""
+    digits = 1 if digits_of(row["column"]) == 2 else 3
+    return f"[{float(row['low']):.{digits}f}, {float(row['high']):.{digits}f}]"
+
+
+MARKS = {"match": "✓", "near": "≈", "differs": "✗"}  # beside a cell that is compared with the paper
+LEGEND = (
+    "Each cell: ours, a mean over seeds [95 % interval]{paper}. Best in bold, second best underlined. Intervals are "
+    "over test images{seeds}"
+)
+OVER_SEEDS = " and seeds, whose variance is pooled over all methods trained more than once"
+
+
+def images_note(methods: Mapping[str, Mapping]) -> str:
+    """A sentence where the columns of a block rest on different numbers of test images; nothing where they do not."""
+    groups: dict[int, list[str]] = {}
+    for cells in methods.values():
+        for column, row in cells.items():
+            if row["ours"] != "" and row["images"] != "" and column not in groups.setdefault(int(row["images"]), []):
+                groups[int(row["images"])].append(column)
+    counts = "; ".join(f"the first {n:,} for {', '.join(groups[n])}" for n in sorted(groups, reverse=True))
+    return f"Compare down, not across: test images are {counts}." if len(groups) > 1 else ""
+
+
+def markdown(rows: list[dict], label: str) -> str:
+    """The table in the paper's shape, 'ours [low, high] | paper' in each cell; our best bold, our second underlined."""
+    compared = {row["verdict"] for row in rows} & set(MARKS)
+    verdicts = "; " + ", ".join(f"{mark} {v}" for v, mark in MARKS.items()) if compared else ""
+    printed = any(row["paper"] != "" for row in rows)  # a figure's numbers are not
+    seeds = OVER_SEEDS if any(row["interval"] == "images and seeds" for row in rows) else ""
+    lines = [f"*{literal(label)}. {LEGEND.format(paper=' | paper' if printed else '', seeds=seeds)}{verdicts}.*", ""]
+    for (dataset, backbone), methods in paper_shaped(rows).items():
+        if empty(methods):
+            lines += [f"**{dataset}, {backbone}**: not run.", ""]
+            continue
+        columns = list(next(iter(methods.values())))
+        lines += [f"**{dataset}, {backbone}**", "", f"| {corner(methods)} | " + " | ".join(columns) + " |"]
+        lines.append("|---|" + "---|" * len(columns))
+        marks = {c: best_and_second(competing(methods, c), c) for c in columns}
+        for method, cells in methods.items():
+            shown = []
+            for column in columns:
+                text = number(cells[column])
+                best, second = marks[column]
+                if text != "–":
+                    text = f"**{text}**" if method in best else f"<u>{text}</u>" if method in second else text
+                extras = bounds(cells[column]), MARKS.get(cells[column]["verdict"], "")
+                paper = f" \\| {cells[column]['paper']}" if printed and cells[column]["paper"] != "" else ""
+                shown.append(" ".join(filter(None, (text, *extras))) + paper)
+            lines.append(f"| {method} | " + " | ".join(shown) + " |")
+        lines.append("")
+        if note := images_note(methods):
+            lines += [literal(note), ""]
+    return "\n".join(lines)
+
+
+def competing(methods: Mapping[str, Mapping], column: str) -> dict[str, float]:
+    """Ours in one column by method; one method's points do not compete with each other.
+
+    ST, which defends against nothing, does not compete (the paper's convention).
+    """
+    rows = [cells[column] for cells in methods.values()]
+    return {row["method"]: float(row["ours"]) for row in rows if row["ours"] != "" and row["method"] != "ST"}
+
+
+def latex(rows: list[dict], label: str) -> str:
+    """The table as a LaTeX tabular of ours, best in bold, second underlined; the protocol in a comment."""
+    lines = [f"% {label}"]
+    for (dataset, backbone), methods in paper_shaped(rows).items():
+        columns = list(next(iter(methods.values())))
+        clean = [c.replace("_", r"\_") for c in columns]
+        lines += [rf"\begin{{tabular}}{{l{'c' * len(columns)}}} % {dataset}, {backbone}", r"\hline"]
+        lines += [f"{corner(methods).capitalize()} & " + " & ".join(clean) + r" \\", r"\hline"]
+        for method, cells in methods.items():
+            shown = []
+            for column in columns:
+                text = number(cells[column]).replace("–", "--")
+                best, second = best_and_second(competing(methods, column), column)
+                wrap = r"\textbf{%s}" if method in best else r"\underline{%s}" if method in second else "%s"
+                shown.append(wrap % text)
+            lines.append(method.replace("_", r"\_") + " & " + " & ".join(shown) + r" \\")
+        lines += [r"\hline", r"\end{tabular}"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""What leaves the machine: exported models, their cards, the published copy of the results."""

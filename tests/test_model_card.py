@@ -1,0 +1,74 @@
+"""The model card says what the files say, and nothing that could be mistaken for the paper's protocol."""
+
+from pathlib import Path
+
+import pytest
+
+from advdpnp.__main__ import main
+from advdpnp.errors import UserError
+from advdpnp.report.model_card import attacked, budget, model_card, write_card
+from advdpnp.store import read_json
+
+PUBLISHED = Path(__file__).parent.parent / "published" / "short"
+RUN = "cifar10-resnet18-adv_dpnp-s0"
+
+
+def files():
+    folder = PUBLISHED / "runs" / RUN
+    evaluations = [read_json(path) for path in sorted((PUBLISHED / "evals" / RUN).glob("*.json"))]
+    return read_json(folder / "config.json"), read_json(folder / "train.json"), evaluations
+
+
+def test_the_card_of_a_published_run_carries_its_numbers_and_their_protocol():
+    settings, train, evaluations = files()
+    card = model_card(settings, train, evaluations)
+    assert card.startswith(f"# {RUN}\n")
+    assert "smaller protocol than the paper's" in card
+    for found in evaluations:
+        if "accuracy" in found:
+            assert f"| {found['attack']} |" in card
+            assert f"| {found['images']:,} | {found['accuracy']:.2f} |" in card
+    assert f"| {settings['optim']['epochs']}, {settings['optim']['batch_size']} |" in card
+    assert train["model_sha256"] in card
+    assert train["data_sha256"] in card
+    assert f"{train['train_images']:,} of cifar10's training set" in card
+    for heading in ("## Training", "## Measured", "## Use", "## Provenance"):
+        assert heading in card
+
+
+def test_the_papers_protocol_has_no_warning_and_other_weights_numbers_are_left_out():
+    settings, train, evaluations = files()
+    paper = model_card(settings, train | {"tier": "paper"}, evaluations)
+    assert "smaller protocol" not in paper
+    other = model_card(settings, train | {"model_sha256": "other"}, evaluations)
+    assert "Not evaluated yet." in other
+
+
+def test_protocols_in_words():
+    assert budget(8 / 255) == "8/255"
+    assert budget(2.25 / 255) == "2.25/255"
+    settings = {"kind": "pgd", "norm": "linf", "epsilon": 8 / 255, "step_size": 1 / 255, "steps": 20, "restarts": 5}
+    assert attacked({"settings": settings | {"random_start": False}}) == "20 steps of 1/255, linf budget 8/255"
+    assert attacked({"settings": settings | {"random_start": True}}).endswith(", 5 random starts")
+    assert attacked({"settings": settings | {"kind": "clean"}}) == "no attack"
+    assert attacked({"source": "regenerated"}) == "regenerated images"
+
+
+def test_card_of_what_is_not_trained(tmp_path, capsys):
+    with pytest.raises(UserError, match="is not trained"):
+        write_card(tmp_path, RUN)
+    assert main(["card", "--tier", "short", RUN]) == 2
+    assert main(["card", "--tier", "short"]) == 2
+    assert main(["card", "--tier", "short", "cifar10-resnet18-adv_dpn-s0"]) == 2
+    assert "did you mean 'adv_dpnp'" in capsys.readouterr().err
+
+
+def test_card_on_the_command_line(tmp_path, monkeypatch, capsys):
+    import shutil
+
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
+    shutil.copytree(PUBLISHED, tmp_path / "short")
+    assert main(["card", "--tier", "short", RUN]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert path == tmp_path / "short" / "runs" / RUN / "README.md"
+    assert path.read_text() == model_card(*files())
