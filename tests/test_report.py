@@ -69,15 +69,15 @@ def test_the_figures_stand_in_numbers_and_their_claims_are_decided():
     ours = [line.split("| drawn, not printed | ")[1] for line in figures.splitlines() if "drawn, not printed" in line]
     variation, margins, distance, severity, kinds, falls, ends, order = ours
     for outcome, numbers in (
-        (variation, r"\*\*holds\*\*: .*MNIST angular_median_clean [\d.]+ against AT [\d.]+ "),
+        (variation, r"\*\*holds\*\*: .*MNIST, median angle, clean: [\d.]+ against AT [\d.]+ "),
         (margins, r"\*\*holds\*\*: .*MNIST gap_clean [\d.]+ against AT [\d.]+"),
-        (distance, r"\*\*holds\*\*: MNIST distance 0\.\d+ of the norm"),
+        (distance, r"\*\*holds\*\*: MNIST: distance 0\.\d+ of the norm"),
         (severity, r"\*\*does not hold\*\*: .*CIFAR-10 severity_1 [\d.]+ against HAT [\d.]+"),
         (kinds, r"\*\*does not hold\*\*: .*CIFAR-10 noise [\d.]+ against HAT [\d.]+"),
         (falls, r"\*\*does not hold on CIFAR-10.*CIFAR-10 fgsm .*, not at 96/255 [\d.]+ -> 128/255 [\d.]+"),
     ):
         assert re.match(numbers, outcome), outcome
-    assert ends.startswith("**holds on CIFAR-10; CIFAR-100 not run**: CIFAR-10 pgd at 128/255: 0")
+    assert ends.startswith("**holds on CIFAR-10; CIFAR-100 not run**: CIFAR-10, PGD-20 at 128/255: 0")
     assert order.startswith("**holds on CIFAR-10; CIFAR-100 not run**: CIFAR-10: all 9 budgets")
     assert re.search(r"^Of \d+ claims on ours: \d+ hold, \d+ do not hold, \d+ are not decided", text, re.MULTILINE)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from advdpnp.config import Tier
 from advdpnp.intervals import holm, paired_difference
-from advdpnp.names import block_name
+from advdpnp.names import block_name, column_name
 from advdpnp.paper import artefacts
 from advdpnp.paper.numbers import OURS
 from advdpnp.report.tables import by_seed, images_note, literal, paper_shaped, seed_spread
@@ -77,7 +77,7 @@ def primary_markdown(rows: Sequence[Mapping], label: str) -> str:
     for row in rows:
         told = "no" if row["p"] >= 0.05 else "**ahead**" if row["difference"] > 0 else "**behind**"
         difference = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
-        place = f"{block_name(row['dataset'], row['backbone'])} | {row['rival']} | {row['column']}"
+        place = f"{block_name(row['dataset'], row['backbone'])} | {row['rival']} | {column_name(row['column'])}"
         lines.append(f"| {place} | {difference} | {row['p']:.3f} | {told} | {row['images']:,} | {row['seeds']} |")
     return "\n".join(lines)
 
@@ -89,7 +89,8 @@ def markdown(rows: Sequence[Mapping], label: str) -> str:
     lines = [f"*{literal(label)}. {LEGEND}.*", ""]
     for (dataset, backbone), methods in paper_shaped([{**row, "method": row["rival"]} for row in rows]).items():
         columns = list(dict.fromkeys(column for cells in methods.values() for column in cells))
-        lines += [f"**{dataset}, {backbone}**", "", f"| Adv-DPNP minus | {' | '.join(columns)} |"]
+        head = " | ".join(map(column_name, columns))
+        lines += [f"**{block_name(dataset, backbone)}**", "", f"| Adv-DPNP minus | {head} |"]
         lines.append("|---" * (len(columns) + 1) + "|")
         for rival, cells in methods.items():
             lines.append(f"| {rival} | {' | '.join(_shown(cells.get(column)) for column in columns)} |")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from advdpnp.config import Tier
-from advdpnp.names import block_name
+from advdpnp.names import block_name, heading
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import CLAIMS, WORDS, counts, outcomes
 from advdpnp.paper.numbers import FIGURES, OURS, Values, methods_of, paper_values
@@ -101,7 +101,7 @@ def accuracies(tier: Tier, root: Path | None = None) -> str:
     dataset, backbone = rows[0]["dataset"], rows[0]["backbone"]
     rows = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone)]
     columns, methods = (list(dict.fromkeys(row[key] for row in rows)) for key in ("column", "method"))
-    lines = [f"| {block_name(dataset, backbone)}, accuracy (%) | {' | '.join(literal(c) for c in columns)} |"]
+    lines = [f"| {block_name(dataset, backbone)}, accuracy (%) | {' | '.join(heading(c) for c in columns)} |"]
     lines.append("|---" * (len(columns) + 1) + "|")
     cells = {(row["method"], row["column"]): row for row in rows}
     for method in methods:
@@ -122,5 +122,5 @@ def figure2(tier: Tier, root: Path | None = None) -> str:
     lines = [f"| Figure 2 | {' | '.join(methods)} |", "|---" * (len(methods) + 1) + "|"]
     for column in dict.fromkeys(row["column"] for row in rows):
         cells = {row["method"]: number(row) for row in rows if row["column"] == column}
-        lines.append(f"| {literal(column)} | {' | '.join(cells[method] for method in methods)} |")
+        lines.append(f"| {heading(column)} | {' | '.join(cells[method] for method in methods)} |")
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from advdpnp.config import CORRUPTION_TYPES, RunConfig, Tier
 from advdpnp.errors import UserError
 from advdpnp.intervals import SeedVariance, accuracy_interval, mean_interval, pooled_seed_variance
 from advdpnp.markdown import literal
+from advdpnp.names import LOWER_IS_BETTER
 from advdpnp.paper import artefacts
 from advdpnp.paper.numbers import column_kind, reported, verdict
 from advdpnp.store import read_arrays, read_json, tier_dir
@@ -26,7 +27,6 @@ COLUMNS = (
     "table", "dataset", "backbone", "method", "column", "ours", "std", "seeds", "paper", "difference", "verdict",
     "low", "high", "interval", "images", "by_seed",
 )  # fmt: skip
-LOWER_IS_BETTER = ("fdr", "afs", "loss", "angular", "radial", "distance")
 
 
 def stored(run: RunConfig, name: str, root: Path | None = None, key: str = "images") -> dict | None:
