@@ -9,8 +9,8 @@ BACKBONES = {"resnet18": "ResNet-18", "wrn34_10": "WRN-34-10", "lenetspp": "LeNe
 COLUMNS = {  # of tables and figures; regular ones, such as "aa_eps4", are made by column_name
     "clean": "clean", "aa": "AutoAttack", "avg": "Avg", "fgsm": "FGSM", "pgd": "PGD-20", "cw": "C&W-30",
     "ensemble": "Ensemble", "avg_accuracy": "mean accuracy", "ce": "PGD-20 on cross-entropy",
-    "adv-dpnp": "PGD-20 on Eq. (7)", "pgd_l1": "PGD-100, l1", "pgd_l1_free": "PGD-100, l1, free step",
-    "pgd_l2": "PGD-20, l2", "pgd_linf": "PGD-20, linf", "mean_sep": "MeanSep", "min_sep": "MinSep",
+    "adv-dpnp": "PGD-20 on Eq. (7)", "pgd_l1": "PGD-100 (l1)", "pgd_l1_free": "PGD-100 (l1, free step)",
+    "pgd_l2": "PGD-20 (l2)", "pgd_linf": "PGD-20 (linf)", "mean_sep": "MeanSep", "min_sep": "MinSep",
 }  # fmt: skip
 METRICS = {
     "fdr": "FDR", "afs": "AFS", "scr": "SCR", "scr_means": "SCR to class means", "angular_median": "median angle",
@@ -19,9 +19,10 @@ METRICS = {
 }  # fmt: skip
 SIDES = {"clean": "clean", "adv": "adversarial"}
 PATTERNS = (  # of a column, and what people read
-    (r"pgd_?(\d+)", r"PGD-\1"), (r"pgd_eps(\d+)", r"PGD-20, \1/255"), (r"aa_eps(\d+)", r"AutoAttack, \1/255"),
-    (r"fgsm_eps(\d+)", r"FGSM, \1/255"), (r"accuracy_(\d+)", r"\1 iterations"), (r"loss_(\d+)", r"loss after \1 iterations"),
-    (r"starts_(\d+)", r"random starts: \1"), (r"severity_(\d)", r"severity \1"),
+    (r"pgd_?(\d+)", r"PGD-\1"), (r"pgd_eps(\d+)", r"PGD-20 (\1/255)"), (r"aa_eps(\d+)", r"AutoAttack (\1/255)"),
+    (r"fgsm_eps(\d+)", r"FGSM (\1/255)"), (r"accuracy_(\d+)", r"\1 iterations"),
+    (r"loss_(\d+)", r"loss after \1 iterations"), (r"starts_(\d+)", r"random starts: \1"),
+    (r"severity_(\d)", r"severity \1"),
 )  # fmt: skip
 LOWER_IS_BETTER = ("fdr", "afs", "loss", "angular", "radial", "distance")
 

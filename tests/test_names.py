@@ -21,7 +21,7 @@ def test_no_two_columns_of_a_table_share_a_name():
 
 
 def test_names_are_the_fields():
-    assert column_name("pgd_eps2") == "PGD-20, 2/255"
+    assert column_name("pgd_eps2") == "PGD-20 (2/255)"
     assert column_name("fdr_adv") == "FDR, adversarial"
     assert block_name("cifar10", "wrn34_10") == "CIFAR-10, WRN-34-10"
     assert (column_name("mine"), block_name("mine", "net")) == ("mine", "mine, net")

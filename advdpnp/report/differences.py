@@ -10,10 +10,12 @@ from pathlib import Path
 
 from advdpnp.config import Tier
 from advdpnp.intervals import holm, paired_difference
+from advdpnp.markdown import literal
 from advdpnp.names import block_name, column_name
 from advdpnp.paper import artefacts
 from advdpnp.paper.numbers import OURS
-from advdpnp.report.tables import by_seed, images_note, literal, paper_shaped, seed_spread
+from advdpnp.report.render import images_note
+from advdpnp.report.tables import by_seed, paper_shaped, seed_spread
 
 TABLES = ("table1", "table2", "table3", "table5")  # those that set Adv-DPNP beside rivals on the same images
 COLUMNS = (
@@ -67,11 +69,11 @@ def primary(rows: Sequence[Mapping]) -> list[dict]:
     return found
 
 
-def primary_markdown(rows: Sequence[Mapping], label: str) -> str:
+def primary_markdown(rows: Sequence[Mapping], label: str = "") -> str:
     """The primary contrasts as a table, one line each; one sentence where nothing was measured."""
     if not rows:
         return "Neither AT nor TRADES was measured on the same images as Adv-DPNP."
-    lines = [f"*{literal(label)}. {PRIMARY_NOTE}*", ""]
+    lines = [f"*{_said(label)}{PRIMARY_NOTE}*", ""]
     header = ("data set", "Adv-DPNP minus", "column", "difference [95 %]", "p (Holm)", "told", "images", "seeds")
     lines += [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for row in rows:
@@ -82,11 +84,11 @@ def primary_markdown(rows: Sequence[Mapping], label: str) -> str:
     return "\n".join(lines)
 
 
-def markdown(rows: Sequence[Mapping], label: str) -> str:
+def markdown(rows: Sequence[Mapping], label: str = "") -> str:
     """The differences under the tier's `label`, a line a rival, a column for each of the table's; or one sentence."""
     if not rows:
         return "No two methods were measured on the same images."
-    lines = [f"*{literal(label)}. {LEGEND}.*", ""]
+    lines = [f"*{_said(label)}{LEGEND}.*", ""]
     for (dataset, backbone), methods in paper_shaped([{**row, "method": row["rival"]} for row in rows]).items():
         columns = list(dict.fromkeys(column for cells in methods.values() for column in cells))
         head = " | ".join(map(column_name, columns))
@@ -96,6 +98,10 @@ def markdown(rows: Sequence[Mapping], label: str) -> str:
             lines.append(f"| {rival} | {' | '.join(_shown(cells.get(column)) for column in columns)} |")
         lines += ["", literal(images_note(methods)), ""]
     return "\n".join(lines)
+
+
+def _said(label: str) -> str:
+    return f"{literal(label)}. " if label else ""
 
 
 def decided(row: Mapping) -> bool:
