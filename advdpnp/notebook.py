@@ -5,6 +5,7 @@ what is there, and cells that were not run say so.
 """
 
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +14,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from advdpnp import __version__
-from advdpnp.config import ATTACKS, RunConfig, Tier, dependency, load_tier
+from advdpnp.config import ATTACKS, ROOT, RunConfig, Tier, dependency, load_tier
+from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
 from advdpnp.hardware import pick_device
 from advdpnp.markdown import literal
@@ -29,7 +31,13 @@ if TYPE_CHECKING:
 
 
 def begin(tier_name: str) -> Tier:
-    """Load the tier and print where the numbers come from. Raises UserError for an unknown tier."""
+    """Load the tier and print where the numbers come from.
+
+    Raises UserError for an unknown tier, and in a copy of the checkout whose environment runs another copy's code.
+    """
+    here = next((p for p in (Path.cwd(), *Path.cwd().parents) if (p / "advdpnp" / "losses.py").exists()), ROOT)
+    if here.resolve() != ROOT:
+        raise UserError(f"this notebook lies in {here} and the code that runs in {ROOT}; run `make env` in {here}.")
     tier = load_tier(tier_name)
     line = f"advdpnp {__version__}, code {code_revision()}, torch {torch.__version__}, {device_name(pick_device())}"
     display(Markdown(f"**Tier {tier.name}** ({literal(tier.label)})  \n<small>{escape(line)}</small>"))

@@ -277,6 +277,12 @@ def _fit(
         for name in ("train.json", "model.pt", "last.pt", "config.json"):  # killed in between: never half a run
             (directory / name).unlink(missing_ok=True)
     check_same_settings(run, directory)
+    if (directory / "model.pt").exists() and not last.exists():  # nothing to go on from, and something to lose
+        if (directory / "train.json").exists():
+            return read_json(directory / "train.json")
+        raise UserError(
+            f"{directory}: holds a trained model.pt, but neither its train.json nor last.pt; --restart trains it again."
+        )
     state = load_state(last, *STATE) if last.exists() else None
     made = checkpoints.stretches(state["provenance"] if state else "[]")
     kept = checkpoints.kept(run.id, made, here, data.sha256, device)
