@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from advdpnp import notebook, store
-from advdpnp.config import ROOT, load_tier, parse_switch
+from advdpnp import notebook, store, train
+from advdpnp.config import ROOT, digest, load_tier, parse_switch
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
-from advdpnp.jobs import queue
+from advdpnp.jobs import queue, status
+from advdpnp.report import page, tables
 from advdpnp.share import publish
 from advdpnp.train import fit
 
@@ -27,6 +28,26 @@ def git(folder: Path, *arguments: str) -> str:
     names = ("-c", "user.name=a", "-c", "user.email=a@example.org")
     command = ["git", *names, *arguments]
     return subprocess.run(command, cwd=folder, env=os.environ | own, capture_output=True, text=True, check=True).stdout
+
+
+def test_case_03_networks_trained_on_different_images_stand_in_no_table(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
+    tier = load_tier("demo")
+    runs = [tier.run("cifar10/resnet18", method) for method in ("ST", "HAT", "AT")]
+    for run, images in zip(runs, ("a" * 64, "a" * 64, "b" * 64), strict=True):
+        about = {"run": run.id, "tier": "demo", "seed": 0, "seconds": 1.0, "data_sha256": images}
+        about |= {"settings_digest": digest(run.training_settings()), "model_sha256": "0" * 64}
+        store.write_json(store.run_dir(run) / "train.json", about)
+    with pytest.raises(UserError, match="at-s0 and digits-resnet18-st-s0 were trained on different images"):
+        tables.table_rows(tier, "table1")
+    (tmp_path / "demo" / "evals").mkdir()
+    with pytest.raises(UserError, match=r"at-s0/train\.json \(data_sha256"):
+        page.write_report("demo")
+    assert [status.run_state(run, "a" * 64) for run in runs] == ["done", "done", "stale"]
+    assert re.search(r"at-s0 +stale", status.status("demo"))
+    monkeypatch.setattr(train, "load_model", lambda run: None)
+    with pytest.raises(UserError, match="hat-s0 needs digits-resnet18-st-s0, which was trained on other images"):
+        train.build_defense(runs[1], "c" * 64)
 
 
 @pytest.fixture

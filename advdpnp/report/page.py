@@ -126,6 +126,7 @@ def strangers(tier: Tier, root: Path) -> list[str]:
     A setting that a file does not know, because it came later, is no difference; nor is the code's revision.
     """
     found: list[str] = []
+    train_sets: dict[str, dict] = {}  # data set -> its first training
     test_sets: dict[str, dict] = {}  # data set -> its first evaluation
     runs = artefacts.all_runs(tier)
     for run in runs.values():
@@ -136,6 +137,8 @@ def strangers(tier: Tier, root: Path) -> list[str]:
             trained = read_json(path, "seconds")
             sha256 = trained.get("model_sha256")
             found += _stranger(path, trained, {"run": run.id, "tier": tier.name, "seed": run.seed})
+            first = train_sets.setdefault(run.dataset, trained)
+            found += _stranger(path, trained, {"data_sha256": first.get("data_sha256")})
         for path in sorted((root / "evals" / run.id).glob("*.json")):
             if path.stem not in (*ATTACKS, *SPECIAL):
                 continue
