@@ -37,6 +37,7 @@ def test_case_03_networks_trained_on_different_images_stand_in_no_table(tmp_path
     for run, images in zip(runs, ("a" * 64, "a" * 64, "b" * 64), strict=True):
         about = {"run": run.id, "tier": "demo", "seed": 0, "seconds": 1.0, "data_sha256": images}
         about |= {"settings_digest": digest(run.training_settings()), "model_sha256": "0" * 64}
+        about["provenance"] = {"device": "a CPU"}
         store.write_json(store.run_dir(run) / "train.json", about)
     with pytest.raises(UserError, match="at-s0 and digits-resnet18-st-s0 were trained on different images"):
         tables.table_rows(tier, "table1")
