@@ -39,6 +39,7 @@ from advdpnp.errors import UserError, nearest
 from advdpnp.evaluate import crafting, masking
 from advdpnp.evaluate.cache import load_part, load_result, part_path, save_part
 from advdpnp.evaluate.crafting import Record, craft_together, lengths, path_of, quick
+from advdpnp.evaluate.foreign import evaluate_model as evaluate_model
 from advdpnp.evaluate.memory import InPieces, halving
 from advdpnp.evaluate.trajectories import next_larger, passes, shared
 from advdpnp.hardware import pick_device
