@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from advdpnp.config import ROOT, RunConfig
+from advdpnp.config import CHECKOUT, PACKAGE, ROOT, RunConfig
 from advdpnp.errors import UserError
 
 
@@ -226,7 +226,7 @@ def code_revision() -> str:
         return done.stdout
 
     try:
-        if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != ROOT:
+        if not CHECKOUT or Path(git("rev-parse", "--show-toplevel").strip()).resolve() != ROOT:
             return "unknown"  # another repository lies around this copy
         dirty = "+" if git("status", "--porcelain", "--untracked-files=no").strip() else ""
         return git("rev-parse", "--short=12", "HEAD").strip() + dirty
@@ -238,8 +238,8 @@ def code_revision() -> str:
 def code_hash() -> str:
     """sha256 (16 digits) of the package's sources, so that results can tell which code made them without git."""
     digest = hashlib.sha256()
-    for path in sorted((ROOT / "advdpnp").rglob("*.py")):
-        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 

@@ -20,10 +20,10 @@ from advdpnp.config.attacks import ATTACKS, AttackConfig, budget_fault
 from advdpnp.config.datasets import BACKBONES, DATASETS, DatasetFacts
 from advdpnp.config.methods import METHODS, REQUIRES, slug, slugs
 from advdpnp.config.run import RunConfig, resolved_attack
-from advdpnp.config.settings import ROOT, CraftConfig, DataConfig, EvaluationConfig, ModelConfig, OptimConfig
+from advdpnp.config.settings import ROOT, SHARED, CraftConfig, DataConfig, EvaluationConfig, ModelConfig, OptimConfig
 from advdpnp.errors import UserError, nearest
 
-CONFIG_DIR = ROOT / "config"
+CONFIG_DIR = SHARED / "config"
 _shorten = reprlib.Repr()
 _shorten.maxstring = _shorten.maxother = 80
 brief = _shorten.repr  # a value as a message shows it: a file may hold one of any size
@@ -372,7 +372,7 @@ def _load_tier(name: str) -> Tier:
         raise UserError(f"{path}: its name becomes a folder, and may hold only a-z, 0-9, '_', '.' and '-'; rename it.")
     own = CONFIG_DIR / f"{path.stem}.toml"
     if own.exists() and own.resolve() != path.resolve():
-        raise UserError(f"{path}: the name '{path.stem}' is taken by {own.relative_to(ROOT)}; rename the file.")
+        raise UserError(f"{path}: the name '{path.stem}' is taken by {own.relative_to(SHARED)}; rename the file.")
     try:
         text = path.read_text(encoding="utf-8")
         json_tier = path.suffix == ".json"

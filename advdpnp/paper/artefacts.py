@@ -7,7 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from advdpnp.config import ATTACKS, CORRUPTION_TYPES, GEOMETRY_DEFINITION, ROOT, RunConfig, Tier, with_dependencies
+from advdpnp.config import (
+    ATTACKS,
+    CHECKOUT,
+    CORRUPTION_TYPES,
+    GEOMETRY_DEFINITION,
+    ROOT,
+    RunConfig,
+    Tier,
+    with_dependencies,
+)
 from advdpnp.errors import UserError, nearest
 
 PRINTED = "Adv-DPNP (as printed)"
@@ -171,8 +180,8 @@ def notebook_of(name: str) -> Path:
 
 
 def built() -> tuple[str, ...]:
-    """Names of the artefacts whose notebooks exist."""
-    return tuple(name for name in ARTEFACTS if notebook_of(name).exists())
+    """Names of the artefacts whose notebooks exist; all of them where there is no checkout, and so no notebook."""
+    return tuple(name for name in ARTEFACTS if not CHECKOUT or notebook_of(name).exists())
 
 
 def runs_of_row(tier: Tier, block: str, row: str, one_seed: bool = False) -> list[RunConfig]:
