@@ -56,7 +56,8 @@ def test_case_01_it_has_its_tiers_and_the_paper_s_numbers(installed):
     assert re.search(r"\b[1-9]\d* trainings", said.stdout)
     assert "nothing is left to do" not in said.stdout
     code = (
-        "from advdpnp.config import CHECKOUT, ROOT; from advdpnp.paper.numbers import reported; from advdpnp import store\n"
+        "from advdpnp import store; from advdpnp.config import CHECKOUT, ROOT\n"
+        "from advdpnp.paper.numbers import reported\n"
         "print(CHECKOUT, ROOT, reported(1, dataset='cifar10', backbone='resnet18', method='AT', column='clean'),"
         " store.code_revision(), store.code_hash())"
     )
