@@ -12,16 +12,32 @@
 
 import functools
 import os
+import re
+import shutil
 import sys
 from pathlib import Path
+
+for place in ("ADVDPNP_DATA", "ADVDPNP_CACHE", "ADVDPNP_RESULTS"):
+    if os.environ.get(place):  # as meant where snakemake was started
+        os.environ[place] = os.path.abspath(os.environ[place])
+
+
+workdir: workflow.basedir  # from whichever folder `snakemake -s` was started
+
 
 sys.path.insert(0, workflow.basedir)
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]  # works without `activate`
 os.environ["PYTHONPATH"] = workflow.basedir + os.pathsep + os.environ.get("PYTHONPATH", "")
+os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one of the user's that has its name
+os.environ["ADVDPNP_PREFIX"] = sys.prefix  # notebooks refuse to run in another
+for tool in ("sacct", "squeue"):  # words of a job's end that the Slurm plugin does not know (profiles/slurm/README.md)
+    if shutil.which(tool):
+        os.environ["PATH"] = f"{workflow.basedir}/profiles/slurm/{tool}{os.pathsep}{os.environ['PATH']}"
 
 from advdpnp.paper import artefacts
 from advdpnp.config import dependency, digest, load_tier, resolve, standard_of
 from advdpnp.errors import UserError
+from advdpnp.jobs.workflow import allowed, check_places
 from advdpnp.store import code_hash
 
 TIERS = sorted(path.stem for path in Path(workflow.basedir, "config").glob("*.toml"))
@@ -39,6 +55,12 @@ def plain(function):
             raise WorkflowError(str(error)) from None
 
     return wrapped
+
+
+# Whether the paper's trainings may start without a GPU. A permission changes no result, so it is no `params`.
+ALLOW_CPU = "--allow-cpu" if plain(allowed)(config, "allow_cpu") else ""
+plain(check_places)(Path.cwd(), Path(workflow.basedir))
+os.environ["ADVDPNP_RESULTS"] = str(Path("results").resolve())  # for every job: where the rules say
 
 
 @plain
@@ -89,7 +111,7 @@ def products(tier_name):
 
 
 wildcard_constraints:
-    tier="|".join(TIERS),
+    tier="|".join(map(re.escape, TIERS)),
     run=r"[a-z0-9_.]+-[a-z0-9_]+-[a-z0-9_.]+-s\d+",
     name=r"(table|figure)\d|ledger|readings|everything",
 
@@ -127,9 +149,13 @@ rule short:
     input: "results/short/report.md"
 
 
+# Every output is an update(): Snakemake removes it neither before a job nor after one that failed or refused to start, so
+# that a finished result is there until the next is.
+
+
 # ---- data: found below ADVDPNP_DATA (else data/), or downloaded; the record carries the checksums of both splits.
 rule data:
-    output: "results/data/{dataset}.json"
+    output: update("results/data/{dataset}.json")
     log: "results/data/{dataset}.log"
     shell: "python -m advdpnp fetch {wildcards.dataset} --record {output} > {log} 2>&1"
 
@@ -137,20 +163,18 @@ rule data:
 # ---- training: only train.json is declared; model.pt, and last.pt to resume from, stay when a job is repeated.
 rule train:
     input: training_inputs
-    output: "results/{tier}/runs/{run}/train.json"
-    params:
-        settings=lambda w: digest(run_of(w).training_settings()),
-        allow="--allow-cpu" if config.get("allow_cpu") else "",
+    output: update("results/{tier}/runs/{run}/train.json")
+    params: settings=lambda w: digest(run_of(w).training_settings())
     log: "results/{tier}/logs/train/{run}.log"
     benchmark: "results/{tier}/benchmarks/train/{run}.tsv"
     resources: gpu=gpus, mem_mb=megabytes, runtime=minutes
-    shell: "python -m advdpnp train --tier {wildcards.tier} {wildcards.run} {params.allow} > {log} 2>&1"
+    shell: "python -m advdpnp train --tier {wildcards.tier} {wildcards.run} {ALLOW_CPU} > {log} 2>&1"
 
 
 # ---- evaluation: what one table needs of one run (the demo: what all need); shared results are computed once.
 rule evaluate:
     input: evaluation_inputs
-    output: "results/{tier}/evaluated/{name}/{run}.json"
+    output: update("results/{tier}/evaluated/{name}/{run}.json")
     params:
         attacks=lambda w: digest(artefacts.evaluation_settings(load_tier(w.tier), run_of(w), w.name)),
     log: "results/{tier}/logs/evaluate/{name}/{run}.log"
@@ -164,7 +188,8 @@ rule evaluate:
 # ---- notebooks: executed by papermill. The executed copy is part of the result, since tables and figures alone are also
 # what a notebook leaves that was opened by hand; when a cell fails, logs/notebooks/ shows how far it came.
 EXECUTE = (
-    "papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output -p tier {wildcards.tier}"
+    "python -m papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output"
+    " -r tier {wildcards.tier}"  # raw: as -p, a name such as 2026 would arrive as a number
     " > {log.text} 2>&1 && cp {log.notebook} {output.notebook}"
 )
 
@@ -174,8 +199,8 @@ rule table:
         evaluated,
         notebook="notebooks/{name}.ipynb",
     output:
-        "results/{tier}/tables/{name}.csv",
-        notebook="results/{tier}/notebooks/{name}.ipynb",
+        update("results/{tier}/tables/{name}.csv"),
+        notebook=update("results/{tier}/notebooks/{name}.ipynb"),
     params: code=code_hash()
     log:
         notebook="results/{tier}/logs/notebooks/{name}.ipynb",
@@ -190,8 +215,8 @@ rule figure:
         evaluated,
         notebook="notebooks/{name}.ipynb",
     output:
-        "results/{tier}/figures/{name}.png",
-        notebook="results/{tier}/notebooks/{name}.ipynb",
+        update("results/{tier}/figures/{name}.png"),
+        notebook=update("results/{tier}/notebooks/{name}.ipynb"),
     params: code=code_hash()
     log:
         notebook="results/{tier}/logs/notebooks/{name}.ipynb",
@@ -204,8 +229,8 @@ rule figure:
 rule method:
     input: notebook="notebooks/method.ipynb"
     output:
-        "results/{tier}/figures/method.png",
-        notebook="results/{tier}/notebooks/method.ipynb",
+        update("results/{tier}/figures/method.png"),
+        notebook=update("results/{tier}/notebooks/method.ipynb"),
     params: code=code_hash()
     log:
         notebook="results/{tier}/logs/notebooks/method.ipynb",
@@ -216,7 +241,7 @@ rule method:
 
 rule report:
     input: lambda w: products(w.tier)
-    output: "results/{tier}/report.md"
+    output: update("results/{tier}/report.md")
     params: code=code_hash()
     shell: "python -m advdpnp report --tier {wildcards.tier} --output {output}"
 
@@ -224,7 +249,7 @@ rule report:
 onstart:
     # A dry run (-n) plans anything; starting the paper's trainings on a CPU is something to be asked for.
     paper = [job for job in dag_trainings() if job.wildcards.tier == "paper"]
-    if paper and workflow.local_exec and not config.get("allow_cpu"):  # a cluster's GPUs are on other machines
+    if paper and workflow.local_exec and not ALLOW_CPU:  # a cluster's GPUs are on other machines
         import torch
 
         from advdpnp.jobs.estimate import hours
