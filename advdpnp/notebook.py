@@ -4,6 +4,7 @@ A notebook runs alone: in the demo tier it trains and evaluates what is missing 
 what is there, and cells that were not run say so.
 """
 
+import platform
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from advdpnp import __version__
+from advdpnp.checkout import check_kernel
 from advdpnp.config import ATTACKS, RunConfig, Tier, dependency, load_tier
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
 from advdpnp.hardware import pick_device
@@ -28,9 +30,14 @@ if TYPE_CHECKING:
 
 
 def begin(tier_name: str) -> Tier:
-    """Load the tier and print where the numbers come from. Raises UserError for an unknown tier."""
-    tier = load_tier(tier_name)
+    """Load the tier and print where the numbers come from and go to.
+
+    Raises UserError for an unknown tier, or in a kernel that runs another checkout's code.
+    """
+    check_kernel()
+    tier, python = load_tier(tier_name), platform.python_version()
     line = f"advdpnp {__version__}, code {code_revision()}, torch {torch.__version__}, {device_name(pick_device())}"
+    line += f", Python {python}; results in {tier_dir(tier.name)}"
     display(Markdown(f"**Tier {tier.name}** ({tables.literal(tier.label)})  \n<small>{escape(line)}</small>"))
     return tier
 

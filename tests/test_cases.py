@@ -11,12 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 
+from advdpnp import notebook
 from advdpnp.errors import UserError
 from advdpnp.jobs.workflow import allowed
-from advdpnp.store import read_json, run_dir
+from advdpnp.store import read_json, run_dir, tier_dir
 from advdpnp.train import fit
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +67,20 @@ def workflow(place: Path, *arguments: str, **environment: str) -> tuple[int, str
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.fixture(scope="module")
+def _trained_once(tmp_path_factory):
+    place = checkout_at(tmp_path_factory.mktemp("cases") / "repo")
+    status, said = workflow(place, trained())
+    assert status == 0, said
+    return place
+
+
+@pytest.fixture
+def trained_checkout(_trained_once, tmp_path):
+    """A copy of a checkout whose workflow trained the one run of `mini`."""
+    return shutil.copytree(_trained_once, tmp_path / "repo")
+
+
 def trained(tier: str = "mini") -> str:
     return f"results/{tier}/runs/{RUN}/train.json"
 
@@ -72,8 +88,8 @@ def trained(tier: str = "mini") -> str:
 # --- 09: a job that fails or refuses takes nothing away
 
 
-def test_case_09_a_refused_training_leaves_the_finished_run(checkout):
-    assert workflow(checkout, trained())[0] == 0
+def test_case_09_a_refused_training_leaves_the_finished_run(trained_checkout):
+    checkout = trained_checkout
     kept = (checkout / trained()).read_bytes()
     settings = checkout / "config" / "mini.toml"
     settings.write_text(TIER.replace("lr = 0.05", "lr = 0.07"))
@@ -140,7 +156,7 @@ def test_case_11_the_workflow_of_another_folder_trains_in_its_own(checkout, tmp_
     status, said = workflow(elsewhere, "-s", str(checkout / "Snakefile"), trained(), ADVDPNP_RESULTS=place)
     assert status == 0, said
     assert (tmp_path / "scratch" / "mini" / "runs" / RUN / "train.json").exists()
-    assert not list(elsewhere.iterdir())
+    assert [path.name for path in elsewhere.iterdir()] == [".snakemake"]  # the log alone
 
 
 # --- 17, 18: the permission to train the paper's networks on a CPU
@@ -171,8 +187,158 @@ def test_case_17_the_guard_stops_a_workflow_that_says_false(checkout):
     assert not (checkout / target).parent.exists()
 
 
-def test_case_18_a_permission_is_no_changed_setting(checkout):
-    assert workflow(checkout, trained())[0] == 0
-    status, said = workflow(checkout, "-n", trained(), "--config", "allow_cpu=true")
+def test_case_18_a_permission_is_no_changed_setting(trained_checkout):
+    status, said = workflow(trained_checkout, "-n", trained(), "--config", "allow_cpu=true")
     assert status == 0
     assert "Nothing to be done" in said
+
+
+# --- 07: a checkout that was copied or moved
+
+
+def made(place: Path, target: str = "env") -> list[str]:
+    """What `make` would run in `place`, line by line."""
+    done = subprocess.run(["make", "-n", target], cwd=place, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A checkout in a path with a space, whose environment is made."""
+    place = tmp_path / "my repo"
+    (place / ".venv").mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, place / name)
+    (place / ".venv" / ".ready").write_text(f"{place / '.venv'}\n")
+    return place
+
+
+def test_case_07_an_environment_is_made_once_where_it_stays(environment):
+    assert made(environment) == ["make: Nothing to be done for 'env'."]
+    (environment / ".venv" / ".ready").write_text("")  # made before its place was written down
+    assert made(environment) == ["make: Nothing to be done for 'env'."]
+
+
+@pytest.mark.parametrize("how", [shutil.copytree, shutil.move])
+def test_case_07_a_copied_or_moved_environment_is_made_anew(environment, tmp_path, how):
+    how(environment, tmp_path / "other repo")
+    assert [line for line in made(tmp_path / "other repo", "demo") if "venv" in line][2:4] == [
+        "python3 -m venv --clear .venv",
+        ".venv/bin/python tools/install.py",
+    ]
+
+
+def test_case_07_an_environment_behind_a_link_is_never_cleared(environment, tmp_path):
+    shutil.move(environment / ".venv", tmp_path / "shared")
+    (environment / ".venv").symlink_to(tmp_path / "shared")
+    done = subprocess.run(["make", "env", "PYTHON=true"], cwd=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert f"error: .venv leads to an environment that was made as {environment}/.venv; remove the link" in done.stderr
+    assert (tmp_path / "shared" / ".ready").exists()
+
+
+def test_case_07_no_recipe_starts_a_program_that_holds_the_path_of_its_environment():
+    """Console scripts (snakemake, papermill) do: `python -m` does not."""
+    text = (ROOT / "Makefile").read_text() + (ROOT / "Snakefile").read_text()
+    assert not re.findall(r"^\t\$\(BIN\)/(?!python )\S+", text, re.MULTILINE)
+    assert not re.findall(r'"(?:papermill|jupyter|snakemake|advdpnp) ', text)
+
+
+@pytest.fixture
+def two_checkouts(tmp_path, monkeypatch):
+    """Another checkout, whose notebooks folder is where the kernel was started; the code is of this one."""
+    other = tmp_path / "repo2"
+    for name in ("advdpnp/__init__.py", "Snakefile", "notebooks/table1.ipynb"):
+        (other / name).parent.mkdir(parents=True, exist_ok=True)
+        (other / name).touch()
+    monkeypatch.chdir(other / "notebooks")
+    return other
+
+
+def test_case_07_a_notebook_over_another_checkouts_code_is_refused(two_checkouts, monkeypatch):
+    said = rf"^this notebook lies in {two_checkouts}, but its kernel runs the code of {ROOT}: run `make env` in"
+    with pytest.raises(UserError, match=said):
+        notebook.begin("demo")
+    monkeypatch.chdir(ROOT / "notebooks")
+    assert notebook.begin("demo").name == "demo"
+
+
+def test_case_07_a_notebook_says_where_its_results_go(monkeypatch):
+    said = []
+    monkeypatch.setattr(notebook, "display", lambda shown: said.append(shown.data))
+    notebook.begin("demo")
+    assert f"results in {tier_dir('demo')}" in said[0]
+
+
+# --- 08: notebooks run in the interpreter that the user started
+
+
+def test_case_08_a_notebook_in_another_interpreter_than_the_workflows_is_refused(monkeypatch):
+    monkeypatch.setenv("ADVDPNP_PREFIX", sys.prefix)
+    assert notebook.begin("demo").name == "demo"
+    monkeypatch.setenv("ADVDPNP_PREFIX", "/opt/other")
+    with pytest.raises(
+        UserError, match=rf"the workflow runs in /opt/other, but this notebook's kernel in {sys.prefix}"
+    ):
+        notebook.begin("demo")
+
+
+TELLS = """
+import json, sys
+from pathlib import Path
+Path("told.json").write_text(json.dumps([sys.prefix, tier]))
+from advdpnp.checkout import check_kernel
+check_kernel()
+"""
+
+
+def telling(place: Path) -> Path:
+    """Make the method notebook of a checkout one that tells its interpreter and its tier, and draws nothing."""
+    cells = [
+        nbformat.v4.new_code_cell('tier = "demo"', metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(TELLS),
+    ]
+    cells.append(nbformat.v4.new_code_cell(
+        'Path(f"results/{tier}/figures").mkdir(parents=True, exist_ok=True)\n'
+        'Path(f"results/{tier}/figures/method.png").touch()'
+    ))  # fmt: skip
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), place / "notebooks" / "method.ipynb")
+    return place
+
+
+def impostor(folder: Path) -> Path:
+    """A kernel of the user's own that has the name python3: this interpreter, by another prefix."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True, timeout=120)
+    (site,) = (folder / "env" / "lib").glob("python3*/site-packages")
+    (site / "ours.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    argv = [str(folder / "env" / "bin" / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec = folder / "jupyter" / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps({"argv": argv, "display_name": "mine", "language": "python"}))
+    return folder / "jupyter"
+
+
+@pytest.mark.parametrize("variable", ["JUPYTER_DATA_DIR", "JUPYTER_PATH"])
+def test_case_08_the_workflow_runs_its_own_interpreter_or_says_why_not(checkout, tmp_path, variable):
+    """A kernel of one's home folder gives way, even if asked first; one of JUPYTER_PATH cannot, and is refused."""
+    kernel = {variable: str(impostor(tmp_path)), "JUPYTER_PREFER_ENV_PATH": "0"}
+    status, said = workflow(telling(checkout), "results/demo/figures/method.png", **kernel)
+    if variable == "JUPYTER_DATA_DIR":
+        assert status == 0, said
+        assert json.loads((checkout / "told.json").read_text()) == [sys.prefix, "demo"]
+    else:
+        assert status == 1
+        assert f"the workflow runs in {sys.prefix}, but this notebook's kernel in {tmp_path}/env" in said
+        assert not (checkout / "results/demo/notebooks/method.ipynb").exists()
+
+
+# --- 20: names that YAML takes for something else
+
+
+@pytest.mark.parametrize("name", ["2026", "1e3", "on", "null"])
+def test_case_20_a_tier_named_like_a_number_is_a_tier(checkout, name):
+    shutil.copy(checkout / "config" / "mini.toml", checkout / "config" / f"{name}.toml")
+    status, said = workflow(telling(checkout), f"results/{name}/figures/method.png")
+    assert status == 0, said
+    assert json.loads((checkout / "told.json").read_text())[1] == name
