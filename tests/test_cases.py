@@ -342,3 +342,76 @@ def test_case_20_a_tier_named_like_a_number_is_a_tier(checkout, name):
     status, said = workflow(telling(checkout), f"results/{name}/figures/method.png")
     assert status == 0, said
     assert json.loads((checkout / "told.json").read_text())[1] == name
+
+
+# --- 04: whose commit it is
+
+
+@pytest.fixture
+def course(tmp_path):
+    """Somebody's own repository, with the code unpacked inside, as GitHub's "Download ZIP" or a wheel leaves it."""
+    place = checkout_at(tmp_path / "course" / "adv")
+    shutil.copytree(ROOT / "tools", place / "tools")
+    commit(tmp_path / "course", "my course")
+    return place
+
+
+def commit(place: Path, message: str) -> str:
+    """Make `place` a repository of one empty commit; returns its name."""
+    who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    for words in (("init", "-q"), (*who, "commit", "-q", "--allow-empty", "-m", message)):
+        subprocess.run(["git", *words], cwd=place, check=True, timeout=60)
+    told = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=place, capture_output=True, check=True)
+    return told.stdout.decode().strip()
+
+
+def revision(place: Path, **environment: str) -> str:
+    own = os.environ | {"PYTHONPATH": str(place)} | environment
+    code = "from advdpnp.store import code_revision; print(code_revision())"
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, cwd="/", env=own, capture_output=True, text=True, check=True, timeout=60
+    ).stdout.strip()
+
+
+def test_case_04_another_projects_commit_is_not_ours(course, tmp_path):
+    assert revision(course) == "unknown"
+    own = commit(course, "ours")
+    assert revision(course) == own
+    assert revision(course, GIT_DIR=str(tmp_path / "course" / ".git")) == own  # as git sets it for a hook
+
+
+def test_case_04_training_again_asks_no_other_projects_history(course, tmp_path):
+    told = course / "published" / "mini" / "runs" / RUN / "train.json"
+    told.parent.mkdir(parents=True)
+    theirs = subprocess.run(["git", "rev-parse", "HEAD"], cwd=course, capture_output=True, check=True, text=True)
+    place = {"device": "x", "code_revision": theirs.stdout.strip()[:12]}
+    told.write_text(json.dumps({"model_sha256": "0" * 64, "provenance": place}))
+    own = os.environ | {"PYTHONPATH": str(course), "ADVDPNP_RESULTS": str(tmp_path / "results")}
+    command = [sys.executable, "tools/again.py", "mini", RUN]
+    done = subprocess.run(command, cwd=course, env=own, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {place['code_revision']}: this code is in the project's git history, which ")
+    assert not (tmp_path / "results").exists()
+
+
+# --- 16: a path with a space
+
+
+def test_case_16_the_colab_notebook_runs_in_a_path_with_a_space(tmp_path):
+    """Below a folder that is another workflow's, with `method` replaced by a notebook that tells where it ran."""
+    place = tmp_path / "My Drive (1)" / "it's" / "adv dpnp"
+    for name in ("advdpnp/__init__.py", "Snakefile", "notebooks/inner/Snakefile"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).touch()
+    told = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("told = str(checkout)")])
+    nbformat.write(told, place / "notebooks" / "method.ipynb")
+    (cell,) = [c for c in nbformat.read(ROOT / "notebooks" / "colab.ipynb", 4).cells if c.cell_type == "code"]
+    code = (
+        "import sys\nfrom IPython.core.interactiveshell import InteractiveShell\n"
+        "shell = InteractiveShell.instance()\nshell.run_cell(sys.argv[1]).raise_error()\nprint(shell.user_ns['told'])"
+    )
+    command = [sys.executable, "-c", code, cell.source]
+    done = subprocess.run(command, cwd=place / "notebooks" / "inner", capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(place)
