@@ -1,4 +1,4 @@
-# Everything from a bare machine with Python 3.11, venv and make: the first target that needs it makes .venv, once.
+# Everything from a bare machine with Python 3.11 to 3.13, venv and make: the first target that needs it makes .venv, once.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -15,6 +15,7 @@ HERE := $(shell cd $(VENV) 2>/dev/null && pwd -P)
 ifneq "$(MADE)" ""
 ifneq "$(MADE)" "$(HERE)"
 MOVED := yes
+$(info $(VENV) was made as $(MADE): making it again here)
 .PHONY: $(READY)
 endif
 endif
@@ -37,9 +38,10 @@ help:
 env: $(READY)
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; assert sys.version_info[:2] == (3, 11), "constraints.txt pins Python 3.11: make PYTHON=python3.11"'
 	@if test "$(MOVED)" && test -L $(VENV); then \
 	echo "error: $(VENV) leads to an environment that was made as $(MADE); remove the link, and make one here" >&2; exit 2; fi
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "expected Python 3.11 to 3.13, got $(PYTHON), which is $$($(PYTHON) -V 2>&1 || true): name another, as in make PYTHON=python3.11 (conda, uv and pyenv have them)"; exit 2; }
 	$(PYTHON) -m venv $(if $(MOVED),--clear) $(VENV)
 	$(BIN)/python tools/install.py
 	@cd $(VENV) && pwd -P > .ready

@@ -35,9 +35,9 @@ for tool in ("sacct", "squeue"):  # words of a job's end that the Slurm plugin d
         os.environ["PATH"] = f"{workflow.basedir}/profiles/slurm/{tool}{os.pathsep}{os.environ['PATH']}"
 
 from advdpnp.paper import artefacts
-from advdpnp.config import dependency, digest, load_tier, resolve, standard_of
+from advdpnp.config import dependency, digest, load_tier, parse_switch, resolve, standard_of
 from advdpnp.errors import UserError
-from advdpnp.jobs.workflow import allowed, check_places
+from advdpnp.jobs.workflow import check_places
 from advdpnp.store import code_hash
 
 TIERS = sorted(path.stem for path in Path(workflow.basedir, "config").glob("*.toml"))
@@ -58,7 +58,7 @@ def plain(function):
 
 
 # Whether the paper's trainings may start without a GPU. A permission changes no result, so it is no `params`.
-ALLOW_CPU = "--allow-cpu" if plain(allowed)(config, "allow_cpu") else ""
+ALLOW_CPU = "--allow-cpu" if plain(parse_switch)(config.get("allow_cpu", False), "--config allow_cpu") else ""
 plain(check_places)(Path.cwd(), Path(workflow.basedir))
 os.environ["ADVDPNP_RESULTS"] = str(Path("results").resolve())  # for every job: where the rules say
 

@@ -72,6 +72,18 @@ def write_atomic(path: Path, write: Callable[[Any], None]) -> Path:
     return path
 
 
+def copy_file(source: Path, to: Path) -> None:
+    """A copy of `source`, whole or not at all. Raises UserError where `to` cannot be written."""
+    write_atomic(to, lambda handle: handle.write(source.read_bytes()))
+
+
+def check_writable(folder: Path) -> None:
+    """Raises UserError, before any work, for a folder that cannot be written."""
+    probe = folder / ".writable"
+    write_atomic(probe, lambda handle: handle.write(b""))
+    probe.unlink(missing_ok=True)
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename survive a power cut too. Where a folder can't be opened (Windows), the system does it by itself."""
     with suppress(OSError):
@@ -210,8 +222,8 @@ def _sweep(folder: Path, stem: str) -> None:
 def code_revision() -> str:
     """The commit of the checkout, with '+' when files differ from it; 'unknown' outside of a repository of its own."""
     try:
-        dirty = "+" if git("status", "--porcelain", "--untracked-files=no").strip() else ""
-        return git("rev-parse", "--short=12", "HEAD").decode().strip() + dirty
+        dirty = "+" if git("status", "--porcelain", "--untracked-files=no", root=ROOT).strip() else ""
+        return git("rev-parse", "--short=12", "HEAD", root=ROOT).decode().strip() + dirty
     except (OSError, subprocess.SubprocessError):
         return "unknown"
 

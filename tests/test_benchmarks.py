@@ -290,8 +290,8 @@ def test_the_page_on_speed_shows_the_ratios_that_were_published():
     assert rows["crop and flip, 10,000 images of 32x32"][0] == f"{widths[0]['augmentation']:.0f}"
 
 
-def test_the_readme_shows_the_ratios_that_were_published():
-    text = Path("README.md").read_text()
+def test_the_page_on_speed_opens_with_the_ratios_that_were_published():
+    text = Path("docs/speed.md").read_text()
     found, attacked = published_ratios("cpu"), published_ratios("cpu-autoattack")
     ordered = sorted(found[method] for method in METHODS)
     assert f"is {ordered[0]:.1f} ({min(METHODS, key=found.get)}) to {ordered[-1]:.1f} (AT, TRADES) times" in text

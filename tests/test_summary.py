@@ -13,6 +13,7 @@ from advdpnp.paper.claims import CLAIMS
 from advdpnp.paper.numbers import ROOT
 from advdpnp.report import summary
 from advdpnp.report.page import published_dir, report_markdown
+from advdpnp.report.tables import table_rows
 
 spec = importlib.util.spec_from_file_location("refresh_docs", Path(ROOT) / "tools" / "refresh_docs.py")
 refresh_docs = importlib.util.module_from_spec(spec)
@@ -43,7 +44,17 @@ def test_the_first_screen_shows_claims_of_the_list(short):
     assert set(summary.HEADLINES) <= {claim.id for claim in CLAIMS}
     lines = summary.headlines(*short).splitlines()
     assert len(lines) == 2 + len(summary.HEADLINES)
-    assert all(re.search(r"\| \*\*(holds|does not hold|not decided|not run)", line) for line in lines[2:])
+    assert all(re.search(r"\| \*\*(holds|does not hold|not decided|not run)\*\* \|$", line) for line in lines[2:])
+
+
+def test_a_headline_names_the_best_rival_on_both_sides(short):
+    rows = [line.split(" | ") for line in summary.headlines(*short).splitlines()[2:]]
+    assert [row[1] for row in rows] == [  # of data/paper/
+        "84.6 %, HAT 84.3", "49.2 %, TRADES 49.0", "0.059, AT 0.082", "94.5°, ST 75.5", "76.7 %, AT 76.2",
+    ]  # fmt: skip
+    means = {row["method"]: row["ours"] for row in table_rows(short[0], "table5", short[1])}
+    best = max((method for method in means if method != "Adv-DPNP" and means[method]), key=means.get)
+    assert rows[-1][3] == f"{means['Adv-DPNP']:.1f} %, {best} {means[best]:.1f}"
 
 
 def test_prose_and_report_count_the_same_claims(short):

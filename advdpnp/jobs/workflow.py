@@ -1,24 +1,9 @@
-"""What the Snakefile asks before anything starts: where results go, and what --config permits."""
+"""What the Snakefile asks before anything starts: where the results of its jobs go."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from advdpnp.errors import UserError
-
-SAID = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-
-
-def allowed(config: Mapping, key: str) -> bool:
-    """A permission of --config KEY=VALUE, which Snakemake hands over as what YAML or the shell made of it.
-
-    Raises UserError for anything but true or false (yes or no, on or off, 1 or 0), in any case.
-    """
-    value = config.get(key, False)
-    word = str(value).strip().lower()
-    if word not in SAID:
-        raise UserError(f"--config {key}={value}: expected true or false, got '{value}'.")
-    return SAID[word]
 
 
 def check_places(here: Path, checkout: Path) -> None:
