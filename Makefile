@@ -5,7 +5,20 @@ BIN := $(VENV)/bin
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
+# This checkout's code, whichever the environment was made for; its notebooks there, not in a kernel of the user's.
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 export JUPYTER_PREFER_ENV_PATH := 1
+
+# .ready holds where its environment was made. Copied or moved, it would run the old checkout's code, or nothing at all.
+MADE := $(shell cat $(READY) 2>/dev/null)
+HERE := $(shell cd $(VENV) 2>/dev/null && pwd -P)
+ifneq "$(MADE)" ""
+ifneq "$(MADE)" "$(HERE)"
+MOVED := yes
+$(info $(VENV) was made as $(MADE): making it again here)
+.PHONY: $(READY)
+endif
+endif
 
 .PHONY: help env demo test chaos slurm-test lint audit licences bench book book-test clean
 
@@ -24,22 +37,14 @@ help:
 
 env: $(READY)
 
-# An environment knows its place: where the checkout was moved or copied, it is made again.
-MADE_FOR := $(shell cat $(READY) 2>/dev/null)
-ifneq ($(MADE_FOR),)
-ifneq ($(MADE_FOR),$(abspath $(VENV)))
-$(info $(VENV) was made for $(MADE_FOR): making it again here)
-$(shell rm -f $(READY))
-CLEAR := --clear
-endif
-endif
-
 $(READY): pyproject.toml constraints.txt
+	@if test "$(MOVED)" && test -L $(VENV); then \
+	echo "error: $(VENV) leads to an environment that was made as $(MADE); remove the link, and make one here" >&2; exit 2; fi
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "expected Python 3.11 to 3.13, got $(PYTHON), which is $$($(PYTHON) -V 2>&1 || true): name another, as in make PYTHON=python3.11 (conda, uv and pyenv have them)"; exit 2; }
-	$(PYTHON) -m venv $(CLEAR) $(VENV)
+	$(PYTHON) -m venv $(if $(MOVED),--clear) $(VENV)
 	$(BIN)/python tools/install.py
-	@echo $(abspath $(VENV)) > $@
+	@cd $(VENV) && pwd -P > .ready
 
 demo: $(READY)
 	$(BIN)/python -m snakemake --cores $(CORES) demo
@@ -66,7 +71,7 @@ slurm-test: $(READY)
 lint: $(READY)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
-	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/python $(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/python -m nbstripout --verify --keep-id notebooks/*.ipynb notebooks/exercises/*.ipynb
 
 $(VENV)/.book: $(READY)

@@ -12,30 +12,34 @@
 
 import functools
 import os
+import re
+import shutil
 import sys
 from pathlib import Path
+
+for place in ("ADVDPNP_DATA", "ADVDPNP_CACHE", "ADVDPNP_RESULTS"):
+    if os.environ.get(place):  # as meant where snakemake was started
+        os.environ[place] = os.path.abspath(os.environ[place])
+
+
+workdir: workflow.basedir  # from whichever folder `snakemake -s` was started
+
 
 sys.path.insert(0, workflow.basedir)
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]  # works without `activate`
 os.environ["PYTHONPATH"] = workflow.basedir + os.pathsep + os.environ.get("PYTHONPATH", "")
-os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one of the same name in the home folder
+os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one of the user's that has its name
+os.environ["ADVDPNP_PREFIX"] = sys.prefix  # notebooks refuse to run in another
+for tool in ("sacct", "squeue"):  # words of a job's end that the Slurm plugin does not know (profiles/slurm/README.md)
+    if shutil.which(tool):
+        os.environ["PATH"] = f"{workflow.basedir}/profiles/slurm/{tool}{os.pathsep}{os.environ['PATH']}"
 
 from advdpnp.paper import artefacts
 from advdpnp.config import dependency, digest, load_tier, parse_switch, resolve, standard_of
 from advdpnp.errors import UserError
+from advdpnp.jobs.workflow import check_places
 from advdpnp.store import code_hash
 
-if Path(os.environ.get("ADVDPNP_RESULTS") or "results").resolve() != Path(workflow.basedir, "results").resolve():
-    raise WorkflowError(
-        "ADVDPNP_RESULTS, or a working folder that is not the checkout's, does not act in the workflow, whose files lie in "
-        f"{workflow.basedir}/results: unset it and start there; a link in place of results/ puts them elsewhere."
-    )
-
-
-try:  # no param of a job: it changes no result
-    ALLOW_CPU = "--allow-cpu" if parse_switch(config.get("allow_cpu", False), "--config allow_cpu") else ""
-except UserError as error:
-    raise WorkflowError(str(error)) from None
 TIERS = sorted(path.stem for path in Path(workflow.basedir, "config").glob("*.toml"))
 BUILT = artefacts.built()
 
@@ -51,6 +55,12 @@ def plain(function):
             raise WorkflowError(str(error)) from None
 
     return wrapped
+
+
+# Whether the paper's trainings may start without a GPU. A permission changes no result, so it is no `params`.
+ALLOW_CPU = "--allow-cpu" if plain(parse_switch)(config.get("allow_cpu", False), "--config allow_cpu") else ""
+plain(check_places)(Path.cwd(), Path(workflow.basedir))
+os.environ["ADVDPNP_RESULTS"] = str(Path("results").resolve())  # for every job: where the rules say
 
 
 @plain
@@ -101,7 +111,7 @@ def products(tier_name):
 
 
 wildcard_constraints:
-    tier="|".join(TIERS),
+    tier="|".join(map(re.escape, TIERS)),
     run=r"[a-z0-9_.]+-[a-z0-9_]+-[a-z0-9_.]+-s\d+",
     name=r"(table|figure)\d|ledger|readings|everything",
 
@@ -139,9 +149,13 @@ rule short:
     input: "results/short/report.md"
 
 
+# Every output is an update(): Snakemake removes it neither before a job nor after one that failed or refused to start, so
+# that a finished result is there until the next is.
+
+
 # ---- data: found below ADVDPNP_DATA (else data/), or downloaded; the record carries the checksums of both splits.
 rule data:
-    output: "results/data/{dataset}.json"
+    output: update("results/data/{dataset}.json")
     log: "results/data/{dataset}.log"
     shell: "python -m advdpnp fetch {wildcards.dataset} --record {output} > {log} 2>&1"
 
@@ -149,9 +163,8 @@ rule data:
 # ---- training: only train.json is declared; model.pt, and last.pt to resume from, stay when a job is repeated.
 rule train:
     input: training_inputs
-    output: update("results/{tier}/runs/{run}/train.json")  # a job that refuses or fails leaves the finished one
-    params:
-        settings=lambda w: digest(run_of(w).training_settings()),
+    output: update("results/{tier}/runs/{run}/train.json")
+    params: settings=lambda w: digest(run_of(w).training_settings())
     log: "results/{tier}/logs/train/{run}.log"
     benchmark: "results/{tier}/benchmarks/train/{run}.tsv"
     resources: gpu=gpus, mem_mb=megabytes, runtime=minutes
@@ -175,7 +188,8 @@ rule evaluate:
 # ---- notebooks: executed by papermill. The executed copy is part of the result, since tables and figures alone are also
 # what a notebook leaves that was opened by hand; when a cell fails, logs/notebooks/ shows how far it came.
 EXECUTE = (
-    "python -m papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output -r tier {wildcards.tier}"
+    "python -m papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output"
+    " -r tier {wildcards.tier}"  # raw: as -p, a name such as 2026 would arrive as a number
     " > {log.text} 2>&1 && cp {log.notebook} {output.notebook}"
 )
 

@@ -4,8 +4,8 @@ A notebook runs alone: in the demo tier it trains and evaluates what is missing 
 what is there, and cells that were not run say so.
 """
 
+import platform
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,8 +14,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from advdpnp import __version__
-from advdpnp.config import ATTACKS, ROOT, RunConfig, Tier, dependency, load_tier
-from advdpnp.errors import UserError
+from advdpnp.checkout import check_kernel
+from advdpnp.config import ATTACKS, RunConfig, Tier, dependency, load_tier
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
 from advdpnp.hardware import pick_device
 from advdpnp.markdown import literal
@@ -31,15 +31,14 @@ if TYPE_CHECKING:
 
 
 def begin(tier_name: str) -> Tier:
-    """Load the tier and print where the numbers come from.
+    """Load the tier and print where the numbers come from and go to.
 
-    Raises UserError for an unknown tier, and in a copy of the checkout whose environment runs another copy's code.
+    Raises UserError for an unknown tier, or in a kernel that runs another checkout's code.
     """
-    here = next((p for p in (Path.cwd(), *Path.cwd().parents) if (p / "advdpnp" / "losses.py").exists()), ROOT)
-    if here.resolve() != ROOT:
-        raise UserError(f"this notebook lies in {here} and the code that runs in {ROOT}; run `make env` in {here}.")
-    tier = load_tier(tier_name)
+    check_kernel()
+    tier, python = load_tier(tier_name), platform.python_version()
     line = f"advdpnp {__version__}, code {code_revision()}, torch {torch.__version__}, {device_name(pick_device())}"
+    line += f", Python {python}; results in {tier_dir(tier.name)}"
     display(Markdown(f"**Tier {tier.name}** ({literal(tier.label)})  \n<small>{escape(line)}</small>"))
     return tier
 

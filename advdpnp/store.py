@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from advdpnp.checkout import git
 from advdpnp.config import CHECKOUT, PACKAGE, ROOT, RunConfig
 from advdpnp.errors import UserError
 
@@ -219,17 +220,12 @@ def _sweep(folder: Path, stem: str) -> None:
 
 @lru_cache
 def code_revision() -> str:
-    """The commit of the checkout, with '+' when files differ from it; 'unknown' in a copy without git, or a wheel."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
-        return done.stdout
-
+    """The commit of the checkout, with '+' when files differ from it; 'unknown' outside of a repository of its own."""
+    if not CHECKOUT:
+        return "unknown"
     try:
-        if not CHECKOUT or Path(git("rev-parse", "--show-toplevel").strip()).resolve() != ROOT:
-            return "unknown"  # another repository lies around this copy
-        dirty = "+" if git("status", "--porcelain", "--untracked-files=no").strip() else ""
-        return git("rev-parse", "--short=12", "HEAD").strip() + dirty
+        dirty = "+" if git("status", "--porcelain", "--untracked-files=no", root=ROOT).strip() else ""
+        return git("rev-parse", "--short=12", "HEAD", root=ROOT).decode().strip() + dirty
     except (OSError, subprocess.SubprocessError):
         return "unknown"
 

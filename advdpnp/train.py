@@ -249,6 +249,25 @@ def save_trained(run: RunConfig, directory: Path, defense: Defense, about: dict)
     return done
 
 
+def finished(run: RunConfig, directory: Path, data: Dataset) -> dict:
+    """What train.json holds of a trained run whose last.pt was removed: it is only to resume from.
+
+    Raises UserError where train.json does not describe model.pt, or tells of other images than `data`: to train anew
+    would write over finished weights, which is something to be asked for.
+    """
+    path, model = directory / "train.json", directory / "model.pt"
+    done = read_json(path, "model_sha256", "data_sha256") if path.exists() else {}
+    if done.get("model_sha256") != sha256_file(model):
+        raise UserError(
+            f"{model}: holds a trained network, but the train.json that would describe it "
+            f"{'is of others' if done else 'is missing'}, and there is no last.pt; bring one of the two back, or "
+            "train anew with --restart."
+        )
+    checkpoints.check_images(run.id, done["data_sha256"], data.sha256)
+    write_json(path, done)  # the workflow looks at its time
+    return done
+
+
 def fit(
     run: RunConfig,
     directory: Path | None = None,
@@ -287,13 +306,9 @@ def _fit(
         for name in ("train.json", "model.pt", "last.pt", "config.json"):  # killed in between: never half a run
             (directory / name).unlink(missing_ok=True)
     check_same_settings(run, directory)
-    if (directory / "model.pt").exists() and not last.exists():  # nothing to go on from, and something to lose
-        if (directory / "train.json").exists():
-            return read_json(directory / "train.json")
-        raise UserError(
-            f"{directory}: holds a trained model.pt, but neither its train.json nor last.pt; --restart trains it again."
-        )
     state = load_state(last, *STATE) if last.exists() else None
+    if state is None and (directory / "model.pt").exists():
+        return finished(run, directory, data)
     made = checkpoints.stretches(state["provenance"] if state else "[]")
     kept = checkpoints.kept(run.id, made, here, data.sha256, device)
     write_json(directory / "config.json", run.training_settings())

@@ -9,7 +9,7 @@ from advdpnp.errors import UserError
 from advdpnp.paper import artefacts
 from advdpnp.report.model_card import write_card
 from advdpnp.report.page import published_dir
-from advdpnp.store import copy_file, read_json, tier_dir, write_text
+from advdpnp.store import copy_file, read_json, results_root, tier_dir, write_text
 
 
 def without_paths(notebook: Path) -> str:
@@ -17,7 +17,8 @@ def without_paths(notebook: Path) -> str:
     content = read_json(notebook)
     for part in (content, *content["cells"]):
         part["metadata"].pop("papermill", None)
-    return json.dumps(content, indent=1, ensure_ascii=False).replace(str(ROOT), ".") + "\n"
+    text = json.dumps(content, indent=1, ensure_ascii=False).replace(str(results_root()), "results")
+    return text.replace(str(ROOT), ".") + "\n"
 
 
 def small_files(run_ids: Iterable[str]) -> list[str]:
