@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from advdpnp.attacks.autoattack_fast import search_and_judge
+from advdpnp.attacks.autoattack_fast import attack_by_surrogate
 from advdpnp.attacks.gradient import at_least_float32, checked_inputs, frozen
 from advdpnp.attacks.tally import Tallies, Tally, tell
 from advdpnp.errors import UserError, nearest
@@ -34,7 +34,7 @@ def autoattack(
     square_queries: int | None = None,
     batch_size: int = 250,
     log: Callable[[str], None] | None = None,
-    search: nn.Module | None = None,
+    surrogate: nn.Module | None = None,
     record: Callable[[dict[str, Tally]], None] | None = None,
 ) -> Tensor:
     """AutoAttack: APGD-CE, targeted APGD, targeted FAB, Square, each on what the ones before left standing.
@@ -42,10 +42,10 @@ def autoattack(
     x [B, C, H, W] in [0, 1], y [B] -> [B, C, H, W]; images that were wrong, or withstood everything, come
     back as they are. version: 'standard', 'plus' or 'rand'. log: called with each line of progress;
     AutoAttack's warnings (a masked or random model) reach the logger 'auto-attack' without it too. The
-    global random state is left as found. search: a quicker stand-in for the model (see autoattack_fast.py), on which
-    images are looked for; they count only when they fool the model, and images on which the two disagree are
-    attacked again on the model alone. Without it the package runs as it is. record: called once with what each
-    component did (see tally.py), in the order they were run, when there was anything to attack.
+    global random state is left as found. surrogate: a faster copy of the model (see autoattack_fast.py):
+    candidates found on it count only if they fool the model, and images on which the two disagree are attacked
+    again on the model itself. Without it the package runs as it is. record: called once with what each component
+    did (see tally.py), in the order they were run, when there was anything to attack.
 
     Raises ValueError for a bad argument, UserError where pyautoattack is not installed.
     Differs from the standard ensemble, and must not be reported as it, when `attacks` names some of the
@@ -75,8 +75,8 @@ def autoattack(
     images = x.float().contiguous(memory_format=torch.contiguous_format)
     with frozen(model), torch.random.fork_rng(devices), _restored_trace(), _forwarded_log(log):
         logits = _FloatLogits(model, x.dtype)
-        stand_in = logits if search is None else _FloatLogits(search, x.dtype)
-        tallies = Tallies(lambda: sum(network.images for network in {logits, stand_in}))
+        fast_logits = logits if surrogate is None else _FloatLogits(surrogate, x.dtype)
+        tallies = Tallies(lambda: sum(network.images for network in {logits, fast_logits}))
         with torch.no_grad():
             classes = logits(images[:1]).shape[1]
 
@@ -89,7 +89,7 @@ def autoattack(
                 made.square.n_queries = square_queries
             return made
 
-        if search is None:
+        if surrogate is None:
             package = ensemble()
             tallies.begin(package.attacks_to_run)
             tell(package, tallies)
@@ -97,10 +97,10 @@ def autoattack(
         else:
             _check_model(logits, images[:batch_size], y[:batch_size])
             limits = {"epsilon": epsilon, "norm": norm, "batch_size": batch_size, "tallies": tallies}
-            x_adv, disputed = search_and_judge(ensemble(), stand_in, logits, images, y, **limits)
-            if disputed.any():
-                again = search_and_judge(ensemble(), logits, logits, images[disputed], y[disputed], **limits)
-                x_adv[disputed] = again[0]
+            x_adv, unconfirmed = attack_by_surrogate(ensemble(), fast_logits, logits, images, y, **limits)
+            if unconfirmed.any():
+                rows = unconfirmed
+                x_adv[rows], _ = attack_by_surrogate(ensemble(), logits, logits, images[rows], y[rows], **limits)
     if record:
         record(tallies.found)
     return torch.empty_like(x).copy_(x_adv.clamp(0, 1))

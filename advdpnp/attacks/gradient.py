@@ -247,14 +247,14 @@ def pgd_prefixes(
             return [first[n] for n, _ in reads]
         x_adv = first[steps]
         after = {1: x_adv.clone()}
-        fooled, best_loss = _judge(model, x_adv, y, objective)
+        fooled, best_loss = _wrong_and_loss(model, x_adv, y, objective)
         for done in range(2, restarts + 1):
             if not fooled.all():
                 todo = torch.arange(len(x), device=x.device)
                 if eval_mode and not callable(loss):
                     todo = todo[~fooled]
                 candidate = attack(x[todo], y[todo], (steps,))[steps]
-                hit, candidate_loss = _judge(model, candidate, y[todo], objective)
+                hit, candidate_loss = _wrong_and_loss(model, candidate, y[todo], objective)
                 better = ~fooled[todo] & (hit | (candidate_loss > best_loss[todo]))
                 x_adv[todo[better]] = candidate[better]
                 best_loss[todo[better]] = candidate_loss[better]
@@ -287,7 +287,7 @@ def _ascend(
 
 
 @torch.no_grad()
-def _judge(model: nn.Module, x_adv: Tensor, y: Tensor, objective: Callable) -> tuple[Tensor, Tensor]:
+def _wrong_and_loss(model: nn.Module, x_adv: Tensor, y: Tensor, objective: Callable) -> tuple[Tensor, Tensor]:
     """(label wrong [B] bool, loss [B])"""
     return model(x_adv).argmax(dim=1) != y, objective(model, x_adv, y)
 

@@ -38,8 +38,8 @@ from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.evaluate import crafting, masking
 from advdpnp.evaluate.cache import load_part, load_result, part_path, save_part
-from advdpnp.evaluate.crafting import Record, craft_together, lengths, path_of, quick
-from advdpnp.evaluate.memory import InPieces, halving
+from advdpnp.evaluate.crafting import Record, craft_together, is_fast, lengths, path_of
+from advdpnp.evaluate.memory import ChunkedModel, retry_with_smaller_chunks
 from advdpnp.evaluate.trajectories import next_larger, passes, shared
 from advdpnp.hardware import pick_device
 from advdpnp.progress import Progress, TimeUp
@@ -81,7 +81,7 @@ def evaluate(
         if len(found) < len(group):
             if model is None:
                 place = pick_device(device)
-                model = InPieces(load_model(run, directory, place), run.evaluation.batch_size)
+                model = ChunkedModel(load_model(run, directory, place), run.evaluation.batch_size)
             with ExitStack() as held:
                 for name in sorted(group):
                     held.enter_context(hold(eval_path(run, name), "is being evaluated", wait=wait))
@@ -122,7 +122,9 @@ def _loaded(run: RunConfig, keys: Mapping[str, str]) -> dict[str, dict]:
     return {name: found for name, found in there.items() if found is not None}
 
 
-def _compute(run: RunConfig, keys: Mapping[str, str], model: "InPieces", data: Dataset, sha256: str) -> dict[str, dict]:
+def _compute(
+    run: RunConfig, keys: Mapping[str, str], model: "ChunkedModel", data: Dataset, sha256: str
+) -> dict[str, dict]:
     """The evaluations of one group, written: each one's flags first, then the JSON that vouches for them."""
     begin, (first, *others) = time.monotonic(), keys
     if first in SPECIAL:
@@ -221,7 +223,7 @@ def _measured(
     return [(model(x_adv), lengths(x_adv, x, attack.norm)) for x_adv, attack in zip(made, group, strict=True)]
 
 
-def renormalised(model: InPieces, run: RunConfig) -> InPieces:
+def renormalised(model: ChunkedModel, run: RunConfig) -> ChunkedModel:
     """A copy whose prototypes have the radius as norm again (ledger 5). Raises UserError for a model without them."""
     if run.method != "Adv-DPNP":
         raise UserError(f"{run.id}: only Adv-DPNP has prototypes to renormalise.")
@@ -254,7 +256,7 @@ def _attack_results(run: RunConfig, keys: Mapping[str, str], model: nn.Module, d
 
 
 def _over_images(
-    run: RunConfig, names: Sequence[str], group: Sequence[AttackConfig], where: np.ndarray, model: InPieces,
+    run: RunConfig, names: Sequence[str], group: Sequence[AttackConfig], where: np.ndarray, model: ChunkedModel,
     data: Dataset, key: str,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Flags [n, attacks] of the test images `where` [n], and [n, attacks, ...]: cross-entropy, ||x~ - x||; resumes.
@@ -274,7 +276,7 @@ def _over_images(
         seed = _seed(run, names[0], group[0], start)
         tallies: dict[str, attacks.Tally] = {}
         work = partial(_measured, model, x, y, group, run, seed, tallies.update)
-        for k, (logits, moved) in enumerate(halving(model, work)):
+        for k, (logits, moved) in enumerate(retry_with_smaller_chunks(model, work)):
             correct[start:stop, k] = (logits.argmax(1) == y).cpu().numpy()
             numbers[start:stop, k, 0] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()
             numbers[start:stop, k, 1] = moved.cpu().numpy()
@@ -317,8 +319,8 @@ def _components(rows: np.ndarray, correct: np.ndarray) -> dict:
 
 
 def _values(
-    run: RunConfig, attack: AttackConfig, correct: np.ndarray, losses: np.ndarray, reached: np.ndarray, model: InPieces,
-    data: Dataset,
+    run: RunConfig, attack: AttackConfig, correct: np.ndarray, losses: np.ndarray, reached: np.ndarray,
+    model: ChunkedModel, data: Dataset,
 ) -> dict:  # fmt: skip
     """What the JSON of an attack says of its flags [n], losses [n] and lengths [n]."""
     n = len(correct)
@@ -339,7 +341,7 @@ def _values(
 
 
 def _nested_result(
-    run: RunConfig, name: str, larger: str, model: InPieces, data: Dataset, key: str
+    run: RunConfig, name: str, larger: str, model: ChunkedModel, data: Dataset, key: str
 ) -> tuple[dict, dict]:
     """AutoAttack at a budget within that of `larger`: searched only for images that fell there.
 
@@ -374,8 +376,8 @@ def paired_features(run: RunConfig, name: str, model: nn.Module, data: Dataset) 
     progress = Progress(f"{run.id} features under {name}", n, stops=False)
     for start, stop, x, y in _batches(run, data, n, next(model.parameters()).device):
         x_adv_features = partial(_attacked, model.features, model, x, y, attack, run, name, start)
-        adversarial.append(halving(model, x_adv_features).cpu())
-        clean.append(halving(model, partial(_seen, model.features, x)).cpu())
+        adversarial.append(retry_with_smaller_chunks(model, x_adv_features).cpu())
+        clean.append(retry_with_smaller_chunks(model, partial(_seen, model.features, x)).cpu())
         progress.update(stop - start)
     progress.finish()
     return {"clean": torch.cat(clean), "adv": torch.cat(adversarial), "labels": data.labels[:n]}
@@ -446,7 +448,7 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
         pixels = torch.from_numpy(np.array(corrupted[:n])).permute(0, 3, 1, 2)
         changed = Dataset(data.name, "test", pixels, torch.from_numpy(np.array(labels[:n])).long(), "")
         for start, stop, x, y in _batches(run, changed, n, device):
-            logits = halving(model, partial(_seen, model.forward, x))
+            logits = retry_with_smaller_chunks(model, partial(_seen, model.forward, x))
             correct[at, start:stop] = (logits.argmax(1) == y).cpu().numpy()
         if time.monotonic() - saved > SAVE_EVERY:
             saved = time.monotonic()
@@ -472,7 +474,7 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
     return values, {"correct": correct}
 
 
-def _surrogate(run: RunConfig) -> RunConfig | None:
+def _transfer_source(run: RunConfig) -> RunConfig | None:
     """The trained standard model whose adversarial images are transferred to the run's, or None."""
     other = standard_of(run)
     if other is None or not all((run_dir(other) / file).exists() for file in ("train.json", "model.pt")):
@@ -483,12 +485,14 @@ def _surrogate(run: RunConfig) -> RunConfig | None:
 
 def _guard_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
     """The checks of masking.py that need the model, on a few images."""
-    n, attack, other = images_of(run, name, data), feature_attack(run), _surrogate(run)
+    n, attack, other = images_of(run, name, data), feature_attack(run), _transfer_source(run)
     device = next(model.parameters()).device
     x, y = to_float(data.images[:n].to(device)), data.labels[:n].to(device)
-    surrogate = InPieces(load_model(other, device=device), model.size) if other else None
-    found = halving(model, partial(masking.probe, model, x, y, resolved_attack(run, attack), surrogate, run.seed))
-    checks = [asdict(check) for check in masking.judge(found)]
+    surrogate = ChunkedModel(load_model(other, device=device), model.size) if other else None
+    found = retry_with_smaller_chunks(
+        model, partial(masking.run_probes, model, x, y, resolved_attack(run, attack), surrogate, run.seed)
+    )
+    checks = [asdict(check) for check in masking.check_probes(found)]
     values = {"white_box": attack, "images": n, "data_sha256": data.sha256, "checks": checks}
     return values, {name: flags for name, flags in found.items() if flags is not None}
 
@@ -515,15 +519,15 @@ def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
     if name == "geometry":
         what["definition"] = GEOMETRY_DEFINITION
     if name == "guard":
-        other = _surrogate(run)
+        other = _transfer_source(run)
         surrogate = read_json(run_dir(other) / "train.json", "model_sha256")["model_sha256"] if other else None
-        what |= masking.identity() | {"seed": run.seed, "surrogate": surrogate}
+        what |= masking.cache_key() | {"seed": run.seed, "surrogate": surrogate}
     elif attack.random_start or attack.kind == "autoattack":
         what |= {"batch_size": run.evaluation.batch_size, "seed": run.seed}
         if attack.random_start:
             what["starts"] = "nested"  # drawn by the evaluation's name before, so that 40 steps did not contain 20
         if larger := rests_on(run, name, data):
             what["within"] = larger
-    if quick(run, attack) and attack.kind != "clean":
+    if is_fast(run, attack) and attack.kind != "clean":
         what |= {"fast": True}  # another rounding: an image on the boundary may fall the other way
     return digest(what | {"attack": asdict(attack)})

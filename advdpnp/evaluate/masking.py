@@ -1,9 +1,9 @@
 """Can an evaluation be trusted? Symptoms of gradient masking and of broken attacks, each as a check with its evidence.
 
 After Athalye et al. (2018), Carlini et al. (2019, "On Evaluating Adversarial Robustness") and Pintor et al. (2022,
-"Indicators of Attack Failure"). `probe` (masking_probes.py) attacks a few images in ways that cannot beat the
-white-box attack on an honest model, and `judge` reads the outcome; `order`, `gap` and `spent` read the stored
-evaluations.
+"Indicators of Attack Failure"). `run_probes` (masking_probes.py) attacks a few images in ways that cannot beat
+the white-box attack on an honest model, and `check_probes` reads the outcome; `check_attack_order`, `check_gap` and
+`check_budget_spent` read the stored evaluations.
 "Stronger" always means beyond noise: two attacks on the same images are compared by McNemar's exact test, at LEVEL.
 """
 
@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from advdpnp.errors import UserError
-from advdpnp.evaluate.masking_probes import IMAGES, SCALES, identity, probe
+from advdpnp.evaluate.masking_probes import IMAGES, SCALES, cache_key, run_probes
 from advdpnp.markdown import literal
 from advdpnp.paper.consistency import widest_gap
 
 __all__ = [
-    "CHECKS", "IMAGES", "LEVEL", "Check", "gap", "identity", "judge", "loaded", "markdown", "order", "probe", "spent",
-    "surprise",
+    "CHECKS", "IMAGES", "LEVEL", "Check", "cache_key", "check_attack_order", "check_budget_spent", "check_gap",
+    "check_probes", "from_json", "markdown", "mcnemar_p", "run_probes",
 ]  # fmt: skip
 
 LEVEL = 0.001  # a tier asks about a hundred such questions; false alarms should be rare among all of them
@@ -59,7 +59,7 @@ class Check:
 # ------------------------------------------------------------------------------------------------ paired comparison
 
 
-def surprise(weaker: np.ndarray, stronger: np.ndarray) -> float:
+def mcnemar_p(weaker: np.ndarray, stronger: np.ndarray) -> float:
     """One-sided exact McNemar test: the chance of such flags if `stronger` were at least as strong as `weaker`.
 
     Flags, bool [N], say which images the model still gets right. Of the images on which the two differ, at most half
@@ -75,7 +75,7 @@ def _not_weaker(name: str, flags: Mapping[str, np.ndarray | None], stronger: str
     if one is None or other is None:
         return Check(name, None, f"{stronger if one is None else weaker} was not run")
     n = min(len(one), len(other))
-    p = surprise(other[:n], one[:n])
+    p = mcnemar_p(other[:n], one[:n])
     shown = f"{stronger} leaves {_percent(one[:n])}, {weaker} {_percent(other[:n])} of {n} images"
     return Check(name, p >= LEVEL, shown if p >= LEVEL else f"{shown} (p = {p:.1g})")
 
@@ -87,7 +87,7 @@ def _percent(flags: np.ndarray) -> str:
 # ------------------------------------------------------------------------------------------------ stored evaluations
 
 
-def order(flags: Mapping[str, np.ndarray | None]) -> list[Check]:
+def check_attack_order(flags: Mapping[str, np.ndarray | None]) -> list[Check]:
     """clean >= FGSM >= PGD-20 >= PGD-100 >= Ensemble, and AutoAttack not above the strongest PGD, as far as stored.
 
     flags: {evaluation: bool [N] or None}; the first images of each are the same. Neighbours are compared in pairs.
@@ -101,7 +101,7 @@ def order(flags: Mapping[str, np.ndarray | None]) -> list[Check]:
     return [first, _not_weaker("autoattack", flags, "aa", strongest)]
 
 
-def gap(flags: Mapping[str, np.ndarray | None]) -> Check:
+def check_gap(flags: Mapping[str, np.ndarray | None]) -> Check:
     """Whether PGD-20 leaves more beyond AutoAttack than in any row of the paper, surely: by three standard errors."""
     pgd20, aa = flags.get("pgd20"), flags.get("aa")
     if pgd20 is None or aa is None:
@@ -114,7 +114,7 @@ def gap(flags: Mapping[str, np.ndarray | None]) -> Check:
     return Check("gap", bool(lost.mean() - 3 * error <= most.value), shown)
 
 
-def spent(used: Mapping[str, float | None]) -> Check:
+def check_budget_spent(used: Mapping[str, float | None]) -> Check:
     """Whether l1 and l2 attacks used their budget on the images that withstood them: {evaluation: median share}."""
     known = {name: share for name, share in used.items() if share is not None}
     little = {name: share for name, share in known.items() if share < SPENT}
@@ -125,8 +125,8 @@ def spent(used: Mapping[str, float | None]) -> Check:
 # ----------------------------------------------------------------------------------------------- what the probes found
 
 
-def judge(found: Mapping[str, Any]) -> list[Check]:
-    """What the flags of `probe` say: the checks from "gradient" to "straight through"."""
+def check_probes(found: Mapping[str, Any]) -> list[Check]:
+    """What the flags of `run_probes` say: the checks from "gradient" to "straight through"."""
     flat, n = found["zero_gradient"] & found["white box"], len(found["clean"])
     random, left = int((~found["repeated"]).sum()), found["large epsilon"]
     temperatures = (*(f"logits x {scale:g}" for scale in SCALES), "best temperature")
@@ -172,8 +172,8 @@ def _heads(found: Mapping[str, np.ndarray | None]) -> Check:
 # ------------------------------------------------------------------------------------------------------------ report
 
 
-def loaded(values: list, where: str) -> list[Check]:
-    """The checks of an evaluation's JSON. Raises UserError for what `judge` never writes."""
+def from_json(values: list, where: str) -> list[Check]:
+    """The checks of an evaluation's JSON. Raises UserError for what `check_probes` never writes."""
     known = {"name": CHECKS, "ok": (True, False, None)}
     if not all(isinstance(v, dict) and v.keys() == {"name", "ok", "detail"} for v in values) or not all(
         v[key] in known[key] for v in values for key in known

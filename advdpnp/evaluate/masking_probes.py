@@ -1,4 +1,4 @@
-"""Attacks on a few images that cannot beat the white-box attack on an honest model; masking.py judges what they find.
+"""Attacks on a few images that cannot beat the white-box attack on an honest model; masking.py reads what they find.
 
 Beside a black box, a transfer and a budget beyond all use: cross-entropy at other temperatures, both readings of
 prototypes as a head, operators without a gradient passed straight through (BPDA, Athalye et al. 2018), and how much of
@@ -30,14 +30,14 @@ Found = dict[str, np.ndarray | None]
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
-def identity() -> dict:
-    """What decides the outcome of `probe` besides model, images, attack and surrogate."""
+def cache_key() -> dict:
+    """What decides the outcome of `run_probes` besides model, images, attack and surrogate."""
     large = asdict(LARGE)
     return {"version": 3, "images": IMAGES, "square": SQUARE_QUERIES, "large": large, "repeats": REPEATS,
             "scales": SCALES, "agree": AGREE}  # fmt: skip
 
 
-def probe(
+def run_probes(
     model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, surrogate: nn.Module | None = None, seed: int = 0
 ) -> Found:
     """Flags, bool [B]: which images the model gets right under each probe; None for a probe that cannot run here.
@@ -117,7 +117,7 @@ def _temperatures(model: nn.Module, x: Tensor) -> dict[str, Loss]:
 
 
 def _through_heads(model: nn.Module, x: Tensor, right: Callable, crafted: Callable) -> Found:
-    """Attacks through both readings of prototypes, z_j = c_j^T f(x) and -||f(x) - c_j||^2, each judged on both.
+    """Attacks through both readings of prototypes, z_j = c_j^T f(x) and -||f(x) - c_j||^2, each counted by both.
 
     "inner by distance": right by inner product under the attack through distances. Empty where the model has none, or
     where one of them does not decide as the model does: its centers are then no prototypes.

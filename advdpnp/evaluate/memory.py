@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from advdpnp.errors import UserError
 
 
-class InPieces(nn.Module):
+class ChunkedModel(nn.Module):
     """A network that sees at most `size` images at once, whatever the batch that an attack works on.
 
     Attacks keep their batch, and with it every random draw, also AutoAttack's: only the passes through the network are
@@ -50,7 +50,7 @@ def _memory_is_out(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in told)
 
 
-def halving(model: InPieces, work: Callable[[], Any]) -> Any:
+def retry_with_smaller_chunks(model: ChunkedModel, work: Callable[[], Any]) -> Any:
     """What `work` returns; when memory runs out, the same work again with half as many images in the network at once.
 
     Raises UserError when one image is too many.

@@ -96,7 +96,7 @@ class Outside(nn.Module):
             return self.layer(x.to(self.layer.weight.dtype))
 
 
-class StandIn(nn.Module):
+class FoldedSurrogate(nn.Module):
     """A frozen copy of a model as fast as it gets: folded, channels_last and, where asked for, in bfloat16.
 
     In float32 it is the same function up to rounding; in bfloat16 logits are off in the third digit. Its last linear
