@@ -57,7 +57,7 @@ def training_inputs(wildcards):
 
 @plain
 def evaluation_inputs(wildcards):
-    """The trained run and, where the tier has one, the standard model that the guard transfers attacks from."""
+    """The trained run and, where the tier has one, the standard model whose attacks the evaluation `guard` transfers."""
     run = run_of(wildcards)
     trained, standard = artefacts.all_runs(load_tier(run.tier)), standard_of(run)
     needed = [run.id] + ([standard.id] if standard and standard.id in trained else [])
@@ -72,7 +72,7 @@ def evaluated(wildcards):
     sources += [name for name, notebook in artefacts.SECTIONS.items() if notebook == wildcards.name]
     records = []
     for source in sources:
-        # The demo's attacks take less time than starting Python: one job a run for all of them.
+        # The demo's attacks take less time than starting Python: one job per run for all of them.
         record = artefacts.EVERYTHING if tier.name == "demo" else source
         records += [f"results/{tier.name}/evaluated/{record}/{run.id}.json" for run in artefacts.runs_of(tier, source)]
     return list(dict.fromkeys(records))
@@ -102,7 +102,7 @@ resource_scopes: gpu="local"
 
 
 def gpus(wildcards):
-    """The paper's tier wants a GPU a job, the small ones share a CPU (--set-resources train:gpu=1 gives them one too)."""
+    """The paper's tier asks for one GPU per job, the small ones share a CPU (--set-resources train:gpu=1 gives them one too)."""
     return 1 if wildcards.tier == "paper" else 0
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 def _class_means(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Means [M, d] and counts [M] of the classes that occur, and each sample's index into them [N]."""
     if features.ndim != 2 or labels.shape != features.shape[:1] or len(features) == 0:
-        raise ValueError(f"features [N, d] and labels [N] are wanted, not {[*features.shape]} and {[*labels.shape]}")
+        raise ValueError(f"expected features [N, d] and labels [N], got {[*features.shape]} and {[*labels.shape]}")
     classes, index, counts = labels.unique(return_inverse=True, return_counts=True)
     if len(classes) < 2:
         raise ValueError("separation needs samples of at least two classes")
@@ -66,7 +66,7 @@ def separation_to_compactness(features: Tensor, labels: Tensor, centers: Tensor)
     spread = torch.zeros(len(centers), dtype=features.dtype, device=features.device)
     counts = torch.bincount(labels, minlength=len(centers))
     if len(counts) != len(centers) or (counts == 0).any():
-        raise ValueError(f"samples of each of the {len(centers)} classes, and of no other, are wanted")
+        raise ValueError(f"expected samples of each of the {len(centers)} classes, and of no other")
     # 1/N_j sum_i ||f_i - c_j||
     spread.index_add_(0, labels, (features - centers[labels]).norm(dim=1))
     return float((distances.amin(1) / (spread / counts)).mean())

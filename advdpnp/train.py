@@ -36,7 +36,7 @@ def compile_backbone(defense: Defense, mode: str) -> None:
 
 
 def lr_factor(run: RunConfig, epoch: int, step: int, steps: int) -> float:
-    """What multiplies the learning rate at a step of 0-based `epoch`: gamma a milestone, linear warm-up before."""
+    """What multiplies the learning rate at a step of 0-based `epoch`: gamma per milestone, linear warm-up before."""
     optim = run.optim
     factor = optim.gamma ** sum(epoch >= milestone for milestone in optim.milestones)
     progress = epoch + (step + 1) / steps
@@ -44,7 +44,7 @@ def lr_factor(run: RunConfig, epoch: int, step: int, steps: int) -> float:
 
 
 def build_optimizer(defense: Defense, run: RunConfig) -> torch.optim.SGD:
-    """SGD over the defense's groups, one fused kernel a group; a group keeps settings of its own (PCL's centres)."""
+    """SGD over the defense's groups, one fused kernel per group; a group keeps settings of its own (PCL's centres)."""
     optim = run.optim
     defaults = {"lr": optim.lr, "momentum": optim.momentum, "weight_decay": optim.weight_decay}
     groups = [defaults | group for group in defense.parameter_groups()]
@@ -198,13 +198,7 @@ def _put(target: nn.Module | torch.optim.Optimizer, state: dict, path: Path) -> 
         raise UserError(f"{path}: is of another network than this run's ({reason}); --restart trains anew.") from None
 
 
-STATE = (
-    "defense",
-    "optimizer",
-    "log",
-    "seconds",
-    "provenance",
-)  # of last.pt; the last is checkpoints.py's
+STATE = ("defense", "optimizer", "log", "seconds", "provenance")  # of last.pt; the last is checkpoints.py's
 
 
 def restore(path: Path, state: dict | None, defense: Defense, optimizer: torch.optim.Optimizer) -> list[dict]:
@@ -274,7 +268,8 @@ def _fit(
     last, compiled = directory / "last.pt", pick_compile(run.optim.compile, device)
     here = {"threads": torch.get_num_threads(), "precision": pick_precision(run.optim.precision, device)}
     if restart:
-        for name in ("train.json", "model.pt", "last.pt", "config.json"):  # killed in between: never half a run
+        # train.json first: a kill here never leaves a run that looks finished.
+        for name in ("train.json", "model.pt", "last.pt", "config.json"):
             (directory / name).unlink(missing_ok=True)
     check_same_settings(run, directory)
     state = load_state(last, *STATE) if last.exists() else None
@@ -319,7 +314,7 @@ def _epochs(
         started, now = time.monotonic(), checkpoints.stretch(epoch, device, **how)
         if epoch == first:
             checkpoints.tell(run.id, made, now, here)
-        # At least one epoch a call, so that calling again always gets further.
+        # At least one epoch per call, so that calling again always gets further.
         elif max_minutes is not None and started - begin + log[-1]["seconds"] > 60 * max_minutes:
             progress.finish(f"time is up after {epoch} of {run.optim.epochs} epochs; call again to go on")
             return None

@@ -17,7 +17,12 @@ BACKBONES = {
     "wrn34": lambda: WideResNet34(3, 4),
     "fsr": lambda: SeparatedBackbone(ResNet18(3, 8), 10, 0.1),
 }
-FOLDED = {"resnet18": 20, "resnet18-prelu": 20, "wrn34": 15, "fsr": 24}  # one stem, 16 + 3; one a block; and 4 of FSR's
+FOLDED = {
+    "resnet18": 20,
+    "resnet18-prelu": 20,
+    "wrn34": 15,
+    "fsr": 24,
+}  # one stem, 16 + 3; one per block; 4 of FSR's
 
 
 def network(name: str, dtype=torch.float64) -> nn.Module:

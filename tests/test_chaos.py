@@ -314,7 +314,7 @@ def test_a_loss_that_is_not_finite_names_what_is_kept(tiny, monkeypatch, epoch, 
     def poisoned(self, x, x_adv, y):
         calls.append(1)
         total, terms = loss(self, x, x_adv, y)
-        return total + (value if len(calls) == 2 * epoch + 2 else 0), terms  # two steps an epoch
+        return total + (value if len(calls) == 2 * epoch + 2 else 0), terms  # two steps per epoch
 
     monkeypatch.setattr(DEFENSES["ST"], "loss", poisoned)
     said = rf"not finite from epoch {epoch}, step 1 on \(loss={value}, .*\); {re.escape(kept)}; a lower optim\.lr"

@@ -160,10 +160,10 @@ def test_a_state_from_before_threads_were_kept_goes_on_too(tiny, tmp_path, threa
 def test_a_training_goes_on_in_its_precision(tiny, tmp_path, monkeypatch, capsys):
     """Begun on a machine that multiplies bfloat16, gone on with on one that does not."""
     run = tiny("AT", optim={"epochs": 2, "precision": "auto"})
-    monkeypatch.setattr(train, "pick_precision", lambda wanted, device: "bf16")
+    monkeypatch.setattr(train, "pick_precision", lambda requested, device: "bf16")
     fit(run, tmp_path / "through")
     fit(run, tmp_path / "parts", max_minutes=1e-9)
-    monkeypatch.setattr(train, "pick_precision", lambda wanted, device: "fp32")
+    monkeypatch.setattr(train, "pick_precision", lambda requested, device: "fp32")
     done = fit(run, tmp_path / "parts")
     assert "goes on from epoch 1 with bf16 as begun, not fp32" in capsys.readouterr().err
     assert done["precision"] == "bf16"
@@ -377,7 +377,7 @@ def test_epsilon_warm_up_scales_the_budget(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(DEFENSES["AT"], "craft", watched)
     fit(tiny("AT", optim={"epochs": 3}, craft={"epsilon_warmup_epochs": 2}), tmp_path)
-    assert budgets == [0, 0.25, 0.5, 0.75, 1, 1]  # two steps an epoch, from nothing to all in two epochs
+    assert budgets == [0, 0.25, 0.5, 0.75, 1, 1]  # two steps per epoch, from nothing to all in two epochs
 
 
 # --- Prototypes (Algorithm 1, ledger 4 and 5)
@@ -452,7 +452,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_epoch_before(tin
     def poisoned(self, x, x_adv, y):
         calls.append(1)
         value, terms = loss(self, x, x_adv, y)
-        return value * (float("nan") if len(calls) == 4 else 1), terms  # two steps an epoch: epoch 1, step 1
+        return value * (float("nan") if len(calls) == 4 else 1), terms  # two steps per epoch: epoch 1, step 1
 
     with monkeypatch.context() as patch:
         patch.setattr(DEFENSES["ST"], "loss", poisoned)

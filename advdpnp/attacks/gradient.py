@@ -94,7 +94,7 @@ def checked_inputs(x: Tensor, y: Tensor, epsilon: float, norm: str, step_size: f
     if x.numel() and (fault := budget_fault(norm, epsilon, step_size, x[0].numel())):
         raise ValueError(fault)
     if y.shape != x.shape[:1] or y.is_floating_point():
-        raise ValueError(f"labels must be {x.shape[0]} integers, one an image, got {y.dtype} {list(y.shape)}")
+        raise ValueError(f"labels must be {x.shape[0]} integers, one per image, got {y.dtype} {list(y.shape)}")
     if x.numel():
         low, high = x.detach().aminmax()  # NaN propagates, and fails the comparison
         if not (low >= 0) & (high <= 1):
@@ -178,7 +178,7 @@ def pgd(
     always sees the whole batch in its order, since it may hold tensors that belong to it.
 
     Raises ValueError for a bad argument, images outside [0, 1] or in half precision, a budget or step wider than the
-    box, or a loss that is not one value a sample. Warns of a step above 2 epsilon: it leaps across the ball.
+    box, or a loss that is not one value per sample. Warns of a step above 2 epsilon: it leaps across the ball.
     Differs from TRADES' code, which clips the "normal" start only after the first step (ledger A24).
     """
     (x_adv,) = pgd_prefixes(
@@ -277,7 +277,7 @@ def _ascend(
             total = losses.sum()
         if losses.shape != y.shape:
             shapes = f"{list(y.shape)}, got {list(losses.shape)}"
-            raise ValueError(f"the loss must return one value a sample, {shapes}")
+            raise ValueError(f"expected one loss value per sample, {shapes}")
         (gradient,) = torch.autograd.grad(total, x_adv)
         x_adv = x_adv.detach()
         x_adv = project(x_adv + step_size * direction(gradient, x_adv))

@@ -114,9 +114,9 @@ NORMAL_START_STD = 0.001  # TRADES, MART, HAT, IKL, AT_HE: 0.001 N(0, 1)
 
 
 def start_noise(x: Tensor, epsilon: float, norm: str, kind: bool | str, generator: torch.Generator | None) -> Tensor:
-    """kind True: uniform in the ball; "normal": 0.001 N(0, 1) a pixel, whatever the ball.
+    """kind True: uniform in the ball; "normal": 0.001 N(0, 1) per pixel, whatever the ball.
 
-    linf: U(-eps, eps) a pixel. l2, l1: a random direction (Gaussian, Laplace) on the sphere times
+    linf: U(-eps, eps) per pixel. l2, l1: a random direction (Gaussian, Laplace) on the sphere times
     eps U(0, 1)^(1/d), which is uniform in volume. Differs from the Bag of Tricks (l2: radius eps U(0, 1)) and
     from advertorch (l1: one radius U(0, eps) for the whole batch), whose starts lie nearer to x.
     """

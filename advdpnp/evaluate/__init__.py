@@ -1,7 +1,7 @@
-"""(run, attack) -> accuracy, a flag for each image, and where they come from: computed once, loaded after that.
+"""(run, attack) -> accuracy, one flag per image, and where they come from: computed once, loaded after that.
 
 `results/<tier>/evals/<run_id>/<attack>.json` is small and says everything; the `.npz` beside it holds `correct`, one
-flag a test image. Every image is counted by the network in float32, whatever it was trained in; attacks meet it with
+flag per test image. Every image is counted by the network in float32, whatever it was trained in; attacks meet it with
 its batch norms folded, and AutoAttack may search on a bfloat16 surrogate (`evaluation.fast`, `.autoattack`). A
 long attack is kept batch by batch, so a killed evaluation goes on where it was. Besides the names of `config.ATTACKS`
 there are `geometry` (Table 4), `features` (Figure 2), `corruptions` (Table 5, Figure 3) and `guard` (signs of masked

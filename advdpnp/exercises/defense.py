@@ -43,7 +43,7 @@ def check_alp_loss(loss: Callable) -> str:
 def check_defense(method: type, run: RunConfig) -> str:
     """Exercise 9: a Defense whose loss is `alp_loss` of its model's logits; `run` is a small configuration of it."""
     if not (isinstance(method, type) and issubclass(method, Defense)):
-        raise WrongAnswer("a class that inherits from advdpnp.defenses.Defense is wanted.", 3)
+        raise WrongAnswer("expected a class that inherits from advdpnp.defenses.Defense.", 3)
     if "loss" not in vars(method):
         raise WrongAnswer("the class has no method `loss(self, x, x_adv, y)` yet.", 3)
     torch.manual_seed(0)
@@ -61,11 +61,11 @@ def check_defense(method: type, run: RunConfig) -> str:
     mistakes = [(swapped, "x_adv plays no part: is it x twice?", 3)]
     right = alp_loss(clean, adversarial, y, run.hyper.weight)
     compare("the loss", loss, right.detach(), mistakes, hint=3, tolerance=1e-9)
-    wanted = torch.autograd.grad(right, [*defense.model.parameters()])
+    expected = torch.autograd.grad(right, [*defense.model.parameters()])
     if not loss.requires_grad:
         raise WrongAnswer("the loss has no gradient: is something detached?", 3)
     got = torch.autograd.grad(loss, [*defense.model.parameters()], allow_unused=True)
-    for (name, _), mine, theirs in zip(defense.model.named_parameters(), got, wanted):
+    for (name, _), mine, theirs in zip(defense.model.named_parameters(), got, expected):
         mine = torch.zeros_like(theirs) if mine is None else mine
         compare(f"the gradient of {name}", mine, theirs, hint=3, tolerance=1e-9)
     if not terms or any(not isinstance(term, Tensor) or term.numel() != 1 for term in terms.values()):

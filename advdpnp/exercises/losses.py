@@ -68,7 +68,7 @@ def check_dpp_loss(dpp_loss: Callable) -> str:
         (ce + LAMBDA_DPP / 2 * squared.sqrt().mean(), "the distance is squared in Eq. (3).", 4),
         (ce + LAMBDA_DPP / 2 * squared.mean() / 3, "the squares were averaged over the coordinates (as mse_loss does); "
          "a squared norm sums them.", 4),
-        (len(labels) * right, "summed over the batch; a mean is wanted, as Eq. (7) divides by N.", 3),
+        (len(labels) * right, "summed over the batch; expected the mean, as Eq. (7) divides by N.", 3),
         (len(labels) * ce + LAMBDA_DPP / 2 * squared.mean(), "cross-entropy is summed, the pull averaged.", 3),
         (ce + LAMBDA_DPP / 2 * squared.sum(), "the pull is summed over the batch, cross-entropy averaged.", 4),
         (ce - LAMBDA_DPP / 2 * squared.mean(), "this pushes features away from their prototype: check the sign.", 4),
@@ -91,7 +91,11 @@ def check_negative_prototypes(negative_prototypes: Callable) -> str:
         (torch.arange(5), "each prototype is its own nearest: k must differ from j.", 1),
         (distances.argmax(1), "these are the furthest; Eq. (4) takes the arg min.", 1),
         (products.argmax(1), "chosen by inner product; Eq. (4) takes the Euclidean distance.", 1),
-        (prototypes[losses.negative_prototypes(prototypes)], "the prototypes; their indices [M] are wanted.", 1),
+        (
+            prototypes[losses.negative_prototypes(prototypes)],
+            "these are prototypes; expected their indices [M].",
+            1,
+        ),
     ]
     right = losses.negative_prototypes(prototypes)
     compare("the indices", call_student(negative_prototypes, prototypes), right, mistakes, hint=1)
@@ -136,7 +140,7 @@ def check_dfa_loss(dfa_loss: Callable) -> str:
         (losses.dfa_loss(adversarial, clean), "the two are swapped: p(x) weighs, p(x~) is measured. KL has no "
          "symmetry, and F.kl_div takes its arguments in the other order.", 2),
         (-right, "the sign: a divergence is never negative.", 1),
-        (len(clean) * right, "summed over the batch; a mean is wanted.", 3),
+        (len(clean) * right, "summed over the batch; expected the mean.", 3),
         (right / clean.shape[1], "divided by the classes too: reduction='mean' does that, 'batchmean' does not.", 3),
         (-(log_p.exp() * log_q).sum(1).mean(), "that is the cross-entropy of the two; p log p is missing.", 1),
         ((log_p - log_q).sum(1).mean(), "the weights p_j(x) are missing.", 1),
@@ -211,7 +215,7 @@ def check_adversarial_branch(adversarial_branch: Callable) -> str:
     features, prototypes, labels = _batch()
     features.requires_grad_(), prototypes.requires_grad_()
     right = losses.dpp_loss(features, prototypes, labels, radius=RADIUS, lambda_dpp=LAMBDA_DPP)
-    wanted, _ = _gradients(right, features, prototypes)
+    expected, _ = _gradients(right, features, prototypes)
     answer = call_student(adversarial_branch, features, prototypes, labels, RADIUS, LAMBDA_DPP)
     compare("L_DPP(x~)", answer, right.detach(), hint=1, tolerance=1e-6)
     to_features, to_prototypes = _gradients(answer, features, prototypes)
@@ -220,7 +224,7 @@ def check_adversarial_branch(adversarial_branch: Callable) -> str:
     if to_prototypes.any():
         size = float(to_prototypes.norm())
         raise WrongAnswer(f"the value is right, but a gradient of norm {size:.3g} still reaches the prototypes.", 1)
-    compare("the gradient of the features", to_features, wanted, hint=2, tolerance=1e-6)
+    compare("the gradient of the features", to_features, expected, hint=2, tolerance=1e-6)
     return "right: same value, same gradient for the features, none for the prototypes."
 
 
@@ -237,7 +241,7 @@ def check_dfa_branches(dfa: Callable) -> str:
         return losses.dfa_loss(*logits)
 
     right = through(prototypes, prototypes.detach())
-    wanted, _, to_prototypes = _gradients(right, *leaves)
+    expected, _, to_prototypes = _gradients(right, *leaves)
     answer = call_student(dfa, *leaves, RADIUS)
     compare("L_DFA", answer, right.detach(), hint=3, tolerance=1e-6)
     got = _gradients(answer, *leaves)
@@ -249,5 +253,5 @@ def check_dfa_branches(dfa: Callable) -> str:
         (_gradients(through(prototypes.detach(), prototypes), *leaves)[2], "the wrong one of the two is locked.", 3),
     ]
     compare("the gradient of the prototypes", got[2], to_prototypes, mistakes, hint=3, tolerance=1e-6)
-    compare("the gradient of the clean features", got[0], wanted, hint=3, tolerance=1e-6)
+    compare("the gradient of the clean features", got[0], expected, hint=3, tolerance=1e-6)
     return "right: clean images may move the prototypes, adversarial ones may not."

@@ -111,7 +111,7 @@ def check_break(name: str, attack: Callable) -> str:
     x, y = images()
     x_adv = call_student(attack, defended(name), x, y, EPSILON)
     if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
-        raise WrongAnswer(f"images [{', '.join(map(str, x.shape))}] are wanted back.", hint)
+        raise WrongAnswer(f"expected images [{', '.join(map(str, x.shape))}] back.", hint)
     x_adv = x_adv.detach()
     far = float((x_adv - x).abs().max())
     if not far <= EPSILON + 1e-5:

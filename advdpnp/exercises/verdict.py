@@ -89,7 +89,7 @@ def compare(
 ) -> None:
     """Return when `answer` is `right`, else raise WrongAnswer: with a known mistake's sentence, or the difference."""
     if not isinstance(answer, Tensor | int | float):
-        raise WrongAnswer(f"{what} is a {type(answer).__name__}; a tensor is wanted.", hint)
+        raise WrongAnswer(f"{what}: expected a tensor, got {type(answer).__name__}.", hint)
     answer, right = torch.as_tensor(answer).detach(), torch.as_tensor(right)
     if same(answer, right, tolerance):
         return
@@ -97,12 +97,12 @@ def compare(
         if same(answer, torch.as_tensor(wrong), tolerance):
             raise WrongAnswer(f"{what}: {says}", number)
     if answer.shape != right.shape:
-        raise WrongAnswer(f"{what} has shape {[*answer.shape]}, wanted is {[*right.shape]}.", hint)
+        raise WrongAnswer(f"{what}: expected shape {[*right.shape]}, got {[*answer.shape]}.", hint)
     if answer.isnan().any():
         raise WrongAnswer(f"{what} is not a number (nan) in places.", hint)
     if right.ndim == 0:
-        raise WrongAnswer(f"{what} is {float(answer):.5g} where {float(right):.5g} is right.", hint)
+        raise WrongAnswer(f"{what}: expected {float(right):.5g}, got {float(answer):.5g}.", hint)
     worst = (answer.double() - right.double()).abs().flatten().argmax()
-    got, wanted = float(answer.flatten()[worst]), float(right.flatten()[worst])
+    got, expected = float(answer.flatten()[worst]), float(right.flatten()[worst])
     place = [int(i) for i in torch.unravel_index(worst, right.shape)]
-    raise WrongAnswer(f"{what} is off; the worst at {place}: {got:.5g} where {wanted:.5g} is right.", hint)
+    raise WrongAnswer(f"{what} is off; the worst at {place}: expected {expected:.5g}, got {got:.5g}.", hint)

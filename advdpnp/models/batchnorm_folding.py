@@ -1,6 +1,6 @@
 """Batch normalisation folded into the convolution before it: the same function, fewer passes over memory.
 
-Crafting differentiates the network in eval mode, where batch norm is a fixed affine map a channel. Jacob et al. (CVPR
+Crafting differentiates the network in eval mode, where batch norm is a fixed affine map per channel. Jacob et al. (CVPR
 2018), Section 3.2, fold it the same way for inference.
 """
 
@@ -64,7 +64,7 @@ def _replacements(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]
 
 @contextmanager
 def folded(model: nn.Module) -> Iterator[nn.Module]:
-    """The model with its batch norms folded, weights as they are on entry; as it was afterwards, also after an error.
+    """The model with its batch norms folded, with the weights at entry; restored on exit, also after an error.
 
     For a frozen model in eval mode: weights get no gradient inside. A pair with forward hooks is left alone.
     """
