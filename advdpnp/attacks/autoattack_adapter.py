@@ -52,6 +52,13 @@ def autoattack(
     components (each at the version's strength), or `square_queries` replaces Square's 5,000 queries (smoke
     runs), or the model has fewer than 4 classes (APGD-T is then APGD-DLR at 3 classes and left out at 2, with
     a warning). Below 10 classes the targeted attacks try at most the M - 1 wrong classes, in place of 9.
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4, bias=False))
+    >>> _ = nn.init.eye_(model[1].weight)  # logits: the four pixels
+    >>> x, y = torch.tensor([[[[0.6, 0.5], [0.1, 0.2]]]]), torch.tensor([0])
+    >>> x_adv = autoattack(model, x, y, epsilon=0.1, attacks=["apgd-ce"])
+    >>> model(x_adv).argmax(1).item(), bool((x_adv - x).abs().max() <= 0.1 + 1e-6)
+    (1, True)
     """
     x, y = checked_inputs(x, y, epsilon, norm)
     if version not in VERSIONS:

@@ -29,7 +29,14 @@ class AllFooled(Exception):
 
 
 def target_check(target: nn.Module, epsilon: float, norm: str) -> FoolsTarget:
-    """Whether candidates lie in ball and box and fool the target; only those inside are shown to it."""
+    """Whether candidates lie in ball and box and fool the target; only those inside are shown to it.
+
+    >>> x, y = torch.tensor([[[[0.6, 0.5]]]]), torch.tensor([0])
+    >>> fools_target = target_check(nn.Flatten(), 0.1, "linf")  # logits: the two pixels
+    >>> candidates = torch.tensor([[[[0.51, 0.59]]], [[[0.1, 0.9]]]])  # the second leaves the ball
+    >>> fools_target(candidates, x.expand_as(candidates), y.expand(2))
+    tensor([ True, False])
+    """
     order = {"linf": torch.inf, "l2": 2, "l1": 1}[norm]
 
     @torch.no_grad()
@@ -136,6 +143,10 @@ def project_linf(points: Tensor, normals: Tensor, offsets: Tensor) -> Tensor:
     Every coordinate moves by min(l, its room) in the direction that helps, where l solves
     sum_i |w_i| min(l, room_i) = |b - <w, t>|. The left side is concave in l, so Newton's method from 0 climbs to the
     solution without overshooting, in a handful of steps; the package sorts. Unreachable: as far as the box allows.
+
+    >>> points, normals = torch.tensor([[0.2, 0.5]]), torch.tensor([[1.0, 2.0]])
+    >>> project_linf(points, normals, torch.tensor([1.8]))  # to 1 z_1 + 2 z_2 = 1.8
+    tensor([[0.2000, 0.2000]])
     """
     gap = offsets - (normals * points).sum(1)
     upwards = (normals > 0) == (gap > 0)[:, None]
