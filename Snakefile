@@ -116,19 +116,23 @@ def minutes(wildcards):
 
 
 rule all:
+    message: "The paper tier is complete: results/paper/report.md"
     input: "results/paper/report.md"
 
 
 rule demo:
+    message: "The demo tier is complete: results/demo/report.md"
     input: "results/demo/report.md"
 
 
 rule short:
+    message: "The short tier is complete: results/short/report.md"
     input: "results/short/report.md"
 
 
 # ---- data: found below ADVDPNP_DATA (else data/), or downloaded; the record carries the checksums of both splits.
 rule data:
+    message: "Find or download {wildcards.dataset}, and check it"
     output: "results/data/{dataset}.json"
     log: "results/data/{dataset}.log"
     shell: "python -m advdpnp fetch {wildcards.dataset} --record {output} > {log} 2>&1"
@@ -136,6 +140,7 @@ rule data:
 
 # ---- training: only train.json is declared; model.pt, and last.pt to resume from, stay when a job is repeated.
 rule train:
+    message: "Train {wildcards.run} ({wildcards.tier})"
     input: training_inputs
     output: "results/{tier}/runs/{run}/train.json"
     params:
@@ -149,6 +154,7 @@ rule train:
 
 # ---- evaluation: what one table needs of one run (the demo: what all need); shared results are computed once.
 rule evaluate:
+    message: "Evaluate {wildcards.run} for {wildcards.name} ({wildcards.tier})"
     input: evaluation_inputs
     output: "results/{tier}/evaluated/{name}/{run}.json"
     params:
@@ -170,6 +176,7 @@ EXECUTE = (
 
 
 rule table:
+    message: "Make {wildcards.name} from its notebook ({wildcards.tier})"
     input:
         evaluated,
         notebook="notebooks/{name}.ipynb",
@@ -186,6 +193,7 @@ rule table:
 
 
 rule figure:
+    message: "Draw {wildcards.name} from its notebook ({wildcards.tier})"
     input:
         evaluated,
         notebook="notebooks/{name}.ipynb",
@@ -202,6 +210,7 @@ rule figure:
 
 
 rule method:
+    message: "Run the notebook on the method ({wildcards.tier})"
     input: notebook="notebooks/method.ipynb"
     output:
         "results/{tier}/figures/method.png",
@@ -215,6 +224,7 @@ rule method:
 
 
 rule report:
+    message: "Write the report ({wildcards.tier})"
     input: lambda w: products(w.tier)
     output: "results/{tier}/report.md"
     params: code=code_hash()
