@@ -61,7 +61,7 @@ def require_hardware(run: RunConfig, device: str | torch.device = "auto", allow_
     if run.tier == "paper" and pick_device(str(device)).type == "cpu" and not allow_cpu:
         raise UserError(
             f"{run.id} is a training of the paper tier and no GPU is here: it would take days on a CPU; "
-            f"--allow-cpu starts it all the same, and --tier short is meant for CPUs."
+            f"--allow-cpu starts it anyway, and --tier short is meant for CPUs."
         )
 
 

@@ -1,4 +1,4 @@
-"""Files from strangers: what they carry is never executed, and what they say is shown and not obeyed."""
+"""Untrusted files: what they carry is never executed, and what they say is shown and not obeyed."""
 
 import dataclasses
 import hashlib

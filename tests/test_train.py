@@ -149,7 +149,7 @@ def test_a_state_from_before_threads_were_kept_goes_on_too(tiny, tmp_path, threa
     threads(1)
     fit(run, tmp_path / "through")
     fit(run, tmp_path / "parts", max_minutes=1e-9)
-    changed_state(tmp_path / "parts", lambda made: checkpoints.place(made[0]))  # a place alone, as it was
+    changed_state(tmp_path / "parts", lambda made: checkpoints.provenance_of(made[0]))  # a place alone, as it was
     threads(2)
     done = fit(run, tmp_path / "parts")
     assert "1 threads as begun, not 2" in capsys.readouterr().err  # told by the device's name
@@ -192,7 +192,7 @@ def test_every_place_that_took_part_is_told(tiny, tmp_path, capsys):
     assert "goes on from epoch 1 with device another CPU, 1 threads -> " in capsys.readouterr().err
     assert [one["from_epoch"] for one in done["provenances"]] == [0, 1]
     assert [one["torch"] for one in done["provenances"]] == ["2.0.0", provenance("cpu")["torch"]]
-    assert checkpoints.place(done["provenances"][1]) == done["provenance"]
+    assert checkpoints.provenance_of(done["provenances"][1]) == done["provenance"]
     shown = machines(done)
     assert shown.startswith("another CPU, 1 threads; from epoch 1 on ")
     assert machines({"provenance": {"device": "a CPU"}}) == "a CPU"

@@ -5,7 +5,7 @@ Take a model (images [B, C, H, W] in [0, 1] -> logits [B, M]), images x and labe
 
 projections.py          projections, ascent directions, random starts: pure functions of tensors
 gradient.py             frozen, the losses, fgsm, pgd, cw, adaptive
-autoattack_adapter.py   AutoAttack, by way of pyautoattack
+autoattack_adapter.py   AutoAttack, through pyautoattack
 autoattack_fast.py      its search on a faster surrogate, confirmed by the target
 tally.py                what each of its components did, and at what cost
 """

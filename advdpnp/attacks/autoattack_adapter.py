@@ -1,4 +1,4 @@
-"""AutoAttack (Croce and Hein, 2020), by way of the package pyautoattack."""
+"""AutoAttack (Croce and Hein, 2020), through the package pyautoattack."""
 
 import logging
 import sys
@@ -14,11 +14,11 @@ from advdpnp.attacks.gradient import at_least_float32, checked_inputs, frozen
 from advdpnp.attacks.tally import Tallies, Tally, tell
 from advdpnp.errors import UserError, nearest
 
-VERSIONS = ("standard", "plus", "rand")
+_VERSIONS = ("standard", "plus", "rand")
 COMPONENTS = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
 # The DLR losses divide by a difference that holds the third, the targeted one the fourth, largest logit.
-FEWEST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
-NORM_NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+_FEWEST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
+_NORM_NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
 
 def autoattack(
@@ -61,8 +61,8 @@ def autoattack(
     (1, True)
     """
     x, y = checked_inputs(x, y, epsilon, norm)
-    if version not in VERSIONS:
-        raise ValueError(f"unknown version {version!r}: {nearest(version, VERSIONS)}")
+    if version not in _VERSIONS:
+        raise ValueError(f"unknown version {version!r}: {nearest(version, _VERSIONS)}")
     attacks = None if attacks is None else list(attacks)
     for name in attacks or []:
         if name not in COMPONENTS:
@@ -88,7 +88,7 @@ def autoattack(
             classes = logits(images[:1]).shape[1]
 
         def ensemble() -> AutoAttack:
-            made = AutoAttack(logits, eps=epsilon, norm=NORM_NAMES[norm], version=version, seed=seed, device=x.device)
+            made = AutoAttack(logits, eps=epsilon, norm=_NORM_NAMES[norm], version=version, seed=seed, device=x.device)
             made.attacks_to_run = _possible(attacks or made.attacks_to_run, classes)
             for targeted in (made.apgd_targeted, made.fab):
                 targeted.n_target_classes = min(targeted.n_target_classes, classes - 1)
@@ -138,7 +138,7 @@ class _FloatLogits(nn.Module):
 
 def _possible(attacks: list[str], classes: int) -> list[str]:
     """The attacks that are defined for so few classes; APGD-DLR stands in for APGD-T at three."""
-    possible = [name for name in attacks if classes >= FEWEST_CLASSES.get(name, 2)]
+    possible = [name for name in attacks if classes >= _FEWEST_CLASSES.get(name, 2)]
     if classes == 3 and "apgd-t" in attacks and "apgd-dlr" not in attacks:
         possible.insert(attacks.index("apgd-t"), "apgd-dlr")
     if possible != attacks:

@@ -46,7 +46,7 @@ from advdpnp.progress import Progress, TimeUp
 from advdpnp.store import eval_path, hold, provenance, read_arrays, read_json, run_dir, write_atomic, write_json
 from advdpnp.train import load_model
 
-TALLIED = (*(field.name for field in fields(attacks.Tally)),)  # of each component of AutoAttack
+_TALLIED = (*(field.name for field in fields(attacks.Tally)),)  # of each component of AutoAttack
 SAVE_EVERY = 1.0  # seconds between two savings of an unfinished attack: a kill costs that or one batch
 
 
@@ -67,7 +67,7 @@ def evaluate(
     for name in names:
         if name not in known:
             raise UserError(f"unknown attack '{name}'; {nearest(name, known)}")
-        check_budget(run, name)
+        _check_budget(run, name)
     directory = run_dir(run) if directory is None else directory
     if not (directory / "train.json").exists():
         command = f"python -m advdpnp train --tier {run.tier} {run.id}"
@@ -100,7 +100,7 @@ def _groups(run: RunConfig, names: Iterable[str], data: Dataset) -> list[list[st
     wanted: dict[str, None] = {}
     for name in names:
         chain = [name]
-        while larger := rests_on(run, chain[0], data):
+        while larger := _larger_budget(run, chain[0], data):
             chain.insert(0, larger)
         wanted |= dict.fromkeys(chain)
     plain = {name: resolved_attack(run, name) for name in wanted if name in ATTACKS}
@@ -108,7 +108,7 @@ def _groups(run: RunConfig, names: Iterable[str], data: Dataset) -> list[list[st
     return [*groups, *([name] for name in wanted if name not in plain)]
 
 
-def rests_on(run: RunConfig, name: str, data: Dataset) -> str | None:
+def _larger_budget(run: RunConfig, name: str, data: Dataset) -> str | None:
     """The AutoAttack evaluation at a larger budget whose fallen images alone this one searches, or None."""
     if not run.evaluation.nested_budgets or name not in ATTACKS or run.attacks[name].kind != "autoattack":
         return None
@@ -155,7 +155,7 @@ def _compute(
     return results
 
 
-def check_budget(run: RunConfig, name: str) -> None:
+def _check_budget(run: RunConfig, name: str) -> None:
     """Refuse an attack whose budget, after the tier's scale, is wider than the box. Raises UserError."""
     attack = resolved_attack(run, name if name in ATTACKS else feature_attack(run))
     if attack.kind == "clean" or name == "corruptions":
@@ -240,7 +240,7 @@ def _attack_results(run: RunConfig, keys: Mapping[str, str], model: nn.Module, d
     names = [*keys]
     group, n = [resolved_attack(run, name) for name in names], images_of(run, names[0], data)
     model = renormalised(model, run) if group[0].renormalise else model
-    larger = rests_on(run, names[0], data)
+    larger = _larger_budget(run, names[0], data)
     if larger:
         return {names[0]: _nested_result(run, names[0], larger, model, data, keys[names[0]])}
     if len(group) > 1:
@@ -297,7 +297,7 @@ def _over_images(
 
 def _row(tallies: Mapping[str, attacks.Tally]) -> np.ndarray:
     """The tallies of all of AutoAttack's components as one row, NaN for those that were not asked for."""
-    unasked = (np.nan,) * len(TALLIED)
+    unasked = (np.nan,) * len(_TALLIED)
     return np.array([astuple(tallies[c]) if c in tallies else unasked for c in attacks.COMPONENTS]).ravel()
 
 
@@ -306,8 +306,8 @@ def _components(rows: np.ndarray, correct: np.ndarray) -> dict:
 
     rows [searched images, tallies]: _row for each batch, else zeros. Nothing for another attack.
     """
-    totals = rows.sum(0).reshape(-1, len(TALLIED))
-    told = [(name, dict(zip(TALLIED, each.tolist(), strict=True))) for name, each in zip(attacks.COMPONENTS, totals)
+    totals = rows.sum(0).reshape(-1, len(_TALLIED))
+    told = [(name, dict(zip(_TALLIED, each.tolist(), strict=True))) for name, each in zip(attacks.COMPONENTS, totals)
             if not np.isnan(each).any()]  # fmt: skip
     left, found = correct.sum() + sum(each["broken"] for _, each in told), {}
     for name, each in told:
@@ -345,7 +345,7 @@ def _nested_result(
 ) -> tuple[dict, dict]:
     """AutoAttack at a budget within that of `larger`: searched only for images that fell there.
 
-    A tenth of the others, drawn from the run's seed, is searched all the same. Should one of them fall, the larger
+    A tenth of the others, drawn from the run's seed, is searched anyway. Should one of them fall, the larger
     search missed it, and every image is searched.
     """
     attack, n = resolved_attack(run, name), images_of(run, name, data)
@@ -369,7 +369,7 @@ def _nested_result(
     return values | {"nested": nested} | _components(numbers[:, 0, 2:], correct), {"correct": correct}
 
 
-def paired_features(run: RunConfig, name: str, model: nn.Module, data: Dataset) -> dict[str, Tensor]:
+def _paired_features(run: RunConfig, name: str, model: nn.Module, data: Dataset) -> dict[str, Tensor]:
     """Clean and adversarial features [N, d] and labels [N] of the first test images, on the CPU."""
     attack, n = resolved_attack(run, name), images_of(run, name, data)
     clean, adversarial = [], []
@@ -395,7 +395,7 @@ def _geometry_result(run: RunConfig, name: str, model: nn.Module, data: Dataset,
     as centers: weights of norm 1 are no centers of features of norm 10.
     """
     attack = feature_attack(run)
-    found, centers = paired_features(run, attack, model, data), model.centers.detach().cpu()
+    found, centers = _paired_features(run, attack, model, data), model.centers.detach().cpu()
     labels = found["labels"]
     values = {"feature_attack": attack, "images": len(labels), "definition": GEOMETRY_DEFINITION}
     values["unit_features"] = model.model.unit_features
@@ -418,7 +418,7 @@ def _geometry_result(run: RunConfig, name: str, model: nn.Module, data: Dataset,
 def _features_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
     """Figure 2: the features themselves, with labels and centers."""
     attack = feature_attack(run)
-    found = paired_features(run, attack, model, data)
+    found = _paired_features(run, attack, model, data)
     place = model.centers.device
     with torch.no_grad():
         heads = {kind: model.classify(found[kind].to(place)).argmax(1).cpu() for kind in ("clean", "adv")}
@@ -526,7 +526,7 @@ def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
         what |= {"batch_size": run.evaluation.batch_size, "seed": run.seed}
         if attack.random_start:
             what["starts"] = "nested"  # drawn by the evaluation's name before, so that 40 steps did not contain 20
-        if larger := rests_on(run, name, data):
+        if larger := _larger_budget(run, name, data):
             what["within"] = larger
     if is_fast(run, attack) and attack.kind != "clean":
         what |= {"fast": True}  # another rounding: an image on the boundary may fall the other way

@@ -26,8 +26,8 @@ __all__ = [
 ]  # fmt: skip
 
 LEVEL = 0.001  # a tier asks about a hundred such questions; false alarms should be rare among all of them
-UPHILL = 0.25  # share of the linear gain that a converged attack has not left; half is a random point's
-SPENT = 0.5  # share of an l1 or l2 budget that the survivors of a working attack have used
+_UPHILL = 0.25  # share of the linear gain that a converged attack has not left; half is a random point's
+_SPENT = 0.5  # share of an l1 or l2 budget that the survivors of a working attack have used
 
 CHECKS = {  # name: (heading in the report, what a warning means)
     "order": ("clean ≥ FGSM ≥ PGD-20 ≥ PGD-100 ≥ Ensemble", "a stronger attack is beaten by a weaker one"),
@@ -117,9 +117,11 @@ def check_gap(flags: Mapping[str, np.ndarray | None]) -> Check:
 def check_budget_spent(used: Mapping[str, float | None]) -> Check:
     """Whether l1 and l2 attacks used their budget on the images that withstood them: {evaluation: median share}."""
     known = {name: share for name, share in used.items() if share is not None}
-    little = {name: share for name, share in known.items() if share < SPENT}
+    little = {name: share for name, share in known.items() if share < _SPENT}
     shown = "; ".join(f"{name} used {100 * share:.0f} % of its budget" for name, share in (little or known).items())
-    return Check("budget", not little if known else None, shown or "no l1 or l2 attack told what its survivors used")
+    return Check(
+        "budget", not little if known else None, shown or "no l1 or l2 attack recorded what its survivors used"
+    )
 
 
 # ----------------------------------------------------------------------------------------------- what the probes found
@@ -157,7 +159,7 @@ def _stationary(left: np.ndarray) -> Check:
         return Check("stationary", True, "no image withstands PGD")
     median = float(np.median(left))
     share = f"{100 * median:.2g} % of the linear gain is left, in the median of {len(left)} images that withstand PGD"
-    return Check("stationary", median <= UPHILL, share)
+    return Check("stationary", median <= _UPHILL, share)
 
 
 def _heads(found: Mapping[str, np.ndarray | None]) -> Check:
