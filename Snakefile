@@ -79,7 +79,7 @@ def training_inputs(wildcards):
 
 @plain
 def evaluation_inputs(wildcards):
-    """The trained run and, where the tier has one, the standard model that the guard transfers attacks from."""
+    """The trained run and, where the tier has one, the standard model whose attacks the evaluation `guard` transfers."""
     run = run_of(wildcards)
     trained, standard = artefacts.all_runs(load_tier(run.tier)), standard_of(run)
     needed = [run.id] + ([standard.id] if standard and standard.id in trained else [])
@@ -94,7 +94,7 @@ def evaluated(wildcards):
     sources += [name for name, notebook in artefacts.SECTIONS.items() if notebook == wildcards.name]
     records = []
     for source in sources:
-        # The demo's attacks take less time than starting Python: one job a run for all of them.
+        # The demo's attacks take less time than starting Python: one job per run for all of them.
         record = artefacts.EVERYTHING if tier.name == "demo" else source
         records += [f"results/{tier.name}/evaluated/{record}/{run.id}.json" for run in artefacts.runs_of(tier, source)]
     return list(dict.fromkeys(records))
@@ -124,7 +124,7 @@ resource_scopes: gpu="local"
 
 
 def gpus(wildcards):
-    """The paper's tier wants a GPU a job, the small ones share a CPU (--set-resources train:gpu=1 gives them one too)."""
+    """The paper's tier asks for one GPU per job, the small ones share a CPU (--set-resources train:gpu=1 gives them one too)."""
     return 1 if wildcards.tier == "paper" else 0
 
 
@@ -138,14 +138,17 @@ def minutes(wildcards):
 
 
 rule all:
+    message: "The paper tier is complete: results/paper/report.md"
     input: "results/paper/report.md"
 
 
 rule demo:
+    message: "The demo tier is complete: results/demo/report.md"
     input: "results/demo/report.md"
 
 
 rule short:
+    message: "The short tier is complete: results/short/report.md"
     input: "results/short/report.md"
 
 
@@ -155,6 +158,7 @@ rule short:
 
 # ---- data: found below ADVDPNP_DATA (else data/), or downloaded; the record carries the checksums of both splits.
 rule data:
+    message: "Find or download {wildcards.dataset}, and check it"
     output: update("results/data/{dataset}.json")
     log: "results/data/{dataset}.log"
     shell: "python -m advdpnp fetch {wildcards.dataset} --record {output} > {log} 2>&1"
@@ -162,6 +166,7 @@ rule data:
 
 # ---- training: only train.json is declared; model.pt, and last.pt to resume from, stay when a job is repeated.
 rule train:
+    message: "Train {wildcards.run} ({wildcards.tier})"
     input: training_inputs
     output: update("results/{tier}/runs/{run}/train.json")
     params: settings=lambda w: digest(run_of(w).training_settings())
@@ -173,6 +178,7 @@ rule train:
 
 # ---- evaluation: what one table needs of one run (the demo: what all need); shared results are computed once.
 rule evaluate:
+    message: "Evaluate {wildcards.run} for {wildcards.name} ({wildcards.tier})"
     input: evaluation_inputs
     output: update("results/{tier}/evaluated/{name}/{run}.json")
     params:
@@ -195,6 +201,7 @@ EXECUTE = (
 
 
 rule table:
+    message: "Make {wildcards.name} from its notebook ({wildcards.tier})"
     input:
         evaluated,
         notebook="notebooks/{name}.ipynb",
@@ -211,6 +218,7 @@ rule table:
 
 
 rule figure:
+    message: "Draw {wildcards.name} from its notebook ({wildcards.tier})"
     input:
         evaluated,
         notebook="notebooks/{name}.ipynb",
@@ -227,6 +235,7 @@ rule figure:
 
 
 rule method:
+    message: "Run the notebook on the method ({wildcards.tier})"
     input: notebook="notebooks/method.ipynb"
     output:
         update("results/{tier}/figures/method.png"),
@@ -240,6 +249,7 @@ rule method:
 
 
 rule report:
+    message: "Write the report ({wildcards.tier})"
     input: lambda w: products(w.tier)
     output: update("results/{tier}/report.md")
     params: code=code_hash()

@@ -1,7 +1,7 @@
 """Build the book: `make book`, or python book/build.py once its packages are there.
 
 Nothing is trained, measured or downloaded here. Executed notebooks, reports and documents are staged in
-results/book/pages, one Markdown page a module is written for the reference, and Sphinx turns all of it into
+results/book/pages, one Markdown page per module is written for the reference, and Sphinx turns all of it into
 results/book/html.
 """
 

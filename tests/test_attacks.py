@@ -781,7 +781,7 @@ def test_autoattack_missing_names_the_cure(monkeypatch):
         ({"x": images().half()}, "images are float16"),
         ({"norm": "Linf"}, "did you mean 'linf'"),
         ({"loss": "margni"}, "did you mean 'margin'"),
-        ({"loss": lambda model, x_adv, y: model(x_adv).sum()}, "one value a sample"),
+        ({"loss": lambda model, x_adv, y: model(x_adv).sum()}, "one loss value per sample"),
         ({"random_start": "norml"}, "did you mean 'normal'"),
         ({"l1_step": "top"}, "did you mean 'top1'"),
         ({"x": images() * 255}, r"\[0, 1\]"),

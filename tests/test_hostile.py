@@ -1,4 +1,4 @@
-"""Files from strangers: what they carry is never executed, and what they say is shown and not obeyed."""
+"""Untrusted files: what they carry is never executed, and what they say is shown and not obeyed."""
 
 import dataclasses
 import hashlib
@@ -332,7 +332,7 @@ def test_what_a_result_says_is_shown_and_not_obeyed(tmp_path):
 @pytest.mark.parametrize("checks", [[{"name": "gradient"}], [3], [{"name": EVIL, "ok": False, "detail": ""}]])
 def test_checks_that_the_guard_never_wrote_are_refused(checks):
     with pytest.raises(UserError, match="holds other checks than"):
-        masking.loaded(checks, "a file")
+        masking.from_json(checks, "a file")
 
 
 def test_a_number_that_is_none_is_refused(run, capsys):

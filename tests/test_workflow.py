@@ -27,7 +27,7 @@ def test_the_paper_is_34_trainings_8_tables_and_3_figures():
     counted = jobs(done)
     assert (counted["train"], counted["table"], counted["figure"]) == (34 + 1, 8, 3)
     assert counted["data"] == 4
-    trained = set(re.findall(r"results/paper/runs/([\w.-]+)/train\.json", done.stdout + done.stderr))
+    trained = set(re.findall(r"Train ([\w.-]+) \(paper\)", done.stdout + done.stderr))
     assert len(trained) == 34 + 1  # and the other reading of Eq. (3)
     assert "cifar10-resnet18-adv_dpnp.printed-s0" in trained
     assert not [run for run in trained if re.match(r"(svhn|.*wrn34).*-(oc|pcl|hat|at_he|trades|mart)-", run)]
@@ -58,13 +58,20 @@ def test_the_demo_attacks_each_network_in_one_job():
     assert counted["evaluate"] == counted["train"]
     done = plan("results/short/tables/table1.csv", "results/short/tables/table4.csv")
     assert jobs(done)["evaluate"] > jobs(done)["train"]
-    assert "evaluated/table4/" in done.stdout + done.stderr
+    assert re.search(r"Evaluate \S+ for table4 \(short\)", done.stdout + done.stderr)
 
 
 def test_hat_waits_for_its_standard_helper():
     done = plan("results/demo/runs/digits-resnet18-hat-s0/train.json")
     assert jobs(done)["train"] == 2
-    assert "digits-resnet18-st-s0" in done.stdout + done.stderr
+    assert "Train digits-resnet18-st-s0 (demo)" in done.stdout + done.stderr
+
+
+def test_every_rule_says_what_it_does_in_words():
+    text = (ROOT / "Snakefile").read_text(encoding="utf-8")
+    rules = re.findall(r"^rule (\w+):\n( +message: \".+\")?", text, re.MULTILINE)
+    assert len(rules) == 10
+    assert [name for name, message in rules if not message] == []
 
 
 @pytest.mark.parametrize("target", ["results/demo/tables/table9.csv", "results/dmeo/tables/table1.csv"])

@@ -16,7 +16,7 @@ class Tally:
     searches: int = 0
     broken: int = 0
     seconds: float = 0.0
-    passes: int = 0  # images sent forward through the networks, the judge's included
+    passes: int = 0  # images sent forward through the networks, the target's included
 
 
 class Tallies:
@@ -43,7 +43,7 @@ class Tallies:
 def tell(ensemble: Any, tallies: Tallies) -> None:
     """Let the package's own loop tally its components: the network's answer to a component's images is its verdict."""
     answer = ensemble.get_logits
-    waiting: list[tuple[str, Tensor]] = []  # a component's name and labels, whose candidates are not judged yet
+    waiting: list[tuple[str, Tensor]] = []  # a component's name and labels, whose candidates are not counted yet
 
     def told_by(attack: Any, name_of: Callable[[], str]) -> None:
         whole = attack.perturb

@@ -1,7 +1,7 @@
-"""(run, attack) -> accuracy, a flag for each image, and where they come from: computed once, loaded after that.
+"""(run, attack) -> accuracy, one flag per image, and where they come from: computed once, loaded after that.
 
 `results/<tier>/evals/<run_id>/<attack>.json` is small and says everything; the `.npz` beside it holds `correct`, one
-flag a test image. Every image is counted by the network in float32, whatever it was trained in; attacks meet it with
+flag per test image. Every image is counted by the network in float32, whatever it was trained in; attacks meet it with
 its batch norms folded, and AutoAttack may search on a bfloat16 surrogate (`evaluation.fast`, `.autoattack`). A
 long attack is kept batch by batch, so a killed evaluation goes on where it was. Besides the names of `config.ATTACKS`
 there are `geometry` (Table 4), `features` (Figure 2), `corruptions` (Table 5, Figure 3) and `guard` (signs of masked
@@ -38,16 +38,16 @@ from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.evaluate import crafting, masking
 from advdpnp.evaluate.cache import load_part, load_result, part_path, save_part
-from advdpnp.evaluate.crafting import Record, craft_together, lengths, path_of, quick
+from advdpnp.evaluate.crafting import Record, craft_together, is_fast, lengths, path_of
 from advdpnp.evaluate.foreign import evaluate_model as evaluate_model
-from advdpnp.evaluate.memory import InPieces, halving
+from advdpnp.evaluate.memory import ChunkedModel, retry_with_smaller_chunks
 from advdpnp.evaluate.trajectories import next_larger, passes, shared
 from advdpnp.hardware import pick_device
 from advdpnp.progress import Progress, TimeUp
 from advdpnp.store import eval_path, hold, provenance, read_arrays, read_json, run_dir, write_atomic, write_json
 from advdpnp.train import load_model
 
-TALLIED = (*(field.name for field in fields(attacks.Tally)),)  # of each component of AutoAttack
+_TALLIED = (*(field.name for field in fields(attacks.Tally)),)  # of each component of AutoAttack
 SAVE_EVERY = 1.0  # seconds between two savings of an unfinished attack: a kill costs that or one batch
 
 
@@ -68,7 +68,7 @@ def evaluate(
     for name in names:
         if name not in known:
             raise UserError(f"unknown attack '{name}'; {nearest(name, known)}")
-        check_budget(run, name)
+        _check_budget(run, name)
     directory = run_dir(run) if directory is None else directory
     if not (directory / "train.json").exists():
         command = f"python -m advdpnp train --tier {run.tier} {run.id}"
@@ -82,7 +82,7 @@ def evaluate(
         if len(found) < len(group):
             if model is None:
                 place = pick_device(device)
-                model = InPieces(load_model(run, directory, place), run.evaluation.batch_size)
+                model = ChunkedModel(load_model(run, directory, place), run.evaluation.batch_size)
             with ExitStack() as held:
                 for name in sorted(group):
                     held.enter_context(hold(eval_path(run, name), "is being evaluated", wait=wait))
@@ -102,7 +102,7 @@ def _groups(run: RunConfig, names: Iterable[str], data: Dataset) -> list[list[st
     wanted: dict[str, None] = {}
     for name in names:
         chain = [name]
-        while larger := rests_on(run, chain[0], data):
+        while larger := _larger_budget(run, chain[0], data):
             chain.insert(0, larger)
         wanted |= dict.fromkeys(chain)
     plain = {name: resolved_attack(run, name) for name in wanted if name in ATTACKS}
@@ -110,7 +110,7 @@ def _groups(run: RunConfig, names: Iterable[str], data: Dataset) -> list[list[st
     return [*groups, *([name] for name in wanted if name not in plain)]
 
 
-def rests_on(run: RunConfig, name: str, data: Dataset) -> str | None:
+def _larger_budget(run: RunConfig, name: str, data: Dataset) -> str | None:
     """The AutoAttack evaluation at a larger budget whose fallen images alone this one searches, or None."""
     if not run.evaluation.nested_budgets or name not in ATTACKS or run.attacks[name].kind != "autoattack":
         return None
@@ -124,7 +124,9 @@ def _loaded(run: RunConfig, keys: Mapping[str, str]) -> dict[str, dict]:
     return {name: found for name, found in there.items() if found is not None}
 
 
-def _compute(run: RunConfig, keys: Mapping[str, str], model: "InPieces", data: Dataset, sha256: str) -> dict[str, dict]:
+def _compute(
+    run: RunConfig, keys: Mapping[str, str], model: "ChunkedModel", data: Dataset, sha256: str
+) -> dict[str, dict]:
     """The evaluations of one group, written: each one's flags first, then the JSON that vouches for them."""
     begin, (first, *others) = time.monotonic(), keys
     if first in SPECIAL:
@@ -155,7 +157,7 @@ def _compute(run: RunConfig, keys: Mapping[str, str], model: "InPieces", data: D
     return results
 
 
-def check_budget(run: RunConfig, name: str) -> None:
+def _check_budget(run: RunConfig, name: str) -> None:
     """Refuse an attack whose budget, after the tier's scale, is wider than the box. Raises UserError."""
     attack = resolved_attack(run, name if name in ATTACKS else feature_attack(run))
     if attack.kind == "clean" or name == "corruptions":
@@ -223,7 +225,7 @@ def _measured(
     return [(model(x_adv), lengths(x_adv, x, attack.norm)) for x_adv, attack in zip(made, group, strict=True)]
 
 
-def renormalised(model: InPieces, run: RunConfig) -> InPieces:
+def renormalised(model: ChunkedModel, run: RunConfig) -> ChunkedModel:
     """A copy whose prototypes have the radius as norm again (ledger 5). Raises UserError for a model without them."""
     if run.method != "Adv-DPNP":
         raise UserError(f"{run.id}: only Adv-DPNP has prototypes to renormalise.")
@@ -240,7 +242,7 @@ def _attack_results(run: RunConfig, keys: Mapping[str, str], model: nn.Module, d
     names = [*keys]
     group, n = [resolved_attack(run, name) for name in names], images_of(run, names[0], data)
     model = renormalised(model, run) if group[0].renormalise else model
-    larger = rests_on(run, names[0], data)
+    larger = _larger_budget(run, names[0], data)
     if larger:
         return {names[0]: _nested_result(run, names[0], larger, model, data, keys[names[0]])}
     if len(group) > 1:
@@ -256,7 +258,7 @@ def _attack_results(run: RunConfig, keys: Mapping[str, str], model: nn.Module, d
 
 
 def _over_images(
-    run: RunConfig, names: Sequence[str], group: Sequence[AttackConfig], where: np.ndarray, model: InPieces,
+    run: RunConfig, names: Sequence[str], group: Sequence[AttackConfig], where: np.ndarray, model: ChunkedModel,
     data: Dataset, key: str,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Flags [n, attacks] of the test images `where` [n], and [n, attacks, ...]: cross-entropy, ||x~ - x||; resumes.
@@ -276,7 +278,7 @@ def _over_images(
         seed = _seed(run, names[0], group[0], start)
         tallies: dict[str, attacks.Tally] = {}
         work = partial(_measured, model, x, y, group, run, seed, tallies.update)
-        for k, (logits, moved) in enumerate(halving(model, work)):
+        for k, (logits, moved) in enumerate(retry_with_smaller_chunks(model, work)):
             correct[start:stop, k] = (logits.argmax(1) == y).cpu().numpy()
             numbers[start:stop, k, 0] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()
             numbers[start:stop, k, 1] = moved.cpu().numpy()
@@ -297,7 +299,7 @@ def _over_images(
 
 def _row(tallies: Mapping[str, attacks.Tally]) -> np.ndarray:
     """The tallies of all of AutoAttack's components as one row, NaN for those that were not asked for."""
-    unasked = (np.nan,) * len(TALLIED)
+    unasked = (np.nan,) * len(_TALLIED)
     return np.array([astuple(tallies[c]) if c in tallies else unasked for c in attacks.COMPONENTS]).ravel()
 
 
@@ -306,8 +308,8 @@ def _components(rows: np.ndarray, correct: np.ndarray) -> dict:
 
     rows [searched images, tallies]: _row for each batch, else zeros. Nothing for another attack.
     """
-    totals = rows.sum(0).reshape(-1, len(TALLIED))
-    told = [(name, dict(zip(TALLIED, each.tolist(), strict=True))) for name, each in zip(attacks.COMPONENTS, totals)
+    totals = rows.sum(0).reshape(-1, len(_TALLIED))
+    told = [(name, dict(zip(_TALLIED, each.tolist(), strict=True))) for name, each in zip(attacks.COMPONENTS, totals)
             if not np.isnan(each).any()]  # fmt: skip
     left, found = correct.sum() + sum(each["broken"] for _, each in told), {}
     for name, each in told:
@@ -319,8 +321,8 @@ def _components(rows: np.ndarray, correct: np.ndarray) -> dict:
 
 
 def _values(
-    run: RunConfig, attack: AttackConfig, correct: np.ndarray, losses: np.ndarray, reached: np.ndarray, model: InPieces,
-    data: Dataset,
+    run: RunConfig, attack: AttackConfig, correct: np.ndarray, losses: np.ndarray, reached: np.ndarray,
+    model: ChunkedModel, data: Dataset,
 ) -> dict:  # fmt: skip
     """What the JSON of an attack says of its flags [n], losses [n] and lengths [n]."""
     n = len(correct)
@@ -341,11 +343,11 @@ def _values(
 
 
 def _nested_result(
-    run: RunConfig, name: str, larger: str, model: InPieces, data: Dataset, key: str
+    run: RunConfig, name: str, larger: str, model: ChunkedModel, data: Dataset, key: str
 ) -> tuple[dict, dict]:
     """AutoAttack at a budget within that of `larger`: searched only for images that fell there.
 
-    A tenth of the others, drawn from the run's seed, is searched all the same. Should one of them fall, the larger
+    A tenth of the others, drawn from the run's seed, is searched anyway. Should one of them fall, the larger
     search missed it, and every image is searched.
     """
     attack, n = resolved_attack(run, name), images_of(run, name, data)
@@ -369,15 +371,15 @@ def _nested_result(
     return values | {"nested": nested} | _components(numbers[:, 0, 2:], correct), {"correct": correct}
 
 
-def paired_features(run: RunConfig, name: str, model: nn.Module, data: Dataset) -> dict[str, Tensor]:
+def _paired_features(run: RunConfig, name: str, model: nn.Module, data: Dataset) -> dict[str, Tensor]:
     """Clean and adversarial features [N, d] and labels [N] of the first test images, on the CPU."""
     attack, n = resolved_attack(run, name), images_of(run, name, data)
     clean, adversarial = [], []
     progress = Progress(f"{run.id} features under {name}", n, stops=False)
     for start, stop, x, y in _batches(run, data, n, next(model.parameters()).device):
         x_adv_features = partial(_attacked, model.features, model, x, y, attack, run, name, start)
-        adversarial.append(halving(model, x_adv_features).cpu())
-        clean.append(halving(model, partial(_seen, model.features, x)).cpu())
+        adversarial.append(retry_with_smaller_chunks(model, x_adv_features).cpu())
+        clean.append(retry_with_smaller_chunks(model, partial(_seen, model.features, x)).cpu())
         progress.update(stop - start)
     progress.finish()
     return {"clean": torch.cat(clean), "adv": torch.cat(adversarial), "labels": data.labels[:n]}
@@ -395,7 +397,7 @@ def _geometry_result(run: RunConfig, name: str, model: nn.Module, data: Dataset,
     as centers: weights of norm 1 are no centers of features of norm 10.
     """
     attack = feature_attack(run)
-    found, centers = paired_features(run, attack, model, data), model.centers.detach().cpu()
+    found, centers = _paired_features(run, attack, model, data), model.centers.detach().cpu()
     labels = found["labels"]
     values = {"feature_attack": attack, "images": len(labels), "definition": GEOMETRY_DEFINITION}
     values["unit_features"] = model.model.unit_features
@@ -418,7 +420,7 @@ def _geometry_result(run: RunConfig, name: str, model: nn.Module, data: Dataset,
 def _features_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
     """Figure 2: the features themselves, with labels and centers."""
     attack = feature_attack(run)
-    found = paired_features(run, attack, model, data)
+    found = _paired_features(run, attack, model, data)
     place = model.centers.device
     with torch.no_grad():
         heads = {kind: model.classify(found[kind].to(place)).argmax(1).cpu() for kind in ("clean", "adv")}
@@ -448,7 +450,7 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
         pixels = torch.from_numpy(np.array(corrupted[:n])).permute(0, 3, 1, 2)
         changed = Dataset(data.name, "test", pixels, torch.from_numpy(np.array(labels[:n])).long(), "")
         for start, stop, x, y in _batches(run, changed, n, device):
-            logits = halving(model, partial(_seen, model.forward, x))
+            logits = retry_with_smaller_chunks(model, partial(_seen, model.forward, x))
             correct[at, start:stop] = (logits.argmax(1) == y).cpu().numpy()
         if time.monotonic() - saved > SAVE_EVERY:
             saved = time.monotonic()
@@ -474,7 +476,7 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
     return values, {"correct": correct}
 
 
-def _surrogate(run: RunConfig) -> RunConfig | None:
+def _transfer_source(run: RunConfig) -> RunConfig | None:
     """The trained standard model whose adversarial images are transferred to the run's, or None."""
     other = standard_of(run)
     if other is None or not all((run_dir(other) / file).exists() for file in ("train.json", "model.pt")):
@@ -485,12 +487,14 @@ def _surrogate(run: RunConfig) -> RunConfig | None:
 
 def _guard_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
     """The checks of masking.py that need the model, on a few images."""
-    n, attack, other = images_of(run, name, data), feature_attack(run), _surrogate(run)
+    n, attack, other = images_of(run, name, data), feature_attack(run), _transfer_source(run)
     device = next(model.parameters()).device
     x, y = to_float(data.images[:n].to(device)), data.labels[:n].to(device)
-    surrogate = InPieces(load_model(other, device=device), model.size) if other else None
-    found = halving(model, partial(masking.probe, model, x, y, resolved_attack(run, attack), surrogate, run.seed))
-    checks = [asdict(check) for check in masking.judge(found)]
+    surrogate = ChunkedModel(load_model(other, device=device), model.size) if other else None
+    found = retry_with_smaller_chunks(
+        model, partial(masking.run_probes, model, x, y, resolved_attack(run, attack), surrogate, run.seed)
+    )
+    checks = [asdict(check) for check in masking.check_probes(found)]
     values = {"white_box": attack, "images": n, "data_sha256": data.sha256, "checks": checks}
     return values, {name: flags for name, flags in found.items() if flags is not None}
 
@@ -517,15 +521,15 @@ def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
     if name == "geometry":
         what["definition"] = GEOMETRY_DEFINITION
     if name == "guard":
-        other = _surrogate(run)
+        other = _transfer_source(run)
         surrogate = read_json(run_dir(other) / "train.json", "model_sha256")["model_sha256"] if other else None
-        what |= masking.identity() | {"seed": run.seed, "surrogate": surrogate}
+        what |= masking.cache_key() | {"seed": run.seed, "surrogate": surrogate}
     elif attack.random_start or attack.kind == "autoattack":
         what |= {"batch_size": run.evaluation.batch_size, "seed": run.seed}
         if attack.random_start:
             what["starts"] = "nested"  # drawn by the evaluation's name before, so that 40 steps did not contain 20
-        if larger := rests_on(run, name, data):
+        if larger := _larger_budget(run, name, data):
             what["within"] = larger
-    if quick(run, attack) and attack.kind != "clean":
+    if is_fast(run, attack) and attack.kind != "clean":
         what |= {"fast": True}  # another rounding: an image on the boundary may fall the other way
     return digest(what | {"attack": asdict(attack)})

@@ -11,7 +11,7 @@ from advdpnp import attacks
 from advdpnp.config import AttackConfig, RunConfig
 from advdpnp.errors import UserError
 from advdpnp.hardware import pick_precision
-from advdpnp.models.batchnorm_folding import StandIn, folded
+from advdpnp.models.batchnorm_folding import FoldedSurrogate, folded
 
 Record = Callable[[dict[str, attacks.Tally]], None]  # told what AutoAttack's components did
 SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
@@ -40,8 +40,9 @@ def _autoattack(
 ) -> Tensor:  # fmt: skip
     parts = ("apgd-ce", "square") if attack.version == "smoke" else None
     limits: dict[str, Any] = {"attacks": parts, "square_queries": attack.square_queries or None}
-    search = StandIn(model, bf16=pick_precision("auto", x.device) == "bf16") if quick(run, attack) else None
-    limits |= {"search": search, "record": record}
+    bf16 = pick_precision("auto", x.device) == "bf16"
+    surrogate = FoldedSurrogate(model, bf16=bf16) if is_fast(run, attack) else None
+    limits |= {"surrogate": surrogate, "record": record}
     return attacks.autoattack(model, x, y, epsilon=attack.epsilon, norm=attack.norm, seed=seed, **limits)
 
 
@@ -69,9 +70,11 @@ def craft(
     """Adversarial images [B, C, H, W] for one batch. Raises RuntimeError should they leave ball or box."""
     if attack.kind == "clean":
         return x
-    stands_in = folded if quick(run, attack) and attack.kind != "autoattack" else nullcontext  # AutoAttack has its own
+    as_folded = (
+        folded if is_fast(run, attack) and attack.kind != "autoattack" else nullcontext
+    )  # AutoAttack has its own
     more = {"record": record} if attack.kind == "autoattack" else {}
-    with attacks.frozen(model), stands_in(model):
+    with attacks.frozen(model), as_folded(model):
         x_adv = KINDS[attack.kind](model, x, y, attack, run, seed, **more)
     return _verified(x_adv, x, attack)
 
@@ -93,19 +96,19 @@ def craft_together(
     one = group[0]
     options = {"epsilon": one.epsilon, "step_size": one.step_size, "norm": one.norm, "l1_step": one.l1_step}
     options |= {"random_start": one.random_start, "generator": torch.Generator(x.device).manual_seed(seed)}
-    with attacks.frozen(model), folded(model) if quick(run, one) else nullcontext():
+    with attacks.frozen(model), folded(model) if is_fast(run, one) else nullcontext():
         found = attacks.pgd_prefixes(model, x, y, reads=[(each.steps, each.restarts) for each in group], **options)
     return [_verified(x_adv, x, attack) for x_adv, attack in zip(found, group, strict=True)]
 
 
-def quick(run: RunConfig, attack: AttackConfig) -> bool:
+def is_fast(run: RunConfig, attack: AttackConfig) -> bool:
     """Whether an attack of the run takes its faster path."""
     return run.evaluation.autoattack == "surrogate" if attack.kind == "autoattack" else run.evaluation.fast
 
 
 def path_of(attack: AttackConfig, run: RunConfig, device: torch.device) -> str:
     """How the attack met the network, said in the result; it does not change what the number means."""
-    if not quick(run, attack) or attack.kind == "clean":
+    if not is_fast(run, attack) or attack.kind == "clean":
         return "fp32"
     if attack.kind != "autoattack":
         return "fp32, batch norm folded"

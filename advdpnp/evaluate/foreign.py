@@ -24,7 +24,7 @@ from advdpnp.config import ATTACKS, AttackConfig, EvaluationConfig
 from advdpnp.errors import UserError, nearest
 from advdpnp.evaluate import masking, masking_probes
 from advdpnp.evaluate.crafting import craft
-from advdpnp.evaluate.memory import InPieces, halving
+from advdpnp.evaluate.memory import ChunkedModel, retry_with_smaller_chunks
 from advdpnp.progress import Progress
 
 PLAIN = SimpleNamespace(evaluation=EvaluationConfig(fast=False, autoattack="package"), method="", id="your model")
@@ -78,7 +78,7 @@ def evaluate_model(
         network.eval()
         device = next((p.device for p in network.parameters()), x.device)
         _check_outputs(network, x[:2].to(device), y)
-        cut = InPieces(network, batch_size)
+        cut = ChunkedModel(network, batch_size)
         return {name: _found(cut, x, y, name, settings, batch_size, seed, device) for name in dict.fromkeys(names)}
     finally:
         for module, mode in training.items():
@@ -86,7 +86,7 @@ def evaluate_model(
 
 
 def _found(
-    model: InPieces, x: Tensor, y: Tensor, name: str, settings: Mapping[str, AttackConfig], size: int, seed: int,
+    model: ChunkedModel, x: Tensor, y: Tensor, name: str, settings: Mapping[str, AttackConfig], size: int, seed: int,
     device: torch.device,
 ) -> Found:  # fmt: skip
     if name == "guard":
@@ -97,7 +97,9 @@ def _found(
     progress = Progress(f"your model, {name}", -(-len(x) // size))
     for start in range(0, len(x), size):
         images, labels = x[start : start + size].to(device), y[start : start + size].to(device)
-        crafted = halving(model, partial(craft, model, images, labels, attack, PLAIN, seed=seed + start))
+        crafted = retry_with_smaller_chunks(
+            model, partial(craft, model, images, labels, attack, PLAIN, seed=seed + start)
+        )
         with torch.no_grad():
             correct[start : start + size] = (model(crafted).argmax(1) == labels).cpu().numpy()
         progress.update()
@@ -105,9 +107,9 @@ def _found(
     return Found(100 * float(correct.mean()), correct)
 
 
-def _guarded(model: InPieces, x: Tensor, y: Tensor, attack: AttackConfig) -> Found:
-    flags = halving(model, partial(masking_probes.probe, model, x, y, attack))
-    return Found(100 * float(flags["white box"].mean()), flags["white box"], tuple(masking.judge(flags)))
+def _guarded(model: ChunkedModel, x: Tensor, y: Tensor, attack: AttackConfig) -> Found:
+    flags = retry_with_smaller_chunks(model, partial(masking_probes.run_probes, model, x, y, attack))
+    return Found(100 * float(flags["white box"].mean()), flags["white box"], tuple(masking.check_probes(flags)))
 
 
 def _images(x: Any) -> Tensor:

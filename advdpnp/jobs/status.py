@@ -8,7 +8,7 @@ from statistics import fmean
 from advdpnp.config import GEOMETRY_DEFINITION, RunConfig, digest, load_tier, resolved_attack
 from advdpnp.jobs.estimate import network, passes
 from advdpnp.paper import artefacts
-from advdpnp.progress import duration, paint
+from advdpnp.progress import colour, duration
 from advdpnp.store import eval_path, held, read_json, run_dir
 
 
@@ -59,17 +59,17 @@ def status(tier_name: str) -> str:
     runs = artefacts.all_runs(tier)
     states = {name: run_state(run, images_of(runs.values(), run.dataset)) for name, run in runs.items()}
     lines = [f"tier {tier.name}: {tier.label}", f"{len(runs)} trainings:"]
-    lines += [f"  {name:<44}{paint(state, state.split(',')[0])}" for name, state in states.items()]
+    lines += [f"  {name:<44}{colour(state, state.split(',')[0])}" for name, state in states.items()]
     lines.append("evaluations:")
     pairs: dict[tuple[str, str], str] = {}
     for name in artefacts.built():
         wanted = artefacts.wanted(tier, name)
         pairs |= {(run.id, e): eval_state(run, e) for run, e in wanted if (run.id, e) not in pairs}
         count = Counter(pairs[run.id, e] for run, e in wanted)
-        more = "".join(paint(f", {count[state]} {state}", state) for state in ("running", "stale") if count[state])
+        more = "".join(colour(f", {count[state]} {state}", state) for state in ("running", "stale") if count[state])
         if wanted:
             complete = "done" if count["done"] == len(wanted) else "missing" if not count["done"] else ""
-            shown = paint(f"{count['done']}/{len(wanted)}", complete)
+            shown = colour(f"{count['done']}/{len(wanted)}", complete)
             lines.append(f"  {name:<44}{shown}{more}")
     missing = [name for name in artefacts.ARTEFACTS if name not in artefacts.built()]
     if missing:

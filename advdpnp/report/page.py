@@ -182,8 +182,12 @@ def trust_markdown(tier: Tier, root: Path) -> str:
             probed = tables.stored(run, "guard", root, "checks") or {"checks": []}
             norms = (name for name, attack in run.attacks.items() if attack.kind == "pgd" and attack.norm != "linf")
             used = {name: (tables.stored(run, name, root) or {}).get("budget_used") for name in norms}
-            checks[run.id] = [*masking.order(flags), masking.gap(flags), masking.spent(used)]
-            checks[run.id] += masking.loaded(probed["checks"], f"{run.id}, guard.json")
+            checks[run.id] = [
+                *masking.check_attack_order(flags),
+                masking.check_gap(flags),
+                masking.check_budget_spent(used),
+            ]
+            checks[run.id] += masking.from_json(probed["checks"], f"{run.id}, guard.json")
     return masking.markdown(checks) if checks else "There is nothing to check: no run was evaluated."
 
 

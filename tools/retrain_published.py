@@ -1,6 +1,6 @@
 """Train published networks again, each with the code that trained it, and compare the weights, bit for bit.
 
-    python tools/again.py short cifar10-resnet18-at-s0 cifar10-resnet18-trades-s0
+    python tools/retrain_published.py short cifar10-resnet18-at-s0 cifar10-resnet18-trades-s0
 
 The repository holds numbers and no weights; this gives them back. The code is taken from git at the revision that the
 run's train.json names, under the name that the run had there (`trained_as`, where it got another since). Weights that
@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def code_of(revision: str) -> Path:
-    """The checkout's files at `revision`, below results/again/. Raises UserError for one that git does not have."""
-    folder = results_root() / "again" / revision
+    """The files of `revision`, below results/retrain_published/. Raises UserError for one that git does not have."""
+    folder = results_root() / "retrain_published" / revision
     if not folder.exists():
         try:
             archive = git("archive", revision, root=ROOT)
