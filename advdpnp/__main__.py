@@ -119,7 +119,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("run", help="run id, such as digits-resnet18-adv_dpnp-s0")
     sub.add_argument("--output", metavar="DIR", help="where to (default: results/<tier>/export/<run>)")
     sub.add_argument("--onnx", action="store_true", help="model.onnx too")
-    command("publish", "copy measured results to published/<tier>/ and figures/<tier>/")
+    sub = command("publish", "copy measured results to published/<tier>/ and figures/<tier>/")
+    sub.add_argument(
+        "--weights", nargs="+", metavar="RUN", help="instead: these networks, to published/weights/<tier>/"
+    )
     command("restore", "copy published results back to results/<tier>/, to go on from them")
     return parser
 
@@ -222,6 +225,11 @@ def _card(args: argparse.Namespace) -> int:
 
 
 def _publish(args: argparse.Namespace) -> int:
+    if args.weights:
+        from advdpnp.share.weights import publish_weights
+
+        print(publish_weights(args.tier, args.weights))
+        return 0
     from advdpnp.share.publish import publish
 
     print(publish(args.tier))
