@@ -3,6 +3,7 @@
 #   snakemake --cores 1 all                                  the paper's protocol (a GPU; data sets are downloaded)
 #   snakemake --cores 2 demo                                 every path of it on scikit-learn's digits, in minutes
 #   snakemake --cores 2 short                                real images, a smaller protocol, a CPU
+#   snakemake --cores 2 medium                               all of CIFAR-10, a narrow network, days of a CPU
 #   snakemake --cores 1 results/demo/tables/table1.csv       one table or figure of any tier
 #   snakemake --profile profiles/slurm all                   the same jobs on a Slurm cluster
 #   snakemake --cores 4 --resources gpu=4 all                on one machine with four GPUs
@@ -113,10 +114,10 @@ def products(tier_name):
 wildcard_constraints:
     tier="|".join(map(re.escape, TIERS)),
     run=r"[a-z0-9_.]+-[a-z0-9_]+-[a-z0-9_.]+-s\d+",
-    name=r"(table|figure)\d|ledger|readings|everything",
+    name=r"(table|figure)\d|ledger|readings|contrasts|everything",
 
 
-localrules: all, demo, short, report, data  # a cluster's nodes often have no network
+localrules: all, demo, short, short100, medium, report, data  # a cluster's nodes often have no network
 
 
 # gpu=N limits what runs here at a time; a cluster has its own limits.
@@ -150,6 +151,14 @@ rule demo:
 rule short:
     message: "The short tier is complete: results/short/report.md"
     input: "results/short/report.md"
+
+
+rule short100:
+    input: "results/short100/report.md"
+
+
+rule medium:
+    input: "results/medium/report.md"
 
 
 # Every output is an update(): Snakemake removes it neither before a job nor after one that failed or refused to start, so

@@ -20,8 +20,8 @@ EXAMPLES = """examples:
   python -m advdpnp report --tier short --published    tables from the committed results
 
 A run is <dataset>-<backbone>-<defense>-s<seed>. The tiers are the files of config/: demo (minutes on a laptop),
-short (real images, hours of a CPU), paper (the protocol of Section 4.1, for a GPU). The whole paper, in order:
-snakemake --cores 1 all."""
+short and short100 (real images, hours of a CPU), medium (all of CIFAR-10, days of a CPU), paper (the protocol of
+Section 4.1, for a GPU). The whole paper, in order: snakemake --cores 1 all."""
 
 
 EXAMPLE = {  # shown by `python -m advdpnp <command> --help`
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         about = {"help": summary, "description": summary, "epilog": example, "formatter_class": raw}
         sub = commands.add_parser(name, **about, allow_abbrev=False)
         if tier:
-            sub.add_argument("--tier", default="demo", help="demo, short, paper, or a .toml file (default: demo)")
+            sub.add_argument("--tier", default="demo", help="one of config/, or a .toml file (default: demo)")
         return sub
 
     sub = command("fetch", "download and verify data sets", tier=False)
@@ -123,7 +123,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("run", help="run id, such as digits-resnet18-adv_dpnp-s0")
     sub.add_argument("--output", metavar="DIR", help="where to (default: results/<tier>/export/<run>)")
     sub.add_argument("--onnx", action="store_true", help="model.onnx too")
-    command("publish", "copy measured results to published/<tier>/ and figures/<tier>/")
+    sub = command("publish", "copy measured results to published/<tier>/ and figures/<tier>/")
+    sub.add_argument(
+        "--weights", nargs="+", metavar="RUN", help="instead: these networks, to published/weights/<tier>/"
+    )
     command("restore", "copy published results back to results/<tier>/, to go on from them")
     return parser
 
@@ -260,6 +263,11 @@ def _card(args: argparse.Namespace) -> int:
 
 
 def _publish(args: argparse.Namespace) -> int:
+    if args.weights:
+        from advdpnp.share.weights import publish_weights
+
+        print(publish_weights(args.tier, args.weights))
+        return 0
     from advdpnp.share.publish import publish
 
     print(publish(args.tier))

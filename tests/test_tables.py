@@ -99,6 +99,25 @@ def test_a_tier_trains_only_its_own_methods_seeds_and_blocks():
     assert names == ["at-s0", "at-s1", "at-s7", "adv_dpnp-s0", "adv_dpnp-s1"]
 
 
+def test_a_tier_says_which_variant_is_the_row_as_printed_and_with_which_seeds():
+    variants = {"printed": {"adv_dpnp": {"pull": "sum"}}, "balanced": {"adv_dpnp": {"lambda_dnp": 0.283}}}
+    tier = make_tier(
+        seeds=[0, 1], variants=variants, printed="balanced", variant_seeds={"printed": [0]}, blocks={CIFAR10: None}
+    )
+    assert [run.id for run in artefacts.runs_of_row(tier, CIFAR10, PRINTED)] == [
+        "cifar10-resnet18-adv_dpnp.balanced-s0", "cifar10-resnet18-adv_dpnp.balanced-s1",
+    ]  # fmt: skip
+    variants = [(run.variant, run.seed) for run in artefacts.runs_of(tier, "readings")]
+    assert variants == [("", 0), ("printed", 0), ("balanced", 0), ("", 1), ("balanced", 1)]
+
+
+def test_the_contrasts_are_of_the_medium_tier_alone():
+    assert {run.id[16:] for run in artefacts.runs_of(load_tier("medium"), "contrasts")} == {
+        f"-{method}-s{seed}" for method in ("at", "trades", "adv_dpnp", "adv_dpnp.balanced") for seed in (0, 1, 2)
+    }
+    assert not list(artefacts.runs_of(load_tier("short"), "contrasts"))
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_every_cell_of_a_table_is_one_that_the_paper_reports(name):
     rows = table_rows(load_tier("paper"), name)

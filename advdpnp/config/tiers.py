@@ -11,7 +11,7 @@ import re
 import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import Field, dataclass, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -129,10 +129,13 @@ class Tier:
     more_seeds: Mapping[str, tuple[int, ...]]
     blocks: Mapping[str, Block]
     variants: Mapping[str, Mapping[str, Any]]
+    variant_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    printed: str = "printed"  # the variant that the row "Adv-DPNP (as printed)" shows
 
-    def seeds_of(self, method: str) -> tuple[int, ...]:
-        """The seeds that a method is trained with."""
-        return tuple(dict.fromkeys(self.seeds + self.more_seeds.get(method, ())))
+    def seeds_of(self, method: str, variant: str = "") -> tuple[int, ...]:
+        """The seeds that a method is trained with; under a variant with `variant_seeds` of its own, those."""
+        own = tuple(dict.fromkeys(self.seeds + self.more_seeds.get(method, ())))
+        return self.variant_seeds.get(variant, own) if variant else own
 
     def run(self, block: str, method: str, seed: int = 0, variant: str = "") -> RunConfig:
         """The resolved configuration of one training. Raises UserError for a contradiction."""
@@ -291,7 +294,9 @@ def _block(name: str, changes: Any, base: Mapping[str, Any], attacks: Mapping, w
     return Block(name, dataset, backbone, _sections(base, changes, where), own_attacks)
 
 
-_TIER_KEYS = ("label", "methods", "seeds", "more_seeds", "defaults", "attacks", "blocks", "variants")
+_TIER_KEYS = (
+    "label", "methods", "seeds", "more_seeds", "variant_seeds", "printed", "defaults", "attacks", "blocks", "variants",
+)  # fmt: skip
 
 
 def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
@@ -335,7 +340,16 @@ def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
         if not re.fullmatch(r"[a-z0-9_]+", variant):
             raise UserError(f"{path}: variants: '{variant}' may hold only a-z, 0-9 and _.")
         _sections(defaults, changes, f"{path}: variants.{variant}")
-    tier = Tier(name, Path(path), label.strip(), tuple(methods), seeds, more, blocks, variants)
+    of_variants = _mapping(raw.get("variant_seeds"), f"{path}: variant_seeds")
+    printed = raw.get("printed", "printed")
+    for key, known in [
+        *(("variant_seeds", v) for v in of_variants),
+        *([("printed", printed)] if "printed" in raw else []),
+    ]:
+        if not isinstance(known, str) or known not in variants:
+            raise UserError(f"{path}: {key}: no variant {brief(known)}; {nearest(str(known), variants)}")
+    own_seeds = {v: _seeds(s, f"{path}: variant_seeds.{v}") for v, s in of_variants.items()}
+    tier = Tier(name, Path(path), label.strip(), tuple(methods), seeds, more, blocks, variants, own_seeds, printed)
     for block in tier.blocks:
         for method in METHODS:
             tier.run(block, method)

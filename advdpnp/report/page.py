@@ -13,7 +13,7 @@ from advdpnp.paper.claims import claims_markdown
 from advdpnp.paper.consistency import consistency
 from advdpnp.paper.resolution import resolution_markdown
 from advdpnp.progress import duration
-from advdpnp.report import differences, fingerprint, render, summary, tables
+from advdpnp.report import contrasts, differences, fingerprint, render, summary, tables
 from advdpnp.report.ablations import effects, ledger_markdown
 from advdpnp.report.measurements import Measurements
 from advdpnp.store import machines, read_json, tier_dir, write_text
@@ -30,6 +30,11 @@ READINGS_NOTE = (
     "the paper it follows from its MeanSep and SCR. Summed is |log(ours / the paper's on CIFAR-10)|, and a reading "
     f"fits if the mean of the eight is below {fingerprint.FITS:.3f} for each seed. † is not counted by the rule. "
     "Accuracies (%) and PGD-20's cross-entropy follow the protocol, which is not the paper's, and are not counted."
+)
+CONTRASTS_NOTE = (
+    "Named, with the rule that judges them, in docs/medium-preregistration.md before a network was evaluated. `worst`: "
+    "right on the image itself, under PGD-20 and under C&W-30; `avg`: the mean of clean and worst. p after Holm's "
+    f"correction for six; small: the 95 % interval lies within {contrasts.MATTERS:g} point of zero."
 )
 FIGURES_NOTE = (
     "The paper draws its figures without numbers, so none stands beside ours. Figure 2: spread within a class, a mean "
@@ -172,6 +177,16 @@ def refuse_strangers(tier: Tier, root: Path) -> None:
         )
 
 
+def preregistered(tier: Tier, root: Path) -> list[str]:
+    """The contrasts of docs/medium-preregistration.md, a table for each reading; [] for a tier that has none."""
+    if not any(artefacts.runs_of(tier, "contrasts")):
+        return []
+    lines = ["### The contrasts that were named first", "", CONTRASTS_NOTE, ""]
+    for reading in ("Adv-DPNP", artefacts.PRINTED):
+        lines += [contrasts.markdown(contrasts.contrasts(tier, reading, root), reading), ""]
+    return lines
+
+
 def trust_markdown(tier: Tier, root: Path) -> str:
     """What masking.py says of each run that was evaluated: from the stored flags, and from the evaluation `guard`."""
     checks = {}
@@ -225,6 +240,7 @@ def report_markdown(tier: Tier, root: Path) -> str:
                     "",
                     differences.primary_markdown(differences.primary(against)),
                     "",
+                    *preregistered(tier, root),
                 ]
             lines += ["### Image by image", "", differences.markdown(against)]
     lines += ["## The figures in numbers", "", figures_markdown(tier, drawn)]
