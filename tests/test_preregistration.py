@@ -12,7 +12,7 @@ from advdpnp.intervals import SeedVariance
 from advdpnp.paper.numbers import OURS, reported
 from advdpnp.report.contrasts import COLUMNS, RIVALS, Variance, column, contrasts, detectable, image_variance, markdown
 from advdpnp.report.contrasts import verdict as judged
-from advdpnp.report.page import published_dir
+from advdpnp.report.page import preregistered, published_dir
 from advdpnp.store import tier_dir, write_json
 
 ROOT = Path(__file__).parent.parent
@@ -132,6 +132,13 @@ def test_nothing_of_the_short_tier_has_a_worst_case_for_at():
     """It has no C&W for AT: there the contrasts stay empty instead of being made of fewer attacks."""
     rows = contrasts(load_tier("short"), root=published_dir("short"))
     assert [row["column"] for row in rows] == ["clean", "clean"]
+
+
+def test_the_report_shows_both_readings_of_the_tier_that_named_them(tmp_path):
+    text = "\n".join(preregistered(load_tier("medium"), tmp_path))
+    assert "None of the contrasts of Adv-DPNP was measured." in text
+    assert "None of the contrasts of Adv-DPNP (as printed) was measured." in text
+    assert preregistered(load_tier("short"), published_dir("short")) == []
 
 
 # --- What can be detected
