@@ -389,7 +389,7 @@ def test_case_04_training_again_asks_no_other_projects_history(course, tmp_path)
     place = {"device": "x", "code_revision": theirs.stdout.strip()[:12]}
     told.write_text(json.dumps({"model_sha256": "0" * 64, "provenance": place}))
     own = os.environ | {"PYTHONPATH": str(course), "ADVDPNP_RESULTS": str(tmp_path / "results")}
-    command = [sys.executable, "tools/again.py", "mini", RUN]
+    command = [sys.executable, "tools/retrain_published.py", "mini", RUN]
     done = subprocess.run(command, cwd=course, env=own, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {place['code_revision']}: this code is in the project's git history, which ")

@@ -266,7 +266,7 @@ def test_a_thirteenth_defense_gone_wrong(tiny, loss, said):
         (lambda m, x, y, e: x[0], "shape"),
         (torch.zeros(1), "the function itself"),
         (lambda m, x, y, e: x * torch.nan, "nan"),
-        (lambda m, x, y, e: "no idea", "is a str"),
+        (lambda m, x, y, e: "no idea", "got str"),
     ],
 )
 def test_whatever_a_student_returns_ends_in_a_sentence(answer, said):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from advdpnp.config import METHODS
+from advdpnp.config import METHODS, ROOT
 from advdpnp.errors import UserError
 from advdpnp.paper import claims, numbers
 from advdpnp.paper.artefacts import FEATURES
@@ -108,7 +108,7 @@ def test_columns_that_a_claim_compares_rest_on_the_same_images():
 def test_importing_loads_nothing_heavy():
     heavy = "('torch', 'pandas', 'scipy', 'numpy')"
     code = f"import sys, advdpnp.paper.claims; print([m for m in {heavy} if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=numbers.ROOT)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert out.stdout.strip() == "[]"
 
 
