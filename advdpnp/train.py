@@ -135,14 +135,15 @@ def _center_metrics(model: nn.Module) -> dict[str, float]:
 def build_defense(run: RunConfig, images: str = "") -> Defense:
     """The run's defense with weights from its seed, and the trained helper that it requires, if any.
 
-    Raises UserError where the helper is not trained, or not on `images`, the sha256 of the training set (if given).
+    Raises UserError where the helper is not trained, or as much of the data was to be `images`, the sha256 of the
+    training set (if given), and was not.
     """
     needed = dependency(run)
     if needed and not (run_dir(needed) / "train.json").exists():
         raise UserError(f"{run.id} needs the trained {needed.id}; train that first.")
     helper = load_model(needed) if needed else None
     seen = read_json(run_dir(needed) / "train.json").get("data_sha256", images) if needed else images
-    if images and seen != images:
+    if images and needed and needed.data == run.data and seen != images:
         raise UserError(
             f"{run.id} needs {needed.id}, which was trained on other images (data_sha256 {seen[:8]}, here "
             f"{images[:8]}): set ADVDPNP_DATA to one copy of {run.dataset}, or train it again."

@@ -20,7 +20,8 @@ from advdpnp.config import digest, load_tier, parse_switch
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
 from advdpnp.jobs import queue, status
-from advdpnp.report import page, tables
+from advdpnp.report import agreement, differences, page, tables
+from advdpnp.report.model_card import write_cards
 from advdpnp.share import publish
 from advdpnp.store import read_json, run_dir, tier_dir
 from advdpnp.train import fit
@@ -421,25 +422,78 @@ def test_case_16_the_colab_notebook_runs_in_a_path_with_a_space(tmp_path):
 # --- 03: one table, one set of training images
 
 
-def test_case_03_networks_trained_on_different_images_stand_in_no_table(tmp_path, monkeypatch):
+@pytest.fixture
+def described(tmp_path, monkeypatch):
+    """described(run, **what train.json tells differently) of the demo: a trained network, as far as files tell."""
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
-    tier = load_tier("demo")
-    runs = [tier.run("cifar10/resnet18", method) for method in ("ST", "HAT", "AT")]
-    for run, images in zip(runs, ("a" * 64, "a" * 64, "b" * 64), strict=True):
-        about = {"run": run.id, "tier": "demo", "seed": 0, "seconds": 1.0, "data_sha256": images}
-        about |= {"settings_digest": digest(run.training_settings()), "model_sha256": "0" * 64}
-        about["provenance"] = {"device": "a CPU"}
+    (tmp_path / "demo" / "evals").mkdir(parents=True)
+
+    def describe(run, **told):
+        about = {"run": run.id, "tier": "demo", "seed": run.seed, "seconds": 1.0, "model_sha256": "0" * 64}
+        about |= {"data_sha256": "a" * 64, "precision": "fp32", "settings_digest": digest(run.training_settings())}
+        about |= {"provenance": {"device": "a CPU"}} | told
         store.write_json(store.run_dir(run) / "train.json", about)
-    with pytest.raises(UserError, match="at-s0 and digits-resnet18-st-s0 were trained on different images"):
-        tables.table_rows(tier, "table1")
-    (tmp_path / "demo" / "evals").mkdir()
-    with pytest.raises(UserError, match=r"at-s0/train\.json \(data_sha256"):
-        page.write_report("demo")
-    assert [status.run_state(run, "a" * 64) for run in runs] == ["done", "done", "stale"]
+        return run
+
+    return describe
+
+
+@pytest.fixture
+def demo_runs():
+    tier = load_tier("demo")
+    return [tier.run("cifar10/resnet18", method) for method in ("ST", "HAT", "AT")]
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"data_sha256": "b" * 64}, r"at-s0/train\.json \(data_sha256: bbbbbbbb\.\.\. -> aaaaaaaa\.\.\., as digits"),
+        ({"precision": "bf16"}, r"at-s0/train\.json \(precision: bf16 -> fp32, as digits-resnet18-st-s0 has it\)"),
+    ],
+)
+def test_case_03_networks_trained_on_different_images_stand_in_no_table(described, demo_runs, told, said):
+    tier, (st, hat, at) = load_tier("demo"), demo_runs
+    for run, other in ((st, {}), (hat, {}), (at, told)):
+        described(run, **other)
+    for read in (
+        lambda: tables.table_rows(tier, "table1"),
+        lambda: differences.rivals(tier, "table1"),
+        lambda: page.write_report("demo"),
+        lambda: write_cards(tier, store.tier_dir("demo")),
+        lambda: publish.publish("demo"),
+    ):
+        with pytest.raises(UserError, match=said):
+            read()
     assert re.search(r"at-s0 +stale", status.status("demo"))
+    assert re.search(r"hat-s0 +done", status.status("demo"))
+
+
+def test_case_03_results_on_another_test_set_stand_in_no_table(described, demo_runs):
+    for run, images in zip(demo_runs, "aab", strict=True):
+        store.write_json(store.eval_path(described(run), "clean"), {"images": 1, "data_sha256": images * 64})
+    with pytest.raises(UserError, match=r"at-s0/clean\.json \(data_sha256"):
+        tables.table_rows(load_tier("demo"), "table1")
+
+
+def test_case_03_more_images_or_another_precision_by_choice_is_no_difference(tiny):
+    first = tiny("AT", data={"train_images": 64})
+    for run, told in (
+        (tiny("TRADES", data={"train_images": 66}), {"data_sha256": "b" * 64, "precision": "fp32"}),
+        (tiny("MART", optim={"precision": "bf16"}), {"data_sha256": "a" * 64, "precision": "bf16"}),
+    ):
+        for each, what in ((first, {"data_sha256": "a" * 64, "precision": "fp32"}), (run, told)):
+            store.write_json(store.run_dir(each) / "train.json", what)
+        assert not agreement.strangers([first, run])
+        store.write_json(store.run_dir(run) / "train.json", {})  # by older code, which did not tell
+        assert not agreement.strangers([first, run])
+
+
+def test_case_03_hat_refuses_a_helper_that_saw_other_images(described, demo_runs, monkeypatch):
+    st, hat, _ = demo_runs
+    described(st)
     monkeypatch.setattr(train, "load_model", lambda run: None)
     with pytest.raises(UserError, match="hat-s0 needs digits-resnet18-st-s0, which was trained on other images"):
-        train.build_defense(runs[1], "c" * 64)
+        train.build_defense(hat, "c" * 64)
 
 
 # --- 12: places that cannot be written

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
-CHECKOUT = (PACKAGE.parent / "Snakefile").exists() and (PACKAGE.parent / "config" / "demo.toml").exists()
+CHECKOUT = not (PACKAGE / "shared").is_dir()  # a wheel brings that folder along
 # Installed without its checkout, the package brings config/ and data/paper/, and works in the folder it is started in.
 ROOT = PACKAGE.parent if CHECKOUT else Path.cwd()
 SHARED = ROOT if CHECKOUT else PACKAGE / "shared"

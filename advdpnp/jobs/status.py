@@ -1,14 +1,16 @@
 """What a tier needs, what of it is done, and how long the rest would take here. `status` loads no torch."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import asdict
+from pathlib import Path
 from statistics import fmean
 
 from advdpnp.config import GEOMETRY_DEFINITION, RunConfig, digest, load_tier, resolved_attack
 from advdpnp.jobs.estimate import network, passes
 from advdpnp.paper import artefacts
 from advdpnp.progress import colour, duration
+from advdpnp.report import agreement
 from advdpnp.store import eval_path, held, read_json, run_dir
 
 
@@ -18,9 +20,9 @@ def epochs_done(run: RunConfig) -> int:
     return max(0, len(log.read_bytes().splitlines()) - 1) if log.exists() else 0
 
 
-def run_state(run: RunConfig, images: str = "") -> str:
-    """'done', 'running ...', 'stale' (trained under other settings, or on others than `images`), '7/110 epochs', or
-    'missing'.
+def run_state(run: RunConfig, odd: Collection[Path] = ()) -> str:
+    """'done', 'running ...', 'stale' (trained under other settings, or among the `odd` files, which disagree with those
+    of other runs), '7/110 epochs', or 'missing'.
     """
     epochs, holder = epochs_done(run), held(run_dir(run))
     if holder:
@@ -28,19 +30,12 @@ def run_state(run: RunConfig, images: str = "") -> str:
     done = run_dir(run) / "train.json"
     if done.exists():
         made = read_json(done, "settings_digest")
-        others = images not in ("", made.get("data_sha256", images))
-        return "stale" if others or made["settings_digest"] != digest(run.training_settings()) else "done"
+        return "stale" if done in odd or made["settings_digest"] != digest(run.training_settings()) else "done"
     return f"{epochs}/{run.optim.epochs} epochs" if epochs else "missing"
 
 
-def images_of(runs: Iterable[RunConfig], dataset: str) -> str:
-    """The sha256 of the images that the first trained run of a data set saw; "" where none is trained."""
-    paths = (run_dir(run) / "train.json" for run in runs if run.dataset == dataset)
-    return next((read_json(path).get("data_sha256", "") for path in paths if path.exists()), "")
-
-
-def eval_state(run: RunConfig, name: str) -> str:
-    """'done', 'running', 'stale' (of other weights, another attack or definition than now), or 'missing'."""
+def eval_state(run: RunConfig, name: str, odd: Collection[Path] = ()) -> str:
+    """'done', 'running', 'stale' (of other weights, images, attack or definition than now), or 'missing'."""
     path = eval_path(run, name)
     if held(path):
         return "running"
@@ -50,21 +45,22 @@ def eval_state(run: RunConfig, name: str) -> str:
     other_weights = trained.exists() and read_json(trained, "model_sha256")["model_sha256"] != found["model_sha256"]
     other_attack = name in run.attacks and found.get("settings") != asdict(resolved_attack(run, name))
     other_definition = name == "geometry" and found.get("definition", 1) != GEOMETRY_DEFINITION
-    return "stale" if other_weights or other_attack or other_definition else "done"
+    return "stale" if path in odd or other_weights or other_attack or other_definition else "done"
 
 
 def status(tier_name: str) -> str:
     """What is done, running, stale and missing of a tier's trainings, tables and figures, and the hours left."""
     tier = load_tier(tier_name)
     runs = artefacts.all_runs(tier)
-    states = {name: run_state(run, images_of(runs.values(), run.dataset)) for name, run in runs.items()}
+    odd = {stranger.path for stranger in agreement.strangers(runs.values())}
+    states = {name: run_state(run, odd) for name, run in runs.items()}
     lines = [f"tier {tier.name}: {tier.label}", f"{len(runs)} trainings:"]
     lines += [f"  {name:<44}{colour(state, state.split(',')[0])}" for name, state in states.items()]
     lines.append("evaluations:")
     pairs: dict[tuple[str, str], str] = {}
     for name in artefacts.built():
         wanted = artefacts.wanted(tier, name)
-        pairs |= {(run.id, e): eval_state(run, e) for run, e in wanted if (run.id, e) not in pairs}
+        pairs |= {(run.id, e): eval_state(run, e, odd) for run, e in wanted if (run.id, e) not in pairs}
         count = Counter(pairs[run.id, e] for run, e in wanted)
         more = "".join(colour(f", {count[state]} {state}", state) for state in ("running", "stale") if count[state])
         if wanted:

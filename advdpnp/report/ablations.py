@@ -6,6 +6,7 @@ from typing import NamedTuple
 from advdpnp.config import RunConfig, Tier
 from advdpnp.intervals import Difference, SeedVariance, paired_difference
 from advdpnp.paper import artefacts
+from advdpnp.report import agreement
 from advdpnp.report.tables import by_seed, cell, is_accuracy, seed_spread
 
 
@@ -55,6 +56,7 @@ def effects(tier: Tier, root: Path | None = None) -> list[dict]:
     (intervals.py): over test images, and over seeds too where the other choice is another training. Reads only.
     """
     runs = list(artefacts.runs_of(tier, "ledger"))
+    agreement.refuse(runs, root)
     rows = []
     for switch in SWITCHES:
         default = tier.printed if switch.base == "printed" else switch.base

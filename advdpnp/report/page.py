@@ -13,7 +13,7 @@ from advdpnp.paper.claims import claims_markdown
 from advdpnp.paper.consistency import consistency
 from advdpnp.paper.resolution import resolution_markdown
 from advdpnp.progress import duration
-from advdpnp.report import contrasts, differences, fingerprint, render, summary, tables
+from advdpnp.report import agreement, contrasts, differences, fingerprint, render, summary, tables
 from advdpnp.report.ablations import effects, ledger_markdown
 from advdpnp.report.measurements import Measurements
 from advdpnp.store import machines, read_json, tier_dir, write_text
@@ -131,8 +131,6 @@ def strangers(tier: Tier, root: Path) -> list[str]:
     A setting that a file does not know, because it came later, is no difference; nor is the code's revision.
     """
     found: list[str] = []
-    train_sets: dict[str, dict] = {}  # data set -> its first training
-    test_sets: dict[str, dict] = {}  # data set -> its first evaluation
     runs = artefacts.all_runs(tier)
     for run in runs.values():
         path, sha256 = root / "runs" / run.id / "config.json", None
@@ -142,8 +140,6 @@ def strangers(tier: Tier, root: Path) -> list[str]:
             trained = read_json(path, "seconds")
             sha256 = trained.get("model_sha256")
             found += _stranger(path, trained, {"run": run.id, "tier": tier.name, "seed": run.seed})
-            first = train_sets.setdefault(run.dataset, trained)
-            found += _stranger(path, trained, {"data_sha256": first.get("data_sha256")})
         for path in sorted((root / "evals" / run.id).glob("*.json")):
             if path.stem not in (*ATTACKS, *SPECIAL):
                 continue
@@ -152,10 +148,8 @@ def strangers(tier: Tier, root: Path) -> list[str]:
             expected["images"] = images_of(run, path.stem, range(run.facts.test_images))
             if path.stem in ATTACKS:
                 expected["settings"] = json.loads(json.dumps(asdict(resolved_attack(run, path.stem))))
-            found += _stranger(path, value := read_json(path, "images"), expected)
-            first = test_sets.setdefault(run.dataset, value)
-            found += _stranger(path, value, {"data_sha256": first.get("data_sha256")})
-    return found
+            found += _stranger(path, read_json(path, "images"), expected)
+    return found + [str(stranger) for stranger in agreement.strangers(runs.values(), root)]
 
 
 def _stranger(path: Path, value: dict, expected: dict) -> list[str]:

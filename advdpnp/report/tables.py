@@ -20,6 +20,7 @@ from advdpnp.intervals import SeedVariance, accuracy_interval, mean_interval, po
 from advdpnp.names import LOWER_IS_BETTER
 from advdpnp.paper import artefacts
 from advdpnp.paper.numbers import column_kind, reported, verdict
+from advdpnp.report import agreement
 from advdpnp.store import read_arrays, read_json, tier_dir
 
 COLUMNS = (
@@ -197,7 +198,7 @@ def printed_as(name: str) -> int | str:
 def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
     """Every cell of a table or figure in long form, the paper's rows and columns in their order. Attacks nothing."""
     spec, number = artefacts.artefact(name), printed_as(name)
-    refuse_mixed_images(artefacts.runs_of(tier, name), root)
+    agreement.refuse(artefacts.runs_of(tier, name), root)
     rows = []
     for block, methods in spec.rows.items():
         here = tier.blocks.get(block)
@@ -212,24 +213,6 @@ def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
                     | _judged(found, paper_number(number, block, method, column), tier.name, column)
                 )
     return rows
-
-
-def refuse_mixed_images(runs: Iterable[RunConfig], root: Path | None = None) -> None:
-    """One table compares networks that saw the same training images. Raises UserError naming two that did not.
-
-    Copies of a data set may be ordered differently, so that "the first 10,000 images" are others.
-    """
-    first: dict[str, tuple[str, str]] = {}
-    for run in runs:
-        path = (tier_dir(run.tier) if root is None else root) / "runs" / run.id / "train.json"
-        images = read_json(path).get("data_sha256") if path.exists() else None
-        if images:
-            name, known = first.setdefault(run.dataset, (run.id, images))
-            if known != images:
-                raise UserError(
-                    f"{run.id} and {name} were trained on different images (data_sha256 {images[:8]} and {known[:8]}): "
-                    f"set ADVDPNP_DATA to one copy of {run.dataset} and train one of them again."
-                )
 
 
 class OverSeeds(NamedTuple):

@@ -7,6 +7,7 @@ from pathlib import Path
 from advdpnp.config import ROOT, load_tier
 from advdpnp.errors import UserError
 from advdpnp.paper import artefacts
+from advdpnp.report import agreement
 from advdpnp.report.model_card import write_card
 from advdpnp.report.page import published_dir
 from advdpnp.store import copy_file, read_json, results_root, tier_dir, write_text
@@ -36,6 +37,7 @@ def publish(tier_name: str) -> str:
     source, target, pictures = tier_dir(tier.name), published_dir(tier.name), ROOT / "figures" / tier.name
     if not (source / "evals").is_dir():
         raise UserError(f"{source}: holds no evaluations to publish; run snakemake --cores 1 {tier.name} first.")
+    agreement.refuse(artefacts.all_runs(tier).values(), source)
     wanted = ["tables/*", "notebooks/*.ipynb", "report.md", *small_files(artefacts.all_runs(tier))]
     copied, size = 0, 0
     for pattern, base in [*((w, target) for w in wanted), ("figures/*.png", None)]:
