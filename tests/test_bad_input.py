@@ -174,7 +174,7 @@ CONFIGURATION = {
     "epsilon never arrives": (defaults(craft={"epsilon_warmup_epochs": 111}), "craft.epsilon_warmup_epochs: 111 of 110"),
     "validation overlaps training": (
         defaults(data={"train_images": 50000, "validation_images": 1}),
-        "data: 50001 training and validation images",
+        "data: expected at most 50000 training and validation images, which cifar10 has, got 50001.",
     ),
     "a last batch of one": (defaults(data={"train_images": 129}), "batch_size: 129 images in batches of 128 leave"),
     "a step that never moves": (defaults(craft={"step_size": 0}), "craft.step_size: 0 would never leave"),
