@@ -9,7 +9,7 @@ from typing import NoReturn
 from advdpnp import __version__
 from advdpnp.errors import UserError, nearest
 from advdpnp.progress import TimeUp, time_limit
-from advdpnp.store import write_json
+from advdpnp.store import write_atomic, write_json
 
 EXAMPLES = """examples:
   python -m advdpnp status --tier demo                 what is done and what is missing
@@ -20,8 +20,8 @@ EXAMPLES = """examples:
   python -m advdpnp report --tier short --published    tables from the committed results
 
 A run is <dataset>-<backbone>-<defense>-s<seed>. The tiers are the files of config/: demo (minutes on a laptop),
-short (real images, hours of a CPU), paper (the protocol of Section 4.1, for a GPU). The whole paper, in order:
-snakemake --cores 1 all."""
+short and short100 (real images, hours of a CPU), medium (all of CIFAR-10, days of a CPU), paper (the protocol of
+Section 4.1, for a GPU). The whole paper, in order: snakemake --cores 1 all."""
 
 
 EXAMPLE = {  # shown by `python -m advdpnp <command> --help`
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         about = {"help": summary, "description": summary, "epilog": example, "formatter_class": raw}
         sub = commands.add_parser(name, **about, allow_abbrev=False)
         if tier:
-            sub.add_argument("--tier", default="demo", help="demo, short, paper, or a .toml file (default: demo)")
+            sub.add_argument("--tier", default="demo", help="one of config/, or a .toml file (default: demo)")
         return sub
 
     sub = command("fetch", "download and verify data sets", tier=False)
@@ -80,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--record", metavar="FILE", help="write the checksums of both splits to FILE (the workflow does)")
     for name, summary in (("train", "train a run, or go on with it"), ("evaluate", "attack a trained run")):
         sub = command(name, summary)
-        sub.add_argument("run", help="run id, such as digits-resnet18-adv_dpnp-s0")
+        own = {"nargs": "?"} if name == "evaluate" else {}  # a model of one's own has no run
+        sub.add_argument("run", **own, help="run id, such as digits-resnet18-adv_dpnp-s0")
         sub.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
         if name == "train":
             sub.add_argument(
@@ -95,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "--for", dest="artefact", help="what a table or figure needs, such as table1; or everything"
             )
+            sub.add_argument("--model", metavar="FILE", help="Python file with a `model` of yours, in place of a run")
+            sub.add_argument("--dataset", default="cifar10", help="whose test images --model sees (default: cifar10)")
+            sub.add_argument("--images", type=int, default=0, help="of them the first n, for --model (default: all)")
             sub.add_argument("--force", action="store_true", help="compute again what is there")
             sub.add_argument("--record", metavar="FILE", help="write the results' keys to FILE (the workflow does)")
             sub.add_argument("--wait", action="store_true", help="wait for another process that computes the same")
@@ -119,7 +123,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("run", help="run id, such as digits-resnet18-adv_dpnp-s0")
     sub.add_argument("--output", metavar="DIR", help="where to (default: results/<tier>/export/<run>)")
     sub.add_argument("--onnx", action="store_true", help="model.onnx too")
-    command("publish", "copy measured results to published/<tier>/ and figures/<tier>/")
+    sub = command("publish", "copy measured results to published/<tier>/ and figures/<tier>/")
+    sub.add_argument(
+        "--weights", nargs="+", metavar="RUN", help="instead: these networks, to published/weights/<tier>/"
+    )
     command("restore", "copy published results back to results/<tier>/, to go on from them")
     return parser
 
@@ -140,6 +147,10 @@ def _evaluate(args: argparse.Namespace) -> int:
     from advdpnp.config import load_tier, resolve
     from advdpnp.paper import artefacts
 
+    if args.model:
+        return _evaluate_model(args)
+    if not args.run:
+        raise UserError("name a run, such as digits-resnet18-adv_dpnp-s0, or a file with a model: --model FILE")
     run = resolve(args.tier, args.run)
     wanted = artefacts.evaluations_of(load_tier(args.tier), run, args.artefact) if args.artefact else ()
     names = [*args.attack, *wanted]
@@ -156,6 +167,36 @@ def _evaluate(args: argparse.Namespace) -> int:
         print(f"{run.id}  {name}  {shown}  ({result['images']} images)")
     if args.record:
         write_json(Path(args.record), {name: result["key"] for name, result in results.items()})
+    return 0
+
+
+def _evaluate_model(args: argparse.Namespace) -> int:
+    """A network of one's own under the paper's attacks; with --record, accuracies as JSON and flags beside it."""
+    import numpy as np
+
+    from advdpnp.config import ATTACKS
+    from advdpnp.data import load, to_float
+    from advdpnp.evaluate.foreign import evaluate_model, load_module
+
+    names = [name for name in (args.run, *args.attack) if name]
+    if not names:
+        raise UserError("name at least one attack after --model, such as clean pgd20 aa")
+    for name in names:
+        if name not in (*ATTACKS, "guard"):
+            raise UserError(f"unknown attack '{name}'; {nearest(name, (*ATTACKS, 'guard'))}")
+    model, data = load_module(Path(args.model)), load(args.dataset, "test")
+    if not 0 <= args.images <= len(data):
+        raise UserError(f"--images: expected 0 (all) to {len(data)}, got {args.images}")
+    data = data.subset(args.images or len(data))
+    found = evaluate_model(model, to_float(data.images), data.labels, *names)
+    for name, result in found.items():
+        shown = _warnings([vars(check) for check in result.checks]) if result.checks else ""
+        print(f"{args.model}  {name}  {shown or f'{result.accuracy:.2f} %'}  ({len(result.correct)} images)")
+    if args.record:
+        path = Path(args.record)
+        write_json(path, {n: {"accuracy": r.accuracy, "images": len(r.correct)} for n, r in found.items()})
+        flags = {name: result.correct for name, result in found.items()}
+        write_atomic(path.with_suffix(".npz"), lambda handle: np.savez(handle, **flags))
     return 0
 
 
@@ -222,6 +263,11 @@ def _card(args: argparse.Namespace) -> int:
 
 
 def _publish(args: argparse.Namespace) -> int:
+    if args.weights:
+        from advdpnp.share.weights import publish_weights
+
+        print(publish_weights(args.tier, args.weights))
+        return 0
     from advdpnp.share.publish import publish
 
     print(publish(args.tier))

@@ -56,15 +56,20 @@ def settings_to_keep(run_id: str, made: list[dict], here: dict, data_sha256: str
     def first(key: str, otherwise: Any) -> Any:
         return next((one[key] for one in made if key in one), otherwise)
 
-    if (before := first("data_sha256", data_sha256)) != data_sha256:
-        raise UserError(
-            f"{run_id}: was begun on other training images (sha256 {before[:12]}..., expected; got "
-            f"{data_sha256[:12]}...); point ADVDPNP_DATA to those, or start anew with --restart."
-        )
+    check_images(run_id, first("data_sha256", data_sha256), data_sha256)
     precision = first("precision", here["precision"])
     if precision == "bf16" != here["precision"] and device.type == "cuda":  # a GPU from before Ampere
         raise UserError(f"{run_id}: was begun in bf16, which this GPU does not have; go on elsewhere, or --restart.")
     return {"threads": first("threads", _threads_named(made) or here["threads"]), "precision": precision}
+
+
+def check_images(run_id: str, before: str, data_sha256: str) -> None:
+    """Raises UserError when the training images are others than `before`."""
+    if before != data_sha256:
+        raise UserError(
+            f"{run_id}: was begun on other training images (sha256 {before[:12]}..., expected; got "
+            f"{data_sha256[:12]}...); point ADVDPNP_DATA to those, or start anew with --restart."
+        )
 
 
 def _threads_named(made: list[dict]) -> int:

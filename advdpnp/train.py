@@ -132,12 +132,21 @@ def _center_metrics(model: nn.Module) -> dict[str, float]:
     }
 
 
-def build_defense(run: RunConfig) -> Defense:
-    """The run's defense with weights from its seed, and the trained helper that it requires, if any."""
+def build_defense(run: RunConfig, images: str = "") -> Defense:
+    """The run's defense with weights from its seed, and the trained helper that it requires, if any.
+
+    Raises UserError where the helper is not trained, or not on `images`, the sha256 of the training set (if given).
+    """
     needed = dependency(run)
     if needed and not (run_dir(needed) / "train.json").exists():
         raise UserError(f"{run.id} needs the trained {needed.id}; train that first.")
     helper = load_model(needed) if needed else None
+    seen = read_json(run_dir(needed) / "train.json").get("data_sha256", images) if needed else images
+    if images and seen != images:
+        raise UserError(
+            f"{run.id} needs {needed.id}, which was trained on other images (data_sha256 {seen[:8]}, here "
+            f"{images[:8]}): set ADVDPNP_DATA to one copy of {run.dataset}, or train it again."
+        )
     with seeded(torch.device("cpu"), run.seed, -1):
         return DEFENSES[run.method](run, helper)
 
@@ -234,6 +243,25 @@ def save_trained(run: RunConfig, directory: Path, defense: Defense, about: dict)
     return done
 
 
+def finished(run: RunConfig, directory: Path, data: Dataset) -> dict:
+    """What train.json holds of a trained run whose last.pt was removed: it is only to resume from.
+
+    Raises UserError where train.json does not describe model.pt, or tells of other images than `data`: to train anew
+    would write over finished weights, which is something to be asked for.
+    """
+    path, model = directory / "train.json", directory / "model.pt"
+    done = read_json(path, "model_sha256", "data_sha256") if path.exists() else {}
+    if done.get("model_sha256") != sha256_file(model):
+        raise UserError(
+            f"{model}: holds a trained network, but the train.json that would describe it "
+            f"{'is of others' if done else 'is missing'}, and there is no last.pt; bring one of the two back, or "
+            "train anew with --restart."
+        )
+    checkpoints.check_images(run.id, done["data_sha256"], data.sha256)
+    write_json(path, done)  # the workflow looks at its time
+    return done
+
+
 def fit(
     run: RunConfig,
     directory: Path | None = None,
@@ -253,7 +281,8 @@ def fit(
     device = pick_device(str(device))
     if not restart:
         _check_same_settings(run, directory)
-    data, defense = training_data(run), build_defense(run)  # before anything is written
+    data = training_data(run)
+    defense = build_defense(run, data.sha256)  # before anything is written
     with hold(directory, "is being trained", wait=wait):
         if wait and (directory / "train.json").exists():
             return read_json(directory / "train.json")
@@ -273,6 +302,8 @@ def _fit(
             (directory / name).unlink(missing_ok=True)
     _check_same_settings(run, directory)
     state = load_state(last, *_STATE) if last.exists() else None
+    if state is None and (directory / "model.pt").exists():
+        return finished(run, directory, data)
     made = checkpoints.load_stretches(state["provenance"] if state else "[]")
     kept = checkpoints.settings_to_keep(run.id, made, here, data.sha256, device)
     write_json(directory / "config.json", run.training_settings())

@@ -24,7 +24,7 @@ from advdpnp.store import results_root, tier_dir
 HERE = Path(__file__).resolve().parent
 BOOK = results_root() / "book"
 PAGES = BOOK / "pages"
-TIERS = ("paper", "short", "demo")
+TIERS = ("paper", "medium", "short", "short100", "demo")
 # Documents of the repository that are pages of the book, where they exist.
 DOCUMENTS = ("docs/*.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "notebooks/exercises/*.ipynb")
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)\s#]+)(#[^)\s]*)?(?=\))")
@@ -161,7 +161,11 @@ def write_landing(found: dict[str, Path]) -> None:
     exercises = [page for page in found if page.startswith("notebooks/exercises/")]
     teaching = [page for page in found if Path(page).name == "lecture-plan.md"] + exercises
     rest = [page for page in found if page.endswith(".md") and not page.startswith(TIERS) and page not in teaching]
-    names = {"paper": "Paper tier", "short": "Short tier (not the paper's protocol)", "demo": "Demo tier (8x8 digits)"}
+    other = "tier (not the paper's protocol)"
+    names = {
+        "paper": "Paper tier", "medium": f"Medium {other}", "short": f"Short {other}", "short100": f"Short100 {other}",
+        "demo": "Demo tier (8x8 digits)",
+    }  # fmt: skip
     trees = [toctree("The method", ["notebooks/method.ipynb"])]
     trees += [toctree(names[tier], of) for tier, of in of_tier.items() if of]
     trees += [toctree("To teach", teaching)] if teaching else []

@@ -117,6 +117,8 @@ CONFIGURATION = {
     "a milestone is text": (defaults(optim={"milestones": ["7"]}), "optim.milestones: expected a list of whole numbers"),
     "a method inside a list": ({"methods": [["ST"]]}, "unknown method '['ST']'"),
     "methods are a word": ({"methods": "ST"}, "methods: expected a list of methods, got 'ST'."),
+    "seeds of no variant": ({"variant_seeds": {"balance": [1]}}, "variant_seeds: no variant 'balance'; "),
+    "no variant to print": ({"printed": ["balanced"]}, "printed: no variant ['balanced']; "),
     "more_seeds is a list": ({"more_seeds": [1]}, "more_seeds: expected a mapping, got [1]."),
     "seeds are a number": ({"seeds": 3}, "seeds: expected a list of different whole numbers from 0 up, got 3."),
     "a list of data sets": (block(dataset=["digits"]), "dataset: '['digits']' is not known"),

@@ -10,7 +10,7 @@ from advdpnp.errors import UserError
 from advdpnp.paper import artefacts
 from advdpnp.store import run_dir, write_json
 
-VARIANTS = [(name, variant) for name in ("demo", "short", "paper") for variant in load_tier(name).variants]
+VARIANTS = [(name, variant) for name in ("demo", "short", "medium", "paper") for variant in load_tier(name).variants]
 SMALL = {"train_images": 128}
 
 

@@ -18,6 +18,7 @@ import tarfile
 from io import BytesIO
 from pathlib import Path
 
+from advdpnp.checkout import NotOurs, git
 from advdpnp.data import cache_root, data_root
 from advdpnp.errors import UserError, nearest
 from advdpnp.store import read_json, results_root, write_atomic
@@ -29,13 +30,18 @@ def code_of(revision: str) -> Path:
     """The files of `revision`, below results/retrain_published/. Raises UserError for one that git does not have."""
     folder = results_root() / "retrain_published" / revision
     if not folder.exists():
-        done = subprocess.run(["git", "archive", revision], cwd=ROOT, capture_output=True, check=False)
-        if done.returncode:
+        try:
+            archive = git("archive", revision, root=ROOT)
+        except FileNotFoundError:
+            raise UserError(f"{revision}: git, which has this code, is not installed") from None
+        except subprocess.SubprocessError as error:
+            here = not isinstance(error, NotOurs) and (ROOT / ".git").exists()
             why = "was never committed" if revision.endswith("+") else "is not in this clone (git fetch --unshallow)"
-            raise UserError(f"{revision}: this code {why}")
+            why = why if here else f"is in the project's git history, which {ROOT} came without: clone the project"
+            raise UserError(f"{revision}: this code {why}") from None
         new = folder.with_name(f".{revision}.tmp")
         shutil.rmtree(new, ignore_errors=True)
-        with tarfile.open(fileobj=BytesIO(done.stdout)) as files:
+        with tarfile.open(fileobj=BytesIO(archive)) as files:
             files.extractall(new, filter="data")
         new.rename(folder)
     return folder

@@ -21,7 +21,18 @@ from advdpnp.config.methods import (
     slugs,
 )
 from advdpnp.config.run import RunConfig, digest, resolved_attack
-from advdpnp.config.settings import ROOT, CraftConfig, DataConfig, EvaluationConfig, ModelConfig, OptimConfig, setting
+from advdpnp.config.settings import (
+    CHECKOUT,
+    PACKAGE,
+    ROOT,
+    SHARED,
+    CraftConfig,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    OptimConfig,
+    setting,
+)
 from advdpnp.config.tiers import (
     CONFIG_DIR,
     PAPER_BLOCKS,
@@ -34,6 +45,7 @@ from advdpnp.config.tiers import (
     load_tier,
     paper_sections,
     parse_number,
+    parse_switch,
     parse_tier,
     resolve,
     sibling,
@@ -44,14 +56,17 @@ from advdpnp.config.tiers import (
 __all__ = [
     "ATTACKS",
     "BACKBONES",
+    "CHECKOUT",
     "CONFIG_DIR",
     "CORRUPTION_TYPES",
     "DATASETS",
     "GEOMETRY_DEFINITION",
     "METHODS",
+    "PACKAGE",
     "PAPER_BLOCKS",
     "REQUIRES",
     "ROOT",
+    "SHARED",
     "AdvDpnp",
     "At",
     "AtHe",
@@ -83,6 +98,7 @@ __all__ = [
     "load_tier",
     "paper_sections",
     "parse_number",
+    "parse_switch",
     "parse_tier",
     "resolve",
     "resolved_attack",

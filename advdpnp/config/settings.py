@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]
+CHECKOUT = (PACKAGE.parent / "Snakefile").exists() and (PACKAGE.parent / "config" / "demo.toml").exists()
+# Installed without its checkout, the package brings config/ and data/paper/, and works in the folder it is started in.
+ROOT = PACKAGE.parent if CHECKOUT else Path.cwd()
+SHARED = ROOT if CHECKOUT else PACKAGE / "shared"
 
 
 def setting(

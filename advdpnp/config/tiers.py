@@ -11,7 +11,7 @@ import re
 import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import Field, dataclass, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from advdpnp.config.attacks import ATTACKS, AttackConfig, budget_fault
 from advdpnp.config.datasets import BACKBONES, DATASETS, DatasetFacts
 from advdpnp.config.methods import METHODS, REQUIRES, slug, slugs
 from advdpnp.config.run import RunConfig, resolved_attack
-from advdpnp.config.settings import ROOT, CraftConfig, DataConfig, EvaluationConfig, ModelConfig, OptimConfig
+from advdpnp.config.settings import ROOT, SHARED, CraftConfig, DataConfig, EvaluationConfig, ModelConfig, OptimConfig
 from advdpnp.errors import UserError, nearest
 
-CONFIG_DIR = ROOT / "config"
+CONFIG_DIR = SHARED / "config"
 _shorten = reprlib.Repr()
 _shorten.maxstring = _shorten.maxother = 80
 brief = _shorten.repr  # a value as a message shows it: a file may hold one of any size
@@ -42,6 +42,14 @@ def parse_number(value: Any) -> float:
     if len(below) > 1 or not all(math.isfinite(part) for part in (above, *below, number)):
         raise ValueError("expected a finite number")
     return number
+
+
+def parse_switch(value: Any, where: str) -> bool:
+    """True or false as people write it; Snakemake hands over text, and the text 'false' is true in Python."""
+    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False, "none": False}
+    if (said := str(value).lower()) not in known:
+        raise UserError(f"{where}: expected true or false, got {brief(value)}")
+    return known[said]
 
 
 def _check(value: Any, spec: Field, where: str) -> Any:
@@ -121,10 +129,13 @@ class Tier:
     more_seeds: Mapping[str, tuple[int, ...]]
     blocks: Mapping[str, Block]
     variants: Mapping[str, Mapping[str, Any]]
+    variant_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    printed: str = "printed"  # the variant that the row "Adv-DPNP (as printed)" shows
 
-    def seeds_of(self, method: str) -> tuple[int, ...]:
-        """The seeds that a method is trained with."""
-        return tuple(dict.fromkeys(self.seeds + self.more_seeds.get(method, ())))
+    def seeds_of(self, method: str, variant: str = "") -> tuple[int, ...]:
+        """The seeds that a method is trained with; under a variant with `variant_seeds` of its own, those."""
+        own = tuple(dict.fromkeys(self.seeds + self.more_seeds.get(method, ())))
+        return self.variant_seeds.get(variant, own) if variant else own
 
     def run(self, block: str, method: str, seed: int = 0, variant: str = "") -> RunConfig:
         """The resolved configuration of one training. Raises UserError for a contradiction."""
@@ -283,7 +294,9 @@ def _block(name: str, changes: Any, base: Mapping[str, Any], attacks: Mapping, w
     return Block(name, dataset, backbone, _sections(base, changes, where), own_attacks)
 
 
-_TIER_KEYS = ("label", "methods", "seeds", "more_seeds", "defaults", "attacks", "blocks", "variants")
+_TIER_KEYS = (
+    "label", "methods", "seeds", "more_seeds", "variant_seeds", "printed", "defaults", "attacks", "blocks", "variants",
+)  # fmt: skip
 
 
 def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
@@ -327,7 +340,16 @@ def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
         if not re.fullmatch(r"[a-z0-9_]+", variant):
             raise UserError(f"{path}: variants: '{variant}' may hold only a-z, 0-9 and _.")
         _sections(defaults, changes, f"{path}: variants.{variant}")
-    tier = Tier(name, Path(path), label.strip(), tuple(methods), seeds, more, blocks, variants)
+    of_variants = _mapping(raw.get("variant_seeds"), f"{path}: variant_seeds")
+    printed = raw.get("printed", "printed")
+    for key, known in [
+        *(("variant_seeds", v) for v in of_variants),
+        *([("printed", printed)] if "printed" in raw else []),
+    ]:
+        if not isinstance(known, str) or known not in variants:
+            raise UserError(f"{path}: {key}: no variant {brief(known)}; {nearest(str(known), variants)}")
+    own_seeds = {v: _seeds(s, f"{path}: variant_seeds.{v}") for v, s in of_variants.items()}
+    tier = Tier(name, Path(path), label.strip(), tuple(methods), seeds, more, blocks, variants, own_seeds, printed)
     for block in tier.blocks:
         for method in METHODS:
             tier.run(block, method)
@@ -366,7 +388,7 @@ def _load_tier(name: str) -> Tier:
         raise UserError(f"{path}: its name becomes a folder, and may hold only a-z, 0-9, '_', '.' and '-'; rename it.")
     own = CONFIG_DIR / f"{path.stem}.toml"
     if own.exists() and own.resolve() != path.resolve():
-        raise UserError(f"{path}: the name '{path.stem}' is taken by {own.relative_to(ROOT)}; rename the file.")
+        raise UserError(f"{path}: the name '{path.stem}' is taken by {own.relative_to(SHARED)}; rename the file.")
     try:
         text = path.read_text(encoding="utf-8")
         json_tier = path.suffix == ".json"

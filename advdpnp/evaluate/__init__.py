@@ -13,7 +13,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, astuple, fields
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from advdpnp.errors import UserError, nearest
 from advdpnp.evaluate import crafting, masking
 from advdpnp.evaluate.cache import load_part, load_result, part_path, save_part
 from advdpnp.evaluate.crafting import Record, craft_together, is_fast, lengths, path_of
+from advdpnp.evaluate.foreign import evaluate_model as evaluate_model
 from advdpnp.evaluate.memory import ChunkedModel, retry_with_smaller_chunks
 from advdpnp.evaluate.trajectories import next_larger, passes, shared
 from advdpnp.hardware import pick_device
@@ -90,7 +91,8 @@ def evaluate(
                     found |= _compute(run, lacking, model, data, sha256)
         else:
             for name in group:
-                part_path(eval_path(run, name)).unlink(missing_ok=True)  # a kill may have come just before
+                with suppress(OSError):  # finished results are read where nothing can be written
+                    part_path(eval_path(run, name)).unlink(missing_ok=True)  # a kill may have come just before
         results |= found
     return {name: results[name] for name in names}
 

@@ -13,7 +13,8 @@ class Switch(NamedTuple):
     """One choice, our default and the other way, and how to measure it.
 
     `sources` are pairs of evaluations (default, other) of one training; where `variant` names a second training, the
-    other evaluation is that one's. `base` names the variant that the default side is, if it is one.
+    other evaluation is that one's. `base` names the variant that the default side is, if it is one; "printed" is
+    the tier's own (`Tier.printed`).
     """
 
     id: str  # of docs/ledger.md
@@ -56,8 +57,9 @@ def effects(tier: Tier, root: Path | None = None) -> list[dict]:
     runs = list(artefacts.runs_of(tier, "ledger"))
     rows = []
     for switch in SWITCHES:
-        base = {run.seed: run for run in runs if run.variant == switch.base}
-        others = {run.seed: run for run in runs if run.variant == (switch.variant or switch.base)}
+        default = tier.printed if switch.base == "printed" else switch.base
+        base = {run.seed: run for run in runs if run.variant == default}
+        others = {run.seed: run for run in runs if run.variant == (switch.variant or default)}
         for source, other_source in switch.sources:
             pairs = [
                 (base[seed], source, others[seed], other_source)
@@ -88,7 +90,7 @@ def _row(switch: Switch, pairs: Pairs, spread: SeedVariance | None, root: Path |
         "high": high,
     }
     return {
-        "id": switch.id, "choice": switch.choice + (f" ({switch.base})" if switch.base else ""),
+        "id": switch.id, "choice": switch.choice + (f" ({pairs[0][0].variant})" if switch.base else ""),
         "default": switch.default, "other": switch.other, "measure": pairs[0][1],
         **{key: value if value == "" else round(float(value), 2) for key, value in values.items()},
         "by_seed": " ".join(f"{value:+.2f}" for value in each), "images": paired.images if paired else "",
