@@ -154,10 +154,12 @@ rule short:
 
 
 rule short100:
+    message: "The short100 tier is complete: results/short100/report.md"
     input: "results/short100/report.md"
 
 
 rule medium:
+    message: "The medium tier is complete: results/medium/report.md"
     input: "results/medium/report.md"
 
 

@@ -79,7 +79,7 @@ def _threads_named(made: list[dict]) -> int:
 
 
 def provenances(made: list[dict]) -> dict:
-    """{"provenances": the stretches} where they differ in what is known of both, else {}."""
+    """{"provenances": the stretches} where two neighbours differ in a key that both have, else {}."""
     pairs = [
         (one, other) for one, other in pairwise(made) if any(one[k] != other[k] for k in one.keys() & other.keys())
     ]
@@ -87,7 +87,7 @@ def provenances(made: list[dict]) -> dict:
 
 
 def report_changes(run_id: str, made: list[dict], now: dict, here: dict) -> None:
-    """One line on stderr for what is kept against this machine's choice (`here`), and for what has changed."""
+    """Print what is kept although this machine would choose otherwise (`here`), and what has changed."""
     if not made:
         return
     last, parts = made[-1], []

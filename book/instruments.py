@@ -31,7 +31,7 @@ def json_script(name: str, value: object) -> str:
 
 
 def paper_lines() -> dict[str, float]:
-    """What the paper's Table 4 says of Adv-DPNP on CIFAR-10, with its accuracies, as fractions."""
+    """What the paper's Table 4 says of Adv-DPNP on CIFAR-10, and the accuracies (fractions) for drawing inputs."""
     place = {"dataset": "cifar10", "backbone": "resnet18", "method": OURS}
     prints = paper_fingerprint()
     accuracies = {"clean": (1, "clean"), "adversarial": (1, "pgd_linf")}

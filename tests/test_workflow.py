@@ -74,7 +74,7 @@ def test_hat_waits_for_its_standard_helper():
 def test_every_rule_says_what_it_does_in_words():
     text = (ROOT / "Snakefile").read_text(encoding="utf-8")
     rules = re.findall(r"^rule (\w+):\n( +message: \".+\")?", text, re.MULTILINE)
-    assert len(rules) == 10
+    assert len(rules) >= 10
     assert [name for name, message in rules if not message] == []
 
 

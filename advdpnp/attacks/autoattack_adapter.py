@@ -148,7 +148,7 @@ def _possible(attacks: list[str], classes: int) -> list[str]:
 
 @contextmanager
 def _restored_trace() -> Iterator[None]:
-    """AutoAttack's check for dynamic models unsets sys.settrace, which debuggers and coverage live on."""
+    """AutoAttack's check for dynamic models unsets sys.settrace, which debuggers and coverage need."""
     trace = sys.gettrace()
     try:
         yield
@@ -158,7 +158,7 @@ def _restored_trace() -> Iterator[None]:
 
 @contextmanager
 def _forwarded_log(log: Callable[[str], None] | None) -> Iterator[None]:
-    """The logger 'auto-attack', down to its progress lines, into a function; as it was afterwards."""
+    """Send the logger 'auto-attack', progress lines included, to `log`; restored on exit."""
     if log is None:
         yield
         return

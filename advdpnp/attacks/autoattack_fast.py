@@ -91,7 +91,7 @@ class Watched(nn.Module):
 
 
 def _watch(attack: Any, network: Watched, merge: Callable) -> None:
-    """Let the attack's every run drop what is confirmed; `merge(result, fooled, found)` puts it back in."""
+    """Drop confirmed images in every run of the attack; `merge(result, fooled, found)` puts them back."""
     run = attack.attack_single_run
 
     def watched(x: Tensor, y: Tensor, *arguments: Any, **options: Any) -> Any:

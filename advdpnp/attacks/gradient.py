@@ -246,7 +246,7 @@ def pgd_prefixes(
     l1_step: str = "top1",
     checked: bool = True,
 ) -> list[Tensor]:
-    """`pgd` after each (steps, restarts) of `reads`, for the price of the longest; bit for bit what each gives alone.
+    """`pgd` after each (steps, restarts) of `reads`, at the cost of the longest; bit for bit what each gives alone.
 
     Fewer steps are the beginning of more, and fewer restarts the first ones of more, from the same state of
     `generator`. Arguments, errors and what is returned (one [B, C, H, W] per read) are as in pgd. Raises ValueError

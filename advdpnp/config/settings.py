@@ -98,7 +98,7 @@ class CraftConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """On what the trained network is attacked, and how hard."""
+    """Which images the trained network is attacked on, and how hard."""
 
     test_images: int = setting(0, "first n test images; 0 = all of them", low=0)
     batch_size: int = setting(500, "images per batch", low=1)

@@ -169,7 +169,7 @@ def dependency(run: RunConfig) -> RunConfig | None:
 
 
 def standard_of(run: RunConfig) -> RunConfig | None:
-    """The standard model of the same data, network and seed: the guard transfers its adversarial images."""
+    """The standard run of the same data, network and seed: `guard` transfers its adversarial images."""
     return None if run.method == "ST" else sibling(run, "ST")
 
 

@@ -227,7 +227,7 @@ def _read_cache(path: Path) -> tuple[np.ndarray, np.ndarray, str] | None:
 
 
 def _write_cache(path: Path, images: np.ndarray, labels: np.ndarray, sha256: str) -> None:
-    """Write beside and rename: another process sees the whole file or none. No room to write is not an error."""
+    """Write to a temporary file and rename it: other processes see all of it or nothing. A full disk is no error."""
     temporary = path.with_name(f"{path.stem}-{uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -183,13 +183,13 @@ def _by_hand(name: str, root: Path, reasons: list[str]) -> str:
 
 
 def _unpack(archive: Path, root: Path) -> None:
-    """What is no tar is read as it is: SVHN's .mat and MNIST's .gz."""
+    """Unpack a tar; SVHN's .mat and MNIST's .gz are read as they are."""
     if ".tar" in archive.suffixes:
         extract_tar(archive, root)
 
 
 def extract_tar(archive: Path, folder: Path) -> None:
-    """Unpack a tar of plain files and folders below `folder`; all members are judged before the first is written.
+    """Unpack a tar of plain files and folders below `folder`; all members are checked before the first is written.
 
     Raises UserError for links, devices, absolute names and '..': none of the archives has a use for them.
     """

@@ -1,6 +1,6 @@
 """(run, attack) -> accuracy, one flag per image, and where they come from: computed once, loaded after that.
 
-`results/<tier>/evals/<run_id>/<attack>.json` is small and says everything; the `.npz` beside it holds `correct`, one
+`results/<tier>/evals/<run_id>/<attack>.json` is small and complete; the `.npz` next to it holds `correct`, one
 flag per test image. Every image is counted by the network in float32, whatever it was trained in; attacks meet it with
 its batch norms folded, and AutoAttack may search on a bfloat16 surrogate (`evaluation.fast`, `.autoattack`). A
 long attack is kept batch by batch, so a killed evaluation goes on where it was. Besides the names of `config.ATTACKS`
@@ -59,7 +59,7 @@ def evaluate(
     force: bool = False,
     wait: bool = False,
 ) -> dict[str, dict]:
-    """The results of a trained run under the named attacks; what is on disk and still true is not computed again.
+    """Evaluate a trained run under the named attacks; results on disk that still hold are loaded, not recomputed.
 
     Returns {name: content of its JSON}. Raises UserError for an unknown name, when the run is not trained, or when
     another process computes the same (with `wait`, its result is waited for and used).
@@ -98,7 +98,7 @@ def evaluate(
 
 
 def _groups(run: RunConfig, names: Iterable[str], data: Dataset) -> list[list[str]]:
-    """`names` in groups that one computation serves, each once; what a nested budget rests on comes before it."""
+    """`names` in groups that one computation serves, each name once; a nested budget comes after the larger one."""
     wanted: dict[str, None] = {}
     for name in names:
         chain = [name]
@@ -111,7 +111,7 @@ def _groups(run: RunConfig, names: Iterable[str], data: Dataset) -> list[list[st
 
 
 def _larger_budget(run: RunConfig, name: str, data: Dataset) -> str | None:
-    """The AutoAttack evaluation at a larger budget whose fallen images alone this one searches, or None."""
+    """The AutoAttack at the next larger budget if this one searches only images that fell there, else None."""
     if not run.evaluation.nested_budgets or name not in ATTACKS or run.attacks[name].kind != "autoattack":
         return None
     every = {other: resolved_attack(run, other) for other in run.attacks if other in ATTACKS}
@@ -127,7 +127,7 @@ def _loaded(run: RunConfig, keys: Mapping[str, str]) -> dict[str, dict]:
 def _compute(
     run: RunConfig, keys: Mapping[str, str], model: "ChunkedModel", data: Dataset, sha256: str
 ) -> dict[str, dict]:
-    """The evaluations of one group, written: each one's flags first, then the JSON that vouches for them."""
+    """Compute and write the evaluations of one group: flags first, then the JSON that says they are complete."""
     begin, (first, *others) = time.monotonic(), keys
     if first in SPECIAL:
         made = {first: SPECIAL[first](run, first, model, data, keys[first])}
@@ -199,7 +199,7 @@ def _seen(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def _seed(run: RunConfig, name: str, attack: AttackConfig, start: int) -> int:
-    """Of an attack's draws on the batch that begins with image `start`.
+    """Seed of an attack's random draws on the batch that begins with image `start`.
 
     PGD's starts come from what the trajectory is and not from the evaluation's name: more iterations or more starts
     then contain the fewer (Tables 6 and 7).
@@ -386,7 +386,7 @@ def _paired_features(run: RunConfig, name: str, model: nn.Module, data: Dataset)
 
 
 def feature_attack(run: RunConfig) -> str:
-    """The attack behind "adversarial features": PGD-20 (Section 4.3), PGD-40 where Figure 2's MNIST runs are meant."""
+    """The attack behind "adversarial features": PGD-20 (Section 4.3), PGD-40 on Figure 2's MNIST runs."""
     return "pgd40_mnist" if run.block.startswith("mnist/") else "pgd20"
 
 
@@ -477,7 +477,7 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
 
 
 def _transfer_source(run: RunConfig) -> RunConfig | None:
-    """The trained standard model whose adversarial images are transferred to the run's, or None."""
+    """The trained standard run whose adversarial images are transferred to this run's network, or None."""
     other = standard_of(run)
     if other is None or not all((run_dir(other) / file).exists() for file in ("train.json", "model.pt")):
         return None  # `restore` brings a run back without its weights
@@ -511,7 +511,7 @@ SPECIAL: dict[str, Callable] = {
 
 
 def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
-    """Identity of a result: the model, the images and the attack; nothing else changes a number."""
+    """Key of a result: digest of model, images and attack, the only things that change a number."""
     what = {"name": name, "images": images_of(run, name, data), "data": data.sha256, "model": model_sha256}
     if name == "corruptions":
         from advdpnp.data import cifar10c

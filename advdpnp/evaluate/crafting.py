@@ -1,4 +1,4 @@
-"""An attack's settings to the images that it makes, each checked against its ball and the box."""
+"""From an attack's settings to adversarial images, each checked against its ball and the box."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -13,7 +13,7 @@ from advdpnp.errors import UserError
 from advdpnp.hardware import pick_precision
 from advdpnp.models.batchnorm_folding import FoldedSurrogate, folded
 
-Record = Callable[[dict[str, attacks.Tally]], None]  # told what AutoAttack's components did
+Record = Callable[[dict[str, attacks.Tally]], None]  # receives what AutoAttack's components did
 SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
 
 
@@ -90,7 +90,7 @@ def craft_together(
     model: nn.Module, x: Tensor, y: Tensor, group: Sequence[AttackConfig], run: RunConfig, seed: int,
     record: Record | None = None,
 ) -> list[Tensor]:  # fmt: skip
-    """`craft` for each attack of a group of trajectories.py, for the price of the longest."""
+    """`craft` for each attack of a group (trajectories.py), at the cost of the longest."""
     if len(group) == 1:
         return [craft(model, x, y, group[0], run, seed, record)]
     one = group[0]
@@ -107,7 +107,7 @@ def is_fast(run: RunConfig, attack: AttackConfig) -> bool:
 
 
 def path_of(attack: AttackConfig, run: RunConfig, device: torch.device) -> str:
-    """How the attack met the network, said in the result; it does not change what the number means."""
+    """The arithmetic of the attack, in words, for the result file; it does not change what the number means."""
     if not is_fast(run, attack) or attack.kind == "clean":
         return "fp32"
     if attack.kind != "autoattack":

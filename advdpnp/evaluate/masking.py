@@ -102,7 +102,7 @@ def check_attack_order(flags: Mapping[str, np.ndarray | None]) -> list[Check]:
 
 
 def check_gap(flags: Mapping[str, np.ndarray | None]) -> Check:
-    """Whether PGD-20 leaves more beyond AutoAttack than in any row of the paper, surely: by three standard errors."""
+    """Whether PGD-20 minus AutoAttack stays within the paper's largest gap, up to three standard errors."""
     pgd20, aa = flags.get("pgd20"), flags.get("aa")
     if pgd20 is None or aa is None:
         return Check("gap", None, f"{'pgd20' if pgd20 is None else 'aa'} was not run")

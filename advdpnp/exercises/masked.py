@@ -98,7 +98,7 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor, passes: int = 16) -> float:
 
 
 def naive(model: nn.Module, x: Tensor, y: Tensor, epsilon: float) -> Tensor:
-    """PGD-20 on cross-entropy, as a paper in a hurry runs it."""
+    """PGD-20 on cross-entropy, as a careless evaluation runs it."""
     return pgd(model, x, y, epsilon=epsilon, step_size=epsilon / 8, steps=20, norm="linf", random_start=False)
 
 
