@@ -251,7 +251,7 @@ def test_case_10_from_the_command_line(file, tmp_path, capsys):
 
 
 def test_case_10_the_example_of_the_page_runs(tmp_path):
-    """pyautoattack's ResNet-18: real weights, CIFAR-10's shape; its accuracy is the matter of test_reference_model.py."""
+    """pyautoattack's ResNet-18, real weights; test_reference_model.py holds its accuracy against the published one."""
     text = (Path(__file__).parent.parent / "docs" / "running.md").read_text(encoding="utf-8")
     path = tmp_path / "my_model.py"
     path.write_text(re.search(r"```python\n(# my_model.py.*?)```", text, re.DOTALL).group(1))
