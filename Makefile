@@ -1,10 +1,11 @@
-# Everything from a bare machine with Python 3.11, venv and make: the first target that needs it makes .venv, once.
+# Everything from a bare machine with Python 3.11 to 3.13, venv and make: the first target that needs it makes .venv, once.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
+export JUPYTER_PREFER_ENV_PATH := 1
 
 .PHONY: help env demo test chaos slurm-test lint audit licences bench book book-test clean
 
@@ -23,14 +24,25 @@ help:
 
 env: $(READY)
 
+# An environment knows its place: where the checkout was moved or copied, it is made again.
+MADE_FOR := $(shell cat $(READY) 2>/dev/null)
+ifneq ($(MADE_FOR),)
+ifneq ($(MADE_FOR),$(abspath $(VENV)))
+$(info $(VENV) was made for $(MADE_FOR): making it again here)
+$(shell rm -f $(READY))
+CLEAR := --clear
+endif
+endif
+
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; assert sys.version_info[:2] == (3, 11), "constraints.txt pins Python 3.11: make PYTHON=python3.11"'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "expected Python 3.11 to 3.13, got $(PYTHON), which is $$($(PYTHON) -V 2>&1 || true): name another, as in make PYTHON=python3.11 (conda, uv and pyenv have them)"; exit 2; }
+	$(PYTHON) -m venv $(CLEAR) $(VENV)
 	$(BIN)/python tools/install.py
-	@touch $@
+	@echo $(abspath $(VENV)) > $@
 
 demo: $(READY)
-	$(BIN)/snakemake --cores $(CORES) demo
+	$(BIN)/python -m snakemake --cores $(CORES) demo
 	@echo "results/demo/report.md holds the tables, results/demo/notebooks the executed notebooks"
 
 test: export OMP_NUM_THREADS = 1
@@ -46,16 +58,16 @@ audit: $(READY)
 	$(BIN)/python tools/audit.py
 
 licences: $(READY)
-	$(BIN)/pip-licenses --from=mixed --order=license
+	$(BIN)/python -m piplicenses --from=mixed --order=license
 
 slurm-test: $(READY)
 	$(BIN)/python tests/slurm
 
 lint: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-cache --no-logo
-	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb notebooks/exercises/*.ipynb
+	$(BIN)/python -m nbstripout --verify --keep-id notebooks/*.ipynb notebooks/exercises/*.ipynb
 
 $(VENV)/.book: $(READY)
 	$(BIN)/python tools/install.py book

@@ -18,12 +18,24 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]  # works without `activate`
 os.environ["PYTHONPATH"] = workflow.basedir + os.pathsep + os.environ.get("PYTHONPATH", "")
+os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one of the same name in the home folder
 
 from advdpnp.paper import artefacts
-from advdpnp.config import dependency, digest, load_tier, resolve, standard_of
+from advdpnp.config import dependency, digest, load_tier, parse_switch, resolve, standard_of
 from advdpnp.errors import UserError
 from advdpnp.store import code_hash
 
+if Path(os.environ.get("ADVDPNP_RESULTS") or "results").resolve() != Path(workflow.basedir, "results").resolve():
+    raise WorkflowError(
+        "ADVDPNP_RESULTS, or a working folder that is not the checkout's, does not act in the workflow, whose files lie in "
+        f"{workflow.basedir}/results: unset it and start there; a link in place of results/ puts them elsewhere."
+    )
+
+
+try:  # no param of a job: it changes no result
+    ALLOW_CPU = "--allow-cpu" if parse_switch(config.get("allow_cpu", False), "--config allow_cpu") else ""
+except UserError as error:
+    raise WorkflowError(str(error)) from None
 TIERS = sorted(path.stem for path in Path(workflow.basedir, "config").glob("*.toml"))
 BUILT = artefacts.built()
 
@@ -137,20 +149,19 @@ rule data:
 # ---- training: only train.json is declared; model.pt, and last.pt to resume from, stay when a job is repeated.
 rule train:
     input: training_inputs
-    output: "results/{tier}/runs/{run}/train.json"
+    output: update("results/{tier}/runs/{run}/train.json")  # a job that refuses or fails leaves the finished one
     params:
         settings=lambda w: digest(run_of(w).training_settings()),
-        allow="--allow-cpu" if config.get("allow_cpu") else "",
     log: "results/{tier}/logs/train/{run}.log"
     benchmark: "results/{tier}/benchmarks/train/{run}.tsv"
     resources: gpu=gpus, mem_mb=megabytes, runtime=minutes
-    shell: "python -m advdpnp train --tier {wildcards.tier} {wildcards.run} {params.allow} > {log} 2>&1"
+    shell: "python -m advdpnp train --tier {wildcards.tier} {wildcards.run} {ALLOW_CPU} > {log} 2>&1"
 
 
 # ---- evaluation: what one table needs of one run (the demo: what all need); shared results are computed once.
 rule evaluate:
     input: evaluation_inputs
-    output: "results/{tier}/evaluated/{name}/{run}.json"
+    output: update("results/{tier}/evaluated/{name}/{run}.json")
     params:
         attacks=lambda w: digest(artefacts.evaluation_settings(load_tier(w.tier), run_of(w), w.name)),
     log: "results/{tier}/logs/evaluate/{name}/{run}.log"
@@ -164,7 +175,7 @@ rule evaluate:
 # ---- notebooks: executed by papermill. The executed copy is part of the result, since tables and figures alone are also
 # what a notebook leaves that was opened by hand; when a cell fails, logs/notebooks/ shows how far it came.
 EXECUTE = (
-    "papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output -p tier {wildcards.tier}"
+    "python -m papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output -r tier {wildcards.tier}"
     " > {log.text} 2>&1 && cp {log.notebook} {output.notebook}"
 )
 
@@ -174,8 +185,8 @@ rule table:
         evaluated,
         notebook="notebooks/{name}.ipynb",
     output:
-        "results/{tier}/tables/{name}.csv",
-        notebook="results/{tier}/notebooks/{name}.ipynb",
+        update("results/{tier}/tables/{name}.csv"),
+        notebook=update("results/{tier}/notebooks/{name}.ipynb"),
     params: code=code_hash()
     log:
         notebook="results/{tier}/logs/notebooks/{name}.ipynb",
@@ -190,8 +201,8 @@ rule figure:
         evaluated,
         notebook="notebooks/{name}.ipynb",
     output:
-        "results/{tier}/figures/{name}.png",
-        notebook="results/{tier}/notebooks/{name}.ipynb",
+        update("results/{tier}/figures/{name}.png"),
+        notebook=update("results/{tier}/notebooks/{name}.ipynb"),
     params: code=code_hash()
     log:
         notebook="results/{tier}/logs/notebooks/{name}.ipynb",
@@ -204,8 +215,8 @@ rule figure:
 rule method:
     input: notebook="notebooks/method.ipynb"
     output:
-        "results/{tier}/figures/method.png",
-        notebook="results/{tier}/notebooks/method.ipynb",
+        update("results/{tier}/figures/method.png"),
+        notebook=update("results/{tier}/notebooks/method.ipynb"),
     params: code=code_hash()
     log:
         notebook="results/{tier}/logs/notebooks/method.ipynb",
@@ -216,7 +227,7 @@ rule method:
 
 rule report:
     input: lambda w: products(w.tier)
-    output: "results/{tier}/report.md"
+    output: update("results/{tier}/report.md")
     params: code=code_hash()
     shell: "python -m advdpnp report --tier {wildcards.tier} --output {output}"
 
@@ -224,7 +235,7 @@ rule report:
 onstart:
     # A dry run (-n) plans anything; starting the paper's trainings on a CPU is something to be asked for.
     paper = [job for job in dag_trainings() if job.wildcards.tier == "paper"]
-    if paper and workflow.local_exec and not config.get("allow_cpu"):  # a cluster's GPUs are on other machines
+    if paper and workflow.local_exec and not ALLOW_CPU:  # a cluster's GPUs are on other machines
         import torch
 
         from advdpnp.jobs.estimate import hours

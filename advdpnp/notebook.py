@@ -5,6 +5,7 @@ what is there, and cells that were not run say so.
 """
 
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,12 +14,14 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from advdpnp import __version__
-from advdpnp.config import ATTACKS, RunConfig, Tier, dependency, load_tier
+from advdpnp.config import ATTACKS, ROOT, RunConfig, Tier, dependency, load_tier
+from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
 from advdpnp.hardware import pick_device
+from advdpnp.markdown import literal
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import CLAIMS, claims_markdown
-from advdpnp.report import differences, figures, tables
+from advdpnp.report import differences, figures, render, tables
 from advdpnp.report.measurements import Measurements
 from advdpnp.store import code_revision, device_name, eval_path, read_json, run_dir, tier_dir, write_csv, write_text
 from advdpnp.train import fit
@@ -28,10 +31,16 @@ if TYPE_CHECKING:
 
 
 def begin(tier_name: str) -> Tier:
-    """Load the tier and print where the numbers come from. Raises UserError for an unknown tier."""
+    """Load the tier and print where the numbers come from.
+
+    Raises UserError for an unknown tier, and in a copy of the checkout whose environment runs another copy's code.
+    """
+    here = next((p for p in (Path.cwd(), *Path.cwd().parents) if (p / "advdpnp" / "losses.py").exists()), ROOT)
+    if here.resolve() != ROOT:
+        raise UserError(f"this notebook lies in {here} and the code that runs in {ROOT}; run `make env` in {here}.")
     tier = load_tier(tier_name)
     line = f"advdpnp {__version__}, code {code_revision()}, torch {torch.__version__}, {device_name(pick_device())}"
-    display(Markdown(f"**Tier {tier.name}** ({tables.literal(tier.label)})  \n<small>{escape(line)}</small>"))
+    display(Markdown(f"**Tier {tier.name}** ({literal(tier.label)})  \n<small>{escape(line)}</small>"))
     return tier
 
 
@@ -120,14 +129,13 @@ def show_table(tier: Tier, name: str) -> list[dict]:
     """Show a table in the paper's shape, or a figure in numbers; save CSV, Markdown and LaTeX; return the long form."""
     rows = tables.table_rows(tier, name)
     folder = tier_dir(tier.name) / "tables"
-    text = tables.markdown(rows, tier.label)
+    text = render.markdown(rows, tier.label)
     write_text(folder / f"{name}.md", text)
-    write_text(folder / f"{name}.tex", tables.latex(rows, tier.label))
-    for (dataset, backbone), methods in tables.paper_shaped(rows).items():
-        if tables.empty(methods):
-            display(Markdown(f"*{dataset}, {backbone}: not run.*"))
-            continue
-        display(HTML(table_html(f"{dataset}, {backbone} ({tier.label})", methods)))
+    write_text(folder / f"{name}.tex", render.latex(rows, tier.label))
+    for block in render.blocks(rows):
+        display(HTML(render.html(block, f"{block.name} ({tier.label})")))
+    if missing := render.not_run(rows):
+        display(Markdown(f"*{missing}*"))
     write_csv(folder / f"{name}.csv", rows, tables.COLUMNS)
     return rows
 
@@ -141,31 +149,6 @@ def show_rivals(tier: Tier, name: str) -> list[dict]:
         here = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone)]
         save_figure(tier, f"{name}-rivals-{dataset}-{backbone}", figures.rivals(here))
     return rows
-
-
-def table_html(caption: str, methods: dict) -> str:
-    """One block of a table as HTML: ours, its interval and the paper's number below; best bold, second underlined.
-
-    Where the paper prints no number, as for its figures, there is none below.
-    """
-    columns = list(next(iter(methods.values())))
-    marks = {c: tables.best_and_second(tables.competing(methods, c), c) for c in columns}
-    head = "".join(f"<th>{escape(c)}</th>" for c in columns)
-    body = []
-    for method, cells in methods.items():
-        shown = []
-        for c in columns:
-            text, (best, second) = escape(tables.number(cells[c])), marks[c]
-            if text != "–":
-                text = f"<b>{text}</b>" if method in best else f"<u>{text}</u>" if method in second else text
-            paper = cells[c]["paper"]
-            below = [b for b in (tables.bounds(cells[c]), "" if paper == "" else f"paper {paper}") if b]
-            small = "<br>".join(f"<small style='color:#666'>{escape(line)}</small>" for line in below)
-            shown.append(f"<td>{text}<br>{small}</td>")
-        body.append(f"<tr><th>{escape(method)}</th>{''.join(shown)}</tr>")
-    note = f"<p><small>{escape(tables.images_note(methods))}</small></p>"
-    first = f"<tr><th>{escape(tables.corner(methods))}</th>{head}</tr>"
-    return f"<table><caption>{escape(caption)}</caption>{first}{''.join(body)}</table>{note}"
 
 
 def verdicts(rows: list[dict]) -> "pd.DataFrame":

@@ -71,6 +71,18 @@ def write_atomic(path: Path, write: Callable[[Any], None]) -> Path:
     return path
 
 
+def copy_file(source: Path, to: Path) -> None:
+    """A copy of `source`, whole or not at all. Raises UserError where `to` cannot be written."""
+    write_atomic(to, lambda handle: handle.write(source.read_bytes()))
+
+
+def check_writable(folder: Path) -> None:
+    """Raises UserError, before any work, for a folder that cannot be written."""
+    probe = folder / ".writable"
+    write_atomic(probe, lambda handle: handle.write(b""))
+    probe.unlink(missing_ok=True)
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename survive a power cut too. Where a folder can't be opened (Windows), the system does it by itself."""
     with suppress(OSError):
@@ -207,13 +219,15 @@ def _sweep(folder: Path, stem: str) -> None:
 
 @lru_cache
 def code_revision() -> str:
-    """The commit of the checkout, with '+' when files differ from it; 'unknown' outside of git."""
+    """The commit of the checkout, with '+' when files differ from it; 'unknown' in a copy without git, or a wheel."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
         return done.stdout
 
     try:
+        if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != ROOT:
+            return "unknown"  # another repository lies around this copy
         dirty = "+" if git("status", "--porcelain", "--untracked-files=no").strip() else ""
         return git("rev-parse", "--short=12", "HEAD").strip() + dirty
     except (OSError, subprocess.SubprocessError):

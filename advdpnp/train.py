@@ -132,12 +132,21 @@ def center_metrics(model: nn.Module) -> dict[str, float]:
     }
 
 
-def build_defense(run: RunConfig) -> Defense:
-    """The run's defense with weights from its seed, and the trained helper that it requires, if any."""
+def build_defense(run: RunConfig, images: str = "") -> Defense:
+    """The run's defense with weights from its seed, and the trained helper that it requires, if any.
+
+    Raises UserError where the helper is not trained, or not on `images`, the sha256 of the training set (if given).
+    """
     needed = dependency(run)
     if needed and not (run_dir(needed) / "train.json").exists():
         raise UserError(f"{run.id} needs the trained {needed.id}; train that first.")
     helper = load_model(needed) if needed else None
+    seen = read_json(run_dir(needed) / "train.json").get("data_sha256", images) if needed else images
+    if images and seen != images:
+        raise UserError(
+            f"{run.id} needs {needed.id}, which was trained on other images (data_sha256 {seen[:8]}, here "
+            f"{images[:8]}): set ADVDPNP_DATA to one copy of {run.dataset}, or train it again."
+        )
     with seeded(torch.device("cpu"), run.seed, -1):
         return DEFENSES[run.method](run, helper)
 
@@ -259,7 +268,8 @@ def fit(
     device = pick_device(str(device))
     if not restart:
         check_same_settings(run, directory)
-    data, defense = training_data(run), build_defense(run)  # before anything is written
+    data = training_data(run)
+    defense = build_defense(run, data.sha256)  # before anything is written
     with hold(directory, "is being trained", wait=wait):
         if wait and (directory / "train.json").exists():
             return read_json(directory / "train.json")
@@ -277,6 +287,12 @@ def _fit(
         for name in ("train.json", "model.pt", "last.pt", "config.json"):  # killed in between: never half a run
             (directory / name).unlink(missing_ok=True)
     check_same_settings(run, directory)
+    if (directory / "model.pt").exists() and not last.exists():  # nothing to go on from, and something to lose
+        if (directory / "train.json").exists():
+            return read_json(directory / "train.json")
+        raise UserError(
+            f"{directory}: holds a trained model.pt, but neither its train.json nor last.pt; --restart trains it again."
+        )
     state = load_state(last, *STATE) if last.exists() else None
     made = checkpoints.stretches(state["provenance"] if state else "[]")
     kept = checkpoints.kept(run.id, made, here, data.sha256, device)

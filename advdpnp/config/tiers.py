@@ -44,6 +44,14 @@ def parse_number(value: Any) -> float:
     return number
 
 
+def parse_switch(value: Any, where: str) -> bool:
+    """True or false as people write it; Snakemake hands over text, and the text 'false' is true in Python."""
+    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False, "none": False}
+    if (said := str(value).lower()) not in known:
+        raise UserError(f"{where}: expected true or false, got {brief(value)}")
+    return known[said]
+
+
 def _check(value: Any, spec: Field, where: str) -> Any:
     """`value` as the field `spec` wants it, or UserError naming the key `where`."""
     kind = type(spec.default)

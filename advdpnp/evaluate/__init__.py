@@ -13,7 +13,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, astuple, fields
 from functools import partial
 from pathlib import Path
@@ -93,7 +93,8 @@ def evaluate(
                     found |= _compute(run, lacking, model, data, sha256)
         else:
             for name in group:
-                part_path(eval_path(run, name)).unlink(missing_ok=True)  # a kill may have come just before
+                with suppress(OSError):  # finished results are read where nothing can be written
+                    part_path(eval_path(run, name)).unlink(missing_ok=True)  # a kill may have come just before
         results |= found
     return {name: results[name] for name in names}
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from advdpnp import losses
 from advdpnp.defenses.trades import trades_loss
-from advdpnp.exercises.verdict import Off, ask, checks, compare
+from advdpnp.exercises.verdict import Off, ask, checks, compare, trained
 
 RADIUS, LAMBDA_DPP = 4.0, 0.3
 
@@ -75,6 +75,8 @@ def check_dpp_loss(dpp_loss: Callable) -> str:
     ]  # fmt: skip
     answer = ask(dpp_loss, features, prototypes, labels, RADIUS, LAMBDA_DPP)
     compare("L_DPP", answer, right, mistakes, hint=3, tolerance=1e-6)
+    leaves = features.clone().requires_grad_(), prototypes.clone().requires_grad_()
+    trained("L_DPP", ask(dpp_loss, *leaves, labels, RADIUS, LAMBDA_DPP), *leaves, hint=3)
     return "right: classify, and name a place to go to."
 
 
@@ -116,8 +118,7 @@ def check_dnp_loss(dnp_loss: Callable) -> str:
     compare("L_DNP", ask(dnp_loss, prototypes), losses.dnp_loss(prototypes), mistakes, hint=2)
     shared = torch.tensor([[1.0, 2.0], [1.0, 5.0], [-4.0, 0.0]], requires_grad=True)
     value = ask(dnp_loss, shared)
-    if not value.requires_grad:
-        raise Off("no gradient reaches the prototypes: is something detached that should not be?", 4)
+    trained("L_DNP", value, shared, hint=4)
     if not torch.autograd.grad(value, shared)[0].isfinite().all():
         raise Off("right, but two prototypes that share a coordinate get an infinite gradient (ledger 8).", 4)
     return "right, and its gradient is finite where two prototypes share a coordinate."
@@ -143,6 +144,8 @@ def check_dfa_loss(dfa_loss: Callable) -> str:
     ]  # fmt: skip
     answer = ask(dfa_loss, clean, adversarial)
     compare("L_DFA", answer, right, mistakes, tolerance=1e-6)
+    leaves = clean.clone().requires_grad_(), adversarial.clone().requires_grad_()
+    trained("L_DFA", ask(dfa_loss, *leaves), *leaves)
     if not float(ask(dfa_loss, 1000 * clean, 1000 * clean)) == 0:
         raise Off("right here, but not a number for large logits: use log_softmax, not the log of a softmax.", 3)
     return "right: how much the attack changed the prediction, in nats."
@@ -171,6 +174,8 @@ def check_adv_dpnp(adv_dpnp_loss: Callable) -> str:
     ]  # fmt: skip
     right = losses.weigh_terms(terms, **weights)
     compare("L", ask(adv_dpnp_loss, terms, **weights), right, mistakes, hint=4)
+    leaves = {name: value.clone().requires_grad_() for name, value in terms.items()}
+    trained("L", ask(adv_dpnp_loss, leaves, **weights), *leaves.values(), hint=4)
     return "right: Eq. (7)."
 
 
@@ -189,6 +194,8 @@ def check_trades_loss(trades: Callable) -> str:
     ]
     right, _ = trades_loss(clean, adversarial, labels, beta=6.0)
     compare("L", ask(trades, clean, adversarial, labels, 6.0), right, mistakes, hint=5, tolerance=1e-6)
+    leaves = clean.clone().requires_grad_(), adversarial.clone().requires_grad_()
+    trained("L", ask(trades, *leaves, labels, 6.0), *leaves, hint=5)
     return "right: the same KL, other company."
 
 

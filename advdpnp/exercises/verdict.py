@@ -41,14 +41,20 @@ class Off(Exception):
 
 
 def checks(check: Callable[..., str]) -> Callable[..., Verdict]:
-    """Decorator: `check` returns praise or raises Off; its callers get a Verdict and never an exception."""
+    """Decorator: `check` returns praise or raises Off; its callers get a Verdict and never an exception.
+
+    A check draws its own tensors, on the CPU and with gradients, whatever the student's notebook has set.
+    """
 
     @wraps(check)
     def judged(*answers: Any) -> Verdict:
         try:
-            return Verdict(True, check(*answers))
+            with torch.device("cpu"), torch.enable_grad():
+                return Verdict(True, check(*answers))
         except Off as off:
             return Verdict(False, off.says, off.hint)
+        except Exception as error:
+            return Verdict(False, f"the check could not read this answer ({type(error).__name__}: {error}).")
 
     return judged
 
@@ -63,10 +69,25 @@ def ask(function: Any, *inputs: Any, **settings: Any) -> Any:
     except Exception as error:
         raise Off(f"{_where(function, error)} stops with {type(error).__name__}: {error}") from None
     if answer is ...:
-        raise Off(f"{function.__name__} is still a stub: write the line that says `...`.", 1)
+        raise Off(f"{_name(function)} is still a stub: write the line that says `...`.", 1)
     if answer is None:
-        raise Off(f"{function.__name__} returns None: does it end in `return`?")
+        raise Off(f"{_name(function)} returns None: does it end in `return`?")
     return answer
+
+
+def trained(what: str, value: Any, *inputs: Tensor, hint: int = 1) -> None:
+    """Pass in silence when a loss has a gradient for each of its inputs, else raise Off."""
+    if not isinstance(value, Tensor):
+        raise Off(f"{what} is a {type(value).__name__}, which trains nothing: return a tensor, no .item().", hint)
+    if not value.requires_grad:
+        raise Off(f"{what} has the right value and no gradient: is something detached, or under no_grad?", hint)
+    found = torch.autograd.grad(value, inputs, allow_unused=True, retain_graph=True)
+    if any(gradient is None for gradient in found):
+        raise Off(f"{what} has the right value, but no gradient for some of its inputs: is one detached?", hint)
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", "your function")
 
 
 def _where(function: Callable, error: Exception) -> str:
@@ -74,7 +95,7 @@ def _where(function: Callable, error: Exception) -> str:
     line, trace, code = None, error.__traceback__, getattr(function, "__code__", None)
     while trace:
         line, trace = trace.tb_lineno if trace.tb_frame.f_code is code else line, trace.tb_next
-    name = getattr(function, "__name__", "the function")
+    name = _name(function)
     return f"{name}, line {line - code.co_firstlineno + 1} of the function," if line else name
 
 

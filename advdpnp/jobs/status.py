@@ -1,6 +1,7 @@
 """What a tier needs, what of it is done, and how long the rest would take here. `status` loads no torch."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict
 from statistics import fmean
 
@@ -17,16 +18,25 @@ def epochs_done(run: RunConfig) -> int:
     return max(0, len(log.read_bytes().splitlines()) - 1) if log.exists() else 0
 
 
-def run_state(run: RunConfig) -> str:
-    """'done', 'running ...', 'stale' (trained under other settings), '7/110 epochs', or 'missing'."""
+def run_state(run: RunConfig, images: str = "") -> str:
+    """'done', 'running ...', 'stale' (trained under other settings, or on others than `images`), '7/110 epochs', or
+    'missing'.
+    """
     epochs, holder = epochs_done(run), held(run_dir(run))
     if holder:
         return f"running, {epochs}/{run.optim.epochs} epochs, {holder}"
     done = run_dir(run) / "train.json"
     if done.exists():
-        made = read_json(done, "settings_digest")["settings_digest"]
-        return "done" if made == digest(run.training_settings()) else "stale"
+        made = read_json(done, "settings_digest")
+        others = images not in ("", made.get("data_sha256", images))
+        return "stale" if others or made["settings_digest"] != digest(run.training_settings()) else "done"
     return f"{epochs}/{run.optim.epochs} epochs" if epochs else "missing"
+
+
+def images_of(runs: Iterable[RunConfig], dataset: str) -> str:
+    """The sha256 of the images that the first trained run of a data set saw; "" where none is trained."""
+    paths = (run_dir(run) / "train.json" for run in runs if run.dataset == dataset)
+    return next((read_json(path).get("data_sha256", "") for path in paths if path.exists()), "")
 
 
 def eval_state(run: RunConfig, name: str) -> str:
@@ -47,7 +57,7 @@ def status(tier_name: str) -> str:
     """What is done, running, stale and missing of a tier's trainings, tables and figures, and the hours left."""
     tier = load_tier(tier_name)
     runs = artefacts.all_runs(tier)
-    states = {name: run_state(run) for name, run in runs.items()}
+    states = {name: run_state(run, images_of(runs.values(), run.dataset)) for name, run in runs.items()}
     lines = [f"tier {tier.name}: {tier.label}", f"{len(runs)} trainings:"]
     lines += [f"  {name:<44}{paint(state, state.split(',')[0])}" for name, state in states.items()]
     lines.append("evaluations:")

@@ -7,12 +7,13 @@ from pathlib import Path
 from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, ROOT, Tier, load_tier
 from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL, images_of, masking, resolved_attack
+from advdpnp.markdown import literal
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import claims_markdown
 from advdpnp.paper.consistency import consistency
 from advdpnp.paper.resolution import resolution_markdown
 from advdpnp.progress import duration
-from advdpnp.report import differences, fingerprint, tables
+from advdpnp.report import differences, fingerprint, render, summary, tables
 from advdpnp.report.ablations import effects, ledger_markdown
 from advdpnp.report.measurements import Measurements
 from advdpnp.store import machines, read_json, tier_dir, write_text
@@ -75,7 +76,7 @@ def figures_markdown(tier: Tier, rows: list[dict]) -> str:
     for name in built_figures():
         own = [row for row in rows if row["table"] == name]
         title = f"Figure {name.removeprefix('figure')}: {artefacts.artefact(name).title}"
-        lines += [f"### {title}", "", tables.markdown(own, tier.label)]
+        lines += [f"### {title}", "", render.markdown(own)]
     return "\n".join(lines)
 
 
@@ -104,8 +105,8 @@ def costs_markdown(tier: Tier, root: Path) -> str:
             t = read_json(path, "train_images", "final", "seconds", "images_per_second", "precision", "provenance")
             lines.append(
                 f"| {name} | {t['train_images']:,} | {t['final']['epoch'] + 1} | {duration(t['seconds'])} | "
-                f"{t['images_per_second']:.0f} | {tables.literal(t['precision'])} | "
-                f"{tables.literal(machines(t))} |"
+                f"{t['images_per_second']:.0f} | {literal(t['precision'])} | "
+                f"{literal(machines(t))} |"
             )
     return "\n".join(lines)
 
@@ -125,6 +126,7 @@ def strangers(tier: Tier, root: Path) -> list[str]:
     A setting that a file does not know, because it came later, is no difference; nor is the code's revision.
     """
     found: list[str] = []
+    train_sets: dict[str, dict] = {}  # data set -> its first training
     test_sets: dict[str, dict] = {}  # data set -> its first evaluation
     runs = artefacts.all_runs(tier)
     for run in runs.values():
@@ -135,6 +137,8 @@ def strangers(tier: Tier, root: Path) -> list[str]:
             trained = read_json(path, "seconds")
             sha256 = trained.get("model_sha256")
             found += _stranger(path, trained, {"run": run.id, "tier": tier.name, "seed": run.seed})
+            first = train_sets.setdefault(run.dataset, trained)
+            found += _stranger(path, trained, {"data_sha256": first.get("data_sha256")})
         for path in sorted((root / "evals" / run.id).glob("*.json")):
             if path.stem not in (*ATTACKS, *SPECIAL):
                 continue
@@ -187,21 +191,27 @@ def report_markdown(tier: Tier, root: Path) -> str:
     """The report's text from the evaluation files below `root`; without any, every cell reads "not run"."""
     refuse_strangers(tier, root)
     comparable = tier.name == "paper"
-    lines = [f"# Results of tier {tier.name}", "", f"Protocol: {tables.literal(tier.label)}.", ""]
-    if not (root / "evals").is_dir():
+    lines = [f"# Results of tier {tier.name}", "", f"Protocol: {literal(tier.label)}.", ""]
+    ran = (root / "evals").is_dir()
+    if not ran:
         lines += ["**Nothing has been run under this protocol yet.** Where our numbers would stand is a dash.", ""]
     if not comparable:
         lines += [
-            "**This is not the paper's protocol.** The paper's numbers stand beside ours to show what would be "
-            "compared; there is no difference between the two, and every verdict reads *smaller protocol*.",
+            "**This is not the paper's protocol.** The paper's numbers stand below ours to show what would be "
+            "compared; no difference between the two is taken, and every verdict reads *smaller protocol*.",
             "",
         ]
-    rows = []
+    found_rows = {name: tables.table_rows(tier, name, root) for name in (*built_tables(), *built_figures())}
+    rows = [row for name in built_tables() for row in found_rows[name]]
+    drawn = [row for name in built_figures() for row in found_rows[name]]
+    ours = Measurements(tier, [*rows, *drawn], root) if tier.name != "demo" else None
+    if ours and ran:
+        lines += ["## In short", "", summary.headlines(tier, root, ours), "", *pictures(tier, root)]
+    lines += ["## How to read the tables", "", render.legend(rows), ""]
     for name in built_tables():
-        found = tables.table_rows(tier, name, root)
-        rows += found
+        found = found_rows[name]
         spec = artefacts.artefact(name)
-        lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", tables.markdown(found, tier.label)]
+        lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", render.markdown(found, fold=ran)]
         if name == "table4":
             lines += [SCR_NOTE, "", *earlier_geometry(tier, root)]
         if name in differences.TABLES and (against := differences.rivals(tier, name, root)):
@@ -209,16 +219,14 @@ def report_markdown(tier: Tier, root: Path) -> str:
                 lines += [
                     "### The primary contrasts",
                     "",
-                    differences.primary_markdown(differences.primary(against), tier.label),
+                    differences.primary_markdown(differences.primary(against)),
                     "",
                 ]
-            lines += ["### Image by image", "", differences.markdown(against, tier.label)]
-    drawn = [row for name in built_figures() for row in tables.table_rows(tier, name, root)]
+            lines += ["### Image by image", "", differences.markdown(against)]
     lines += ["## The figures in numbers", "", figures_markdown(tier, drawn)]
     verdicts = {v: sum(row["verdict"] == v for row in rows) for v in dict.fromkeys(row["verdict"] for row in rows)}
     lines += ["## Verdicts", "", ", ".join(f"{n} cells: {v}" for v, n in verdicts.items()), ""]
     lines += ["## Can these numbers be trusted?", "", TRUST, "", trust_markdown(tier, root)]
-    ours = Measurements(tier, [*rows, *drawn], root) if tier.name != "demo" else None
     lines += ["## The paper's claims", "", claims_markdown(ours), ""]
     lines += ["## Does the paper agree with itself?", "", "| where | what | holds | detail |", "|---|---|---|---|"]
     lines += [
@@ -238,6 +246,25 @@ def report_markdown(tier: Tier, root: Path) -> str:
     lines += [ledger_markdown(effects(tier, root)), ""]
     lines += ["## Costs", "", costs_markdown(tier, root), ""]
     return "\n".join(lines)
+
+
+PICTURES = {  # of the first screen, by file name
+    "fingerprint": "The readings of Eq. (3) beside the geometry of the paper's Table 4",
+    "table1-rivals-cifar10-resnet18": "Adv-DPNP minus the baselines of Table 1, with 95 % intervals",
+    "table2-rivals-cifar10-resnet18": "Adv-DPNP minus the defenses of Table 2, with 95 % intervals",
+}
+
+
+def pictures(tier: Tier, root: Path) -> list[str]:
+    """Links to PICTURES, as far as they were drawn, from where the report lies."""
+    lines = []
+    for name, what in PICTURES.items():
+        own, committed = root / "figures" / f"{name}.png", ROOT / "figures" / tier.name / f"{name}.png"
+        if own.exists():
+            lines += [f"![{what}](figures/{name}.png)", ""]
+        elif root == published_dir(tier.name) and committed.exists():
+            lines += [f"![{what}](../../figures/{tier.name}/{name}.png)", ""]
+    return lines
 
 
 def write_report(tier_name: str, *, published: bool = False, output: str | None = None) -> str:

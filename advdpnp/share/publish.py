@@ -1,7 +1,6 @@
 """The copy of a tier's results that is committed, and back."""
 
 import json
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from advdpnp.errors import UserError
 from advdpnp.paper import artefacts
 from advdpnp.report.model_card import write_card
 from advdpnp.report.page import published_dir
-from advdpnp.store import read_json, tier_dir, write_text
+from advdpnp.store import copy_file, read_json, tier_dir, write_text
 
 
 def without_paths(notebook: Path) -> str:
@@ -43,11 +42,10 @@ def publish(tier_name: str) -> str:
             if path.name.endswith(".part.npz") or not path.is_file():
                 continue
             to = pictures / path.name if base is None else base / path.relative_to(source)
-            to.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix == ".ipynb":
                 write_text(to, without_paths(path))
             else:
-                shutil.copyfile(path, to)
+                copy_file(path, to)
             copied, size = copied + 1, size + path.stat().st_size
     for name in artefacts.all_runs(tier):
         if (target / "runs" / name / "train.json").exists():
@@ -71,7 +69,6 @@ def restore(tier_name: str) -> str:
     for path in sorted([*source.glob("runs/*/*"), *source.glob("evals/*/*")]):
         to = target / path.relative_to(source)
         if not to.exists():
-            to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, to)
+            copy_file(path, to)
             copied += 1
     return f"{copied} files copied to {target}"
