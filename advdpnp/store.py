@@ -18,12 +18,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from advdpnp.config import ROOT, RunConfig
+from advdpnp.config import INSTALLED, PACKAGE, ROOT, RunConfig
 from advdpnp.errors import UserError
 
 
 def results_root() -> Path:
-    """`results/` of the repository, or ADVDPNP_RESULTS."""
+    """`results/` of the checkout (installed: of the working folder), or ADVDPNP_RESULTS."""
     return Path(os.environ.get("ADVDPNP_RESULTS", ROOT / "results"))
 
 
@@ -220,6 +220,8 @@ def _sweep(folder: Path, stem: str) -> None:
 @lru_cache
 def code_revision() -> str:
     """The commit of the checkout, with '+' when files differ from it; 'unknown' in a copy without git, or a wheel."""
+    if INSTALLED:
+        return "unknown"
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
@@ -238,8 +240,8 @@ def code_revision() -> str:
 def code_hash() -> str:
     """sha256 (16 digits) of the package's sources, so that results can tell which code made them without git."""
     digest = hashlib.sha256()
-    for path in sorted((ROOT / "advdpnp").rglob("*.py")):
-        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 

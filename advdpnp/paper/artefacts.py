@@ -7,7 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from advdpnp.config import ATTACKS, CORRUPTION_TYPES, GEOMETRY_DEFINITION, ROOT, RunConfig, Tier, with_dependencies
+from advdpnp.config import (
+    ATTACKS,
+    CORRUPTION_TYPES,
+    GEOMETRY_DEFINITION,
+    INSTALLED,
+    ROOT,
+    RunConfig,
+    Tier,
+    with_dependencies,
+)
 from advdpnp.errors import UserError, nearest
 
 PRINTED = "Adv-DPNP (as printed)"
@@ -171,8 +180,14 @@ def notebook_of(name: str) -> Path:
 
 
 def built() -> tuple[str, ...]:
-    """Names of the artefacts whose notebooks exist."""
-    return tuple(name for name in ARTEFACTS if notebook_of(name).exists())
+    """Names of the artefacts whose notebooks exist; of all where the package is installed, which carries none.
+
+    Raises UserError for a checkout without any: nothing would be left to do.
+    """
+    found = tuple(name for name in ARTEFACTS if INSTALLED or notebook_of(name).exists())
+    if not found:
+        raise UserError(f"{notebook_of('table1').parent}: holds no notebook; `git checkout notebooks` brings them.")
+    return found
 
 
 def runs_of_row(tier: Tier, block: str, row: str, one_seed: bool = False) -> list[RunConfig]:
