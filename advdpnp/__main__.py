@@ -9,7 +9,7 @@ from typing import NoReturn
 from advdpnp import __version__
 from advdpnp.errors import UserError, nearest
 from advdpnp.progress import TimeUp, time_limit
-from advdpnp.store import write_atomic, write_json
+from advdpnp.store import write_json
 
 EXAMPLES = """examples:
   python -m advdpnp status --tier demo                 what is done and what is missing
@@ -17,6 +17,7 @@ EXAMPLES = """examples:
   python -m advdpnp train --tier short cifar10-resnet18-adv_dpnp-s0
   python -m advdpnp evaluate --tier short cifar10-resnet18-adv_dpnp-s0 clean pgd20 aa
   python -m advdpnp evaluate --tier short cifar10-resnet18-adv_dpnp-s0 --for table1
+  python -m advdpnp evaluate --model my_model.py --dataset cifar10 clean pgd20 aa guard
   python -m advdpnp report --tier short --published    tables from the committed results
 
 A run is <dataset>-<backbone>-<defense>-s<seed>. The tiers are the files of config/: demo (minutes on a laptop),
@@ -80,8 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--record", metavar="FILE", help="write the checksums of both splits to FILE (the workflow does)")
     for name, summary in (("train", "train a run, or go on with it"), ("evaluate", "attack a trained run")):
         sub = command(name, summary)
-        own = {"nargs": "?"} if name == "evaluate" else {}  # a model of one's own has no run
-        sub.add_argument("run", **own, help="run id, such as digits-resnet18-adv_dpnp-s0")
+        own = {} if name == "train" else {"nargs": "?"}
+        sub.add_argument("run", help="run id, such as digits-resnet18-adv_dpnp-s0", **own)
         sub.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
         if name == "train":
             sub.add_argument(
@@ -102,6 +103,10 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--force", action="store_true", help="compute again what is there")
             sub.add_argument("--record", metavar="FILE", help="write the results' keys to FILE (the workflow does)")
             sub.add_argument("--wait", action="store_true", help="wait for another process that computes the same")
+            sub.add_argument("--model", metavar="FILE.py", help="in place of a run: load() there returns the network")
+            sub.add_argument("--dataset", help="with --model: on whose test images")
+            sub.add_argument("--images", type=int, help="with --model: the first so many (default: all)")
+            sub.add_argument("--output", metavar="DIR", help="with --model (default: results/foreign/<name of FILE>)")
             sub.add_argument(
                 "--max-minutes", type=float, help="stop after the last batch that fits; call again to go on"
             )
@@ -147,10 +152,13 @@ def _evaluate(args: argparse.Namespace) -> int:
     from advdpnp.config import load_tier, resolve
     from advdpnp.paper import artefacts
 
-    if args.model:
-        return _evaluate_model(args)
-    if not args.run:
-        raise UserError("name a run, such as digits-resnet18-adv_dpnp-s0, or a file with a model: --model FILE")
+    if args.model is not None:
+        return _evaluate_file(args)
+    if given := [f"--{key}" for key in ("dataset", "images", "output") if getattr(args, key) is not None]:
+        raise UserError(f"{given[0]} goes with --model; a run has its own data set and folder")
+    if args.run is None or args.run.endswith((".py", ".pt", ".pth", ".safetensors")):
+        example = "python -m advdpnp evaluate --model my_model.py --dataset cifar10 clean pgd20 aa"
+        raise UserError(f"name a run, or a network of your own: {example}, where load() in my_model.py returns it")
     run = resolve(args.tier, args.run)
     wanted = artefacts.evaluations_of(load_tier(args.tier), run, args.artefact) if args.artefact else ()
     names = [*args.attack, *wanted]
@@ -160,44 +168,33 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     with time_limit(args.max_minutes):
         results = evaluate(run, *dict.fromkeys(names), device=args.device, force=args.force, wait=args.wait)
-    for name, result in results.items():
-        shown = f"{result['accuracy']:.2f} %" if "accuracy" in result else ", ".join(
-            f"{k} {v:.4g}" for k, v in result.items() if isinstance(v, float) and k != "seconds")  # fmt: skip
-        shown = _warnings(result["checks"]) if "checks" in result else shown
-        print(f"{run.id}  {name}  {shown}  ({result['images']} images)")
+    _show(run.id, results)
     if args.record:
         write_json(Path(args.record), {name: result["key"] for name, result in results.items()})
     return 0
 
 
-def _evaluate_model(args: argparse.Namespace) -> int:
-    """A network of one's own under the paper's attacks; with --record, accuracies as JSON and flags beside it."""
-    import numpy as np
+def _evaluate_file(args: argparse.Namespace) -> int:
+    keys = {"artefact": "for", "record": "record", "force": "force", "wait": "wait", "max_minutes": "max-minutes"}
+    if given := [f"--{word}" for key, word in keys.items() if getattr(args, key)]:
+        raise UserError(f"{given[0]} goes with a run, not with --model")
+    if args.dataset is None:
+        raise UserError("--model needs --dataset, on whose test images it is attacked, such as cifar10")
+    from advdpnp.evaluate.foreign import evaluate_file
 
-    from advdpnp.config import ATTACKS
-    from advdpnp.data import load, to_float
-    from advdpnp.evaluate.foreign import evaluate_model, load_module
-
-    names = [name for name in (args.run, *args.attack) if name]
-    if not names:
-        raise UserError("name at least one attack after --model, such as clean pgd20 aa")
-    for name in names:
-        if name not in (*ATTACKS, "guard"):
-            raise UserError(f"unknown attack '{name}'; {nearest(name, (*ATTACKS, 'guard'))}")
-    model, data = load_module(Path(args.model)), load(args.dataset, "test")
-    if not 0 <= args.images <= len(data):
-        raise UserError(f"--images: expected 0 (all) to {len(data)}, got {args.images}")
-    data = data.subset(args.images or len(data))
-    found = evaluate_model(model, to_float(data.images), data.labels, *names)
-    for name, result in found.items():
-        shown = _warnings([vars(check) for check in result.checks]) if result.checks else ""
-        print(f"{args.model}  {name}  {shown or f'{result.accuracy:.2f} %'}  ({len(result.correct)} images)")
-    if args.record:
-        path = Path(args.record)
-        write_json(path, {n: {"accuracy": r.accuracy, "images": len(r.correct)} for n, r in found.items()})
-        flags = {name: result.correct for name, result in found.items()}
-        write_atomic(path.with_suffix(".npz"), lambda handle: np.savez(handle, **flags))
+    names = [name for name in (args.run, *args.attack) if name is not None]
+    place = {"device": args.device, "output": Path(args.output) if args.output else None}
+    _show(args.model, evaluate_file(Path(args.model), args.dataset, names, images=args.images, **place))
     return 0
+
+
+def _show(label: str, results: dict[str, dict]) -> None:
+    """A line for each result."""
+    for name, result in results.items():
+        shown = f"{result['accuracy']:.2f} %" if "accuracy" in result else ", ".join(
+            f"{k} {v:.4g}" for k, v in result.items() if isinstance(v, float) and k != "seconds")  # fmt: skip
+        shown = _warnings(result["checks"]) if "checks" in result else shown
+        print(f"{label}  {name}  {shown}  ({result['images']} images)")
 
 
 def _work(args: argparse.Namespace) -> int:

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from advdpnp.checkout import git
-from advdpnp.config import CHECKOUT, PACKAGE, ROOT, RunConfig
+from advdpnp.config import INSTALLED, PACKAGE, ROOT, RunConfig
 from advdpnp.errors import UserError
 
 
 def results_root() -> Path:
-    """`results/` of the repository, or ADVDPNP_RESULTS."""
+    """`results/` of the checkout (installed: of the working folder), or ADVDPNP_RESULTS."""
     return Path(os.environ.get("ADVDPNP_RESULTS", ROOT / "results"))
 
 
@@ -221,7 +221,7 @@ def _sweep(folder: Path, stem: str) -> None:
 @lru_cache
 def code_revision() -> str:
     """The commit of the checkout, with '+' when files differ from it; 'unknown' outside of a repository of its own."""
-    if not CHECKOUT:
+    if INSTALLED:
         return "unknown"
     try:
         dirty = "+" if git("status", "--porcelain", "--untracked-files=no", root=ROOT).strip() else ""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advdpnp.attacks.autoattack_fast import attack_by_surrogate
-from advdpnp.attacks.gradient import at_least_float32, checked_inputs, frozen
+from advdpnp.attacks.gradient import answering, at_least_float32, checked_inputs, frozen
 from advdpnp.attacks.tally import Tallies, Tally, tell
 from advdpnp.errors import UserError, nearest
 
@@ -80,7 +80,9 @@ def autoattack(
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     # APGD takes views of the images: channels_last would raise.
     images = x.float().contiguous(memory_format=torch.contiguous_format)
-    with frozen(model), torch.random.fork_rng(devices), _restored_trace(), _forwarded_log(log):
+    with (
+        frozen(model), answering(model, x, y), torch.random.fork_rng(devices), _restored_trace(), _forwarded_log(log)
+    ):  # fmt: skip
         logits = _FloatLogits(model, x.dtype)
         fast_logits = logits if surrogate is None else _FloatLogits(surrogate, x.dtype)
         tallies = Tallies(lambda: sum(network.images for network in {logits, fast_logits}))

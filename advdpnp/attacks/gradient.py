@@ -7,7 +7,7 @@ the device. The losses are per sample and in float32 (float64 stays), also under
 import math
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -26,15 +26,10 @@ def frozen(model: nn.Module, eval_mode: bool = True) -> Iterator[nn.Module]:
     """The model in eval mode and without weight gradients; every flag is restored, also after an exception.
 
     eval_mode=False leaves the modes alone: batch normalisation in train mode then uses batch statistics and
-    updates its running ones.
-
-    >>> model = nn.Linear(2, 2)
-    >>> with frozen(model):
-    ...     print(model.training, model.weight.requires_grad)
-    False False
-    >>> model.training, model.weight.requires_grad
-    (True, True)
+    updates its running ones. Raises ValueError for what is no nn.Module.
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"the model must be a torch.nn.Module, got {_article(model)}: let a module's forward call it")
     modes = [(module, module.training) for module in model.modules()]
     trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
@@ -48,6 +43,11 @@ def frozen(model: nn.Module, eval_mode: bool = True) -> Iterator[nn.Module]:
             module.training = mode
         for parameter, flag in trainable:
             parameter.requires_grad_(flag)
+
+
+def _article(value: object) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 # --- losses: logits [B, M], labels [B] -> [B], larger is worse for the model --------------------------------
@@ -102,7 +102,12 @@ def _as_objective(loss: str | Objective) -> Objective:
 
 
 def checked_inputs(x: Tensor, y: Tensor, epsilon: float, norm: str, step_size: float = 0.0) -> tuple[Tensor, Tensor]:
-    """x detached and y as int64, or a ValueError. Waits for the device once (the range of x)."""
+    """x detached and y as int64, or a ValueError. Waits for the device: the ranges of x and y."""
+    for name, value in (("images", x), ("labels", y)):
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name} must be a tensor, got {_article(value)}: torch.as_tensor makes one")
+    if torch.is_inference_mode_enabled() or x.is_inference() or y.is_inference():
+        raise ValueError("attacks need gradients: call them outside torch.inference_mode, with tensors made outside")
     if norm not in projections.NORMS:
         raise ValueError(f"unknown norm {norm!r}: {nearest(norm, projections.NORMS)}")
     if not (epsilon >= 0 and math.isfinite(epsilon)):
@@ -118,7 +123,59 @@ def checked_inputs(x: Tensor, y: Tensor, epsilon: float, norm: str, step_size: f
         low, high = x.detach().aminmax()  # NaN propagates, and fails the comparison
         if not (low >= 0) & (high <= 1):
             raise ValueError(f"images must lie in [0, 1], got [{low.item():.4g}, {high.item():.4g}]")
+        if y.min() < 0:
+            raise ValueError(f"labels count from 0, got {int(y.min())}")
     return x.detach(), y.long()
+
+
+def checked_logits(logits: object, images: int, y: Tensor) -> Tensor:
+    """What a model answered to so many images, if it is logits [B, M] with a class for each label; else ValueError."""
+    if not isinstance(logits, Tensor):
+        raise ValueError(f"the model must return logits [B, M], got {_article(logits)}: return the tensor in it alone")
+    if logits.ndim != 2 or len(logits) != images or not logits.is_floating_point():
+        got = f"{str(logits.dtype).removeprefix('torch.')} {list(logits.shape)}"
+        raise ValueError(f"the model must return logits [B, M], got {got} for a batch of {images}")
+    if y.numel() and (highest := int(y.max())) >= logits.shape[1]:
+        raise ValueError(f"label {highest} is out of range: the model has {logits.shape[1]} classes, 0 to "
+                         f"{logits.shape[1] - 1}")  # fmt: skip
+    return logits
+
+
+@contextmanager
+def answering(model: nn.Module, x: Tensor, y: Tensor, logits: bool = True) -> Iterator[None]:
+    """Inside, the model's first answer goes through `checked_logits`; one that cannot answer x at all is told why.
+
+    logits=False for a loss that reads something else. Raises ValueError, also for images of another type than the
+    weights, or on another device.
+    """
+    heard = []
+
+    def listen(module: nn.Module, inputs: tuple, answer: object) -> None:
+        heard.append(True)
+        hook.remove()
+        if logits:
+            checked_logits(answer, len(inputs[0]), y)
+
+    hook = model.register_forward_hook(listen)
+    try:
+        yield
+    except RuntimeError as error:
+        if heard or not (fault := misfit(model, x)):
+            raise
+        raise ValueError(fault) from error
+    finally:
+        hook.remove()
+
+
+def misfit(model: nn.Module, x: Tensor) -> str:
+    """How the type or the place of the images differs from the weights': a sentence, or "" where they are alike."""
+    weights = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
+    for attribute in ("device", "dtype"):
+        own, wanted = getattr(x, attribute), {getattr(weight, attribute) for weight in weights}
+        if weights and own not in wanted:
+            given, asked = (" or ".join(sorted(str(v).removeprefix("torch.") for v in vs)) for vs in ({own}, wanted))
+            return f"images are {given}, the model's weights {asked} ({attribute}): take the images or the model there"
+    return ""
 
 
 def _check_schedule(
@@ -277,7 +334,7 @@ def pgd_prefixes(
         start = x if noise is None else project(x + noise)
         return _ascend(model, start, y, objective, project, projections.direction(norm, l1_step), step_size, stops)
 
-    with frozen(model, eval_mode):
+    with frozen(model, eval_mode), answering(model, x, y, not callable(loss)) if checked else nullcontext():
         first = attack(x, y, {n for n, _ in reads})
         if restarts == 1:
             return [first[n] for n, _ in reads]
@@ -313,7 +370,9 @@ def _ascend(
             total = losses.sum()
         if losses.shape != y.shape:
             shapes = f"{list(y.shape)}, got {list(losses.shape)}"
-            raise ValueError(f"expected one loss value per sample, {shapes}")
+            raise ValueError(f"the loss must return one value a sample, {shapes}")
+        if not total.requires_grad:
+            raise ValueError("no gradient reaches the images: the model or the loss detaches something")
         (gradient,) = torch.autograd.grad(total, x_adv)
         x_adv = x_adv.detach()
         x_adv = project(x_adv + step_size * direction(gradient, x_adv))
@@ -354,19 +413,20 @@ def cw(
     def objective(model: nn.Module, x_adv: Tensor, y: Tensor) -> Tensor:
         return cw_loss(model(x_adv), y, confidence)
 
-    return pgd(
-        model,
-        x,
-        y,
-        epsilon=epsilon,
-        step_size=step_size,
-        steps=steps,
-        norm="linf",
-        restarts=restarts,
-        random_start=random_start,
-        loss=objective,
-        generator=generator,
-    )
+    with frozen(model), answering(model, x, y):
+        return pgd(
+            model,
+            x,
+            y,
+            epsilon=epsilon,
+            step_size=step_size,
+            steps=steps,
+            norm="linf",
+            restarts=restarts,
+            random_start=random_start,
+            loss=objective,
+            generator=generator,
+        )
 
 
 def adaptive(

@@ -22,15 +22,16 @@ from advdpnp.config.methods import (
 )
 from advdpnp.config.run import RunConfig, digest, resolved_attack
 from advdpnp.config.settings import (
-    CHECKOUT,
+    INSTALLED,
     PACKAGE,
     ROOT,
-    SHARED,
+    SHIPPED,
     CraftConfig,
     DataConfig,
     EvaluationConfig,
     ModelConfig,
     OptimConfig,
+    need_checkout,
     setting,
 )
 from advdpnp.config.tiers import (
@@ -56,17 +57,17 @@ from advdpnp.config.tiers import (
 __all__ = [
     "ATTACKS",
     "BACKBONES",
-    "CHECKOUT",
     "CONFIG_DIR",
     "CORRUPTION_TYPES",
     "DATASETS",
     "GEOMETRY_DEFINITION",
+    "INSTALLED",
     "METHODS",
     "PACKAGE",
     "PAPER_BLOCKS",
     "REQUIRES",
     "ROOT",
-    "SHARED",
+    "SHIPPED",
     "AdvDpnp",
     "At",
     "AtHe",
@@ -96,6 +97,7 @@ __all__ = [
     "dependency",
     "digest",
     "load_tier",
+    "need_checkout",
     "paper_sections",
     "parse_number",
     "parse_switch",

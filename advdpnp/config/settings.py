@@ -7,11 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from advdpnp.errors import UserError
+
 PACKAGE = Path(__file__).resolve().parents[1]
-CHECKOUT = not (PACKAGE / "shared").is_dir()  # a wheel brings that folder along
-# Installed without its checkout, the package brings config/ and data/paper/, and works in the folder it is started in.
-ROOT = PACKAGE.parent if CHECKOUT else Path.cwd()
-SHARED = ROOT if CHECKOUT else PACKAGE / "shared"
+# A wheel carries config/ and data/paper/ inside the package (pyproject.toml); in a checkout they lie beside it.
+INSTALLED = (PACKAGE / "shipped").is_dir()
+SHIPPED = PACKAGE / "shipped" if INSTALLED else PACKAGE.parent
+# What is made lies in the checkout, or in the folder in which an installed package was started.
+ROOT = Path.cwd() if INSTALLED else PACKAGE.parent
+
+
+def need_checkout(what: str) -> None:
+    """Refuse, where the package is installed without its checkout, what lies only there. Raises UserError."""
+    if INSTALLED:
+        raise UserError(
+            f"{what} only in a checkout, and advdpnp is installed without one; clone the repository and run "
+            "`pip install -e .` there."
+        )
 
 
 def setting(
@@ -58,7 +70,7 @@ class OptimConfig:
     """SGD and its schedule."""
 
     epochs: int = setting(110, "passes over the training set (Section 4.1)", low=1, high=100_000)
-    batch_size: int = setting(128, "images per step (Section 4.1)", low=1, high=65_536)
+    batch_size: int = setting(128, "images a step (Section 4.1)", low=1, high=65_536)
     lr: float = setting(0.1, "initial learning rate of SGD (Section 4.1)", low=1e-8, high=100)
     momentum: float = setting(0.9, "of SGD (Section 4.1)", low=0, high=0.999999)
     weight_decay: float = setting(5e-4, "on every parameter (Section 4.1, Bag of Tricks)", low=0, high=1)
@@ -98,12 +110,12 @@ class CraftConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Which images the trained network is attacked on, and how hard."""
+    """On what the trained network is attacked, and how hard."""
 
     test_images: int = setting(0, "first n test images; 0 = all of them", low=0)
-    batch_size: int = setting(500, "images per batch", low=1)
+    batch_size: int = setting(500, "images a batch", low=1)
     budget_scale: float = setting(1.0, "every epsilon and step of evaluation times this (not in the paper)", low=0)
-    corruption_images: int = setting(0, "first n test images per corruption and severity; 0 = all", low=0)
+    corruption_images: int = setting(0, "first n test images a corruption and severity; 0 = all", low=0)
     nested_budgets: bool = setting(
         False, "AutoAttack at a smaller budget searches only images that fell at the next larger one, and a tenth more"
     )

@@ -20,10 +20,10 @@ from advdpnp.config.attacks import ATTACKS, AttackConfig, budget_fault
 from advdpnp.config.datasets import BACKBONES, DATASETS, DatasetFacts
 from advdpnp.config.methods import METHODS, REQUIRES, slug, slugs
 from advdpnp.config.run import RunConfig, resolved_attack
-from advdpnp.config.settings import ROOT, SHARED, CraftConfig, DataConfig, EvaluationConfig, ModelConfig, OptimConfig
+from advdpnp.config.settings import ROOT, SHIPPED, CraftConfig, DataConfig, EvaluationConfig, ModelConfig, OptimConfig
 from advdpnp.errors import UserError, nearest
 
-CONFIG_DIR = SHARED / "config"
+CONFIG_DIR = SHIPPED / "config"
 _shorten = reprlib.Repr()
 _shorten.maxstring = _shorten.maxother = 80
 brief = _shorten.repr  # a value as a message shows it: a file may hold one of any size
@@ -388,7 +388,7 @@ def _load_tier(name: str) -> Tier:
         raise UserError(f"{path}: its name becomes a folder, and may hold only a-z, 0-9, '_', '.' and '-'; rename it.")
     own = CONFIG_DIR / f"{path.stem}.toml"
     if own.exists() and own.resolve() != path.resolve():
-        raise UserError(f"{path}: the name '{path.stem}' is taken by {own.relative_to(SHARED)}; rename the file.")
+        raise UserError(f"{path}: the name '{path.stem}' is taken by {_shown(own)}; rename the file.")
     try:
         text = path.read_text(encoding="utf-8")
         json_tier = path.suffix == ".json"
@@ -397,8 +397,14 @@ def _load_tier(name: str) -> Tier:
         raise UserError(f"{path}: is not a text file.") from None
     except Exception as error:
         raise UserError(f"{path}: is not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}") from None
-    shown = path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path
-    return parse_tier(path.stem, raw, shown)
+    return parse_tier(path.stem, raw, _shown(path))
+
+
+def _shown(path: Path) -> Path:
+    """A path as a message gives it: from the place that it is known by, where that is absolute."""
+    if not path.is_absolute():
+        return path
+    return next((path.relative_to(base) for base in (SHIPPED, ROOT) if path.is_relative_to(base)), path)
 
 
 _RUN_ID = re.compile(r"([a-z0-9]+)-([a-z0-9_]+)-([a-z0-9_]+)(?:\.([a-z0-9_]+))?-s(0|[1-9][0-9]{0,17})")

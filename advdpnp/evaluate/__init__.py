@@ -38,14 +38,16 @@ from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.evaluate import crafting, masking
 from advdpnp.evaluate.cache import load_part, load_result, part_path, save_part
-from advdpnp.evaluate.crafting import Record, craft_together, is_fast, lengths, path_of
-from advdpnp.evaluate.foreign import evaluate_model as evaluate_model
+from advdpnp.evaluate.crafting import draw_seed, is_fast, measured, path_of
+from advdpnp.evaluate.foreign import evaluate_model
 from advdpnp.evaluate.memory import ChunkedModel, retry_with_smaller_chunks
 from advdpnp.evaluate.trajectories import next_larger, passes, shared
 from advdpnp.hardware import pick_device
 from advdpnp.progress import Progress, TimeUp
 from advdpnp.store import eval_path, hold, provenance, read_arrays, read_json, run_dir, write_atomic, write_json
 from advdpnp.train import load_model
+
+__all__ = ["evaluate", "evaluate_model"]  # and what other modules of the package take from here
 
 _TALLIED = (*(field.name for field in fields(attacks.Tally)),)  # of each component of AutoAttack
 SAVE_EVERY = 1.0  # seconds between two savings of an unfinished attack: a kill costs that or one batch
@@ -198,31 +200,12 @@ def _seen(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return function(x)
 
 
-def _seed(run: RunConfig, name: str, attack: AttackConfig, start: int) -> int:
-    """Seed of an attack's random draws on the batch that begins with image `start`.
-
-    PGD's starts come from what the trajectory is and not from the evaluation's name: more iterations or more starts
-    then contain the fewer (Tables 6 and 7).
-    """
-    what = f"{attack.norm} {attack.epsilon:.9g} {attack.step_size:.9g}" if attack.random_start else name
-    return zlib.crc32(f"{run.seed} {what} {start}".encode())
-
-
 def _attacked(
     function: Callable[[Tensor], Tensor], model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig,
     name: str, start: int,
 ) -> Tensor:  # fmt: skip
     """`function` (logits or features) of the batch under attack."""
-    return _seen(function, crafting.craft(model, x, y, attack, run, seed=_seed(run, name, attack, start)))
-
-
-@torch.no_grad()
-def _measured(
-    model: nn.Module, x: Tensor, y: Tensor, group: Sequence[AttackConfig], run: RunConfig, seed: int, record: Record
-) -> list[tuple[Tensor, Tensor]]:
-    """Logits [B, M] and ||x~ - x|| [B] of the batch under each attack of the group."""
-    made = craft_together(model, x, y, group, run, seed, record)
-    return [(model(x_adv), lengths(x_adv, x, attack.norm)) for x_adv, attack in zip(made, group, strict=True)]
+    return _seen(function, crafting.craft(model, x, y, attack, run, seed=draw_seed(run, name, attack, start)))
 
 
 def renormalised(model: ChunkedModel, run: RunConfig) -> ChunkedModel:
@@ -275,9 +258,9 @@ def _over_images(
     for start, stop, x, y in _batches(run, chosen, n, device):
         if stop <= first:
             continue
-        seed = _seed(run, names[0], group[0], start)
+        seed = draw_seed(run, names[0], group[0], start)
         tallies: dict[str, attacks.Tally] = {}
-        work = partial(_measured, model, x, y, group, run, seed, tallies.update)
+        work = partial(measured, model, x, y, group, run, seed, tallies.update)
         for k, (logits, moved) in enumerate(retry_with_smaller_chunks(model, work)):
             correct[start:stop, k] = (logits.argmax(1) == y).cpu().numpy()
             numbers[start:stop, k, 0] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()

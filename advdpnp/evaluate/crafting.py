@@ -1,5 +1,6 @@
 """From an attack's settings to adversarial images, each checked against its ball and the box."""
 
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -113,3 +114,28 @@ def path_of(attack: AttackConfig, run: RunConfig, device: torch.device) -> str:
     if attack.kind != "autoattack":
         return "fp32, batch norm folded"
     return f"searched in {pick_precision('auto', device)}, batch norm folded; counted by the fp32 network"
+
+
+def draw_seed(run: RunConfig, name: str, attack: AttackConfig, start: int) -> int:
+    """Of an attack's draws on the batch that begins with image `start`.
+
+    PGD's starts come from what the trajectory is and not from the evaluation's name: more iterations or more starts
+    then contain the fewer (Tables 6 and 7).
+    """
+    what = f"{attack.norm} {attack.epsilon:.9g} {attack.step_size:.9g}" if attack.random_start else name
+    return zlib.crc32(f"{run.seed} {what} {start}".encode())
+
+
+@torch.no_grad()
+def measured(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    group: Sequence[AttackConfig],
+    run: RunConfig,
+    seed: int,
+    record: Record | None = None,
+) -> list[tuple[Tensor, Tensor]]:
+    """Logits [B, M] and ||x~ - x|| [B] of the batch under each attack of the group."""
+    made = craft_together(model, x, y, group, run, seed, record)
+    return [(model(x_adv), lengths(x_adv, x, attack.norm)) for x_adv, attack in zip(made, group, strict=True)]

@@ -44,6 +44,8 @@ def work(
     """
     tier = load_tier(tier_name)
     runs = with_dependencies([resolve(tier, name) for name in run_ids] or ordered(tier))
+    if not runs:
+        raise UserError(f"no table or figure shows a run of tier {tier.name}; name the runs.")
     for run in runs:
         require_hardware(run, device, allow_cpu)
     if output is not None:

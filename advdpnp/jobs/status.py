@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 
-from advdpnp.config import GEOMETRY_DEFINITION, RunConfig, digest, load_tier, resolved_attack
+from advdpnp.config import GEOMETRY_DEFINITION, INSTALLED, RunConfig, digest, load_tier, resolved_attack
 from advdpnp.jobs.estimate import network, passes
 from advdpnp.paper import artefacts
 from advdpnp.progress import colour, duration
@@ -70,6 +70,8 @@ def status(tier_name: str) -> str:
     missing = [name for name in artefacts.ARTEFACTS if name not in artefacts.built()]
     if missing:
         lines.append(f"no notebook yet: {', '.join(missing)}")
+    if INSTALLED:
+        lines.append("pictures are drawn by the notebooks, which need a checkout; `work` and `report` do not")
     return "\n".join([*lines, *time_left(runs, states, pairs)])
 
 
@@ -93,6 +95,8 @@ def time_left(runs: dict[str, RunConfig], states: dict[str, str], pairs: dict[tu
     kept = {n: 0 if s == "stale" else epochs_done(runs[n]) / runs[n].optim.epochs for n, s in states.items()}
     train = {n: 1 - kept[n] for n, s in states.items() if s != "done"}
     attack = [pair for pair, state in pairs.items() if state != "done" and pair[0] in runs]
+    if not runs:
+        return ["no table or figure shows a run of this tier; `train` and `evaluate` take runs by name"]
     if not train and not attack:
         return ["nothing is left to do"]
     lines = []

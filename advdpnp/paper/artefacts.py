@@ -9,9 +9,9 @@ from pathlib import Path
 
 from advdpnp.config import (
     ATTACKS,
-    CHECKOUT,
     CORRUPTION_TYPES,
     GEOMETRY_DEFINITION,
+    INSTALLED,
     ROOT,
     RunConfig,
     Tier,
@@ -190,8 +190,14 @@ def notebook_of(name: str) -> Path:
 
 
 def built() -> tuple[str, ...]:
-    """Names of the artefacts whose notebooks exist; all of them where there is no checkout, and so no notebook."""
-    return tuple(name for name in ARTEFACTS if not CHECKOUT or notebook_of(name).exists())
+    """Names of the artefacts whose notebooks exist; of all where the package is installed, which carries none.
+
+    Raises UserError for a checkout without any: nothing would be left to do.
+    """
+    found = tuple(name for name in ARTEFACTS if INSTALLED or notebook_of(name).exists())
+    if not found:
+        raise UserError(f"{notebook_of('table1').parent}: holds no notebook; `git checkout notebooks` brings them.")
+    return found
 
 
 def runs_of_row(tier: Tier, block: str, row: str, one_seed: bool = False) -> list[RunConfig]:

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, ROOT, Tier, load_tier
+from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, INSTALLED, ROOT, Tier, load_tier, need_checkout
 from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL, images_of, masking, resolved_attack
 from advdpnp.markdown import literal
@@ -289,8 +289,11 @@ def write_report(tier_name: str, *, published: bool = False, output: str | None 
     """
     tier = load_tier(tier_name)
     root, own = published_dir(tier.name) if published else tier_dir(tier.name), tier_dir(tier.name)
+    if published:
+        need_checkout("published results lie")
     if not (published or (own / "evals").is_dir()):
-        raise UserError(f"{own}: holds no evaluations; run snakemake --cores 1 {tier.name}, or report another tier.")
+        how = f"python -m advdpnp work --tier {tier_name}" if INSTALLED else f"snakemake --cores 1 {tier.name}"
+        raise UserError(f"{own}: holds no evaluations; run {how}, or report another tier.")
     if published and not (root / "evals").is_dir() and (own / "evals").is_dir():
         raise UserError(f"{root}: nothing is published of tier {tier.name}; without --published, {own} is reported.")
     text = report_markdown(tier, root)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from advdpnp.config import ROOT, load_tier
+from advdpnp.config import ROOT, load_tier, need_checkout
 from advdpnp.errors import UserError
 from advdpnp.paper import artefacts
 from advdpnp.report import agreement
@@ -63,6 +63,7 @@ def restore(tier_name: str) -> str:
     made. Runs come back without weights, so a further attack on them needs them trained again.
     """
     tier = load_tier(tier_name)
+    need_checkout("published results lie")
     source, target = published_dir(tier.name), tier_dir(tier.name)
     if not (source / "evals").is_dir():
         raise UserError(
