@@ -37,7 +37,17 @@ TIERS = ("paper", "short", "demo")
 DOCUMENTS = ("docs/*.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "notebooks/exercises/*.ipynb")
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)\s#]+)(#[^)\s]*)?(?=\))")
 DRAWN = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BOUNDS = re.compile(r"(?<=\s)\[([-+]?[\d.]+), ([-+]?[\d.]+)\](?!\()")  # an interval stays on one line
 RESULTS = ("report", "table", "figure", "ledger")  # the order of the sidebar
+SIDEBAR = {
+    "method": "Equations and code", "report": "All results", "ledger": "What the open choices are worth",
+    "prototypes": "Where do the prototypes go?", "images": "Who wins on which image?", "figures": "All figures",
+}  # fmt: skip
+SHORT = {
+    "table1": "baselines", "table2": "state of the art", "table3": "small budgets", "table4": "geometry",
+    "table5": "corruptions", "table6": "more iterations", "table7": "more starts", "table8": "adaptive attack",
+    "figure2": "features of MNIST", "figure3": "by severity", "figure4": "growing budgets",
+}  # fmt: skip
 EFFORT = {"inputs": 60, "stride": 16, "epochs": 12, "steps": 120}  # of the simulator: a few seconds in a browser
 OPTIONS = "   :members:\n   :member-order: bysource\n   :ignore-module-all:\n"
 
@@ -112,8 +122,9 @@ def stage(page: str, source: Path, found: dict[str, Path]) -> None:
     if source.suffix == ".md":
         text = DRAWN.sub(lambda match: drawing.flowchart(match[1]), source.read_text())
         if page == "docs/architecture.md":
-            text = text.replace("| layer | modules |", drawing.layers(text) + "\n\n| layer | modules |")
-        target.write_text(front_matter(page, found) + relink(text, page, source, found))
+            text = drawing.with_layers(text)
+        text = BOUNDS.sub(r"[\1,&nbsp;\2]", relink(text, page, source, found))
+        target.write_text(front_matter(page, found) + text)
         return
     notebook = nbformat.reads(without_paths(source), as_version=4)
     for cell in notebook.cells:
@@ -182,8 +193,15 @@ def write_costs() -> None:
 
 
 def toctree(caption: str, entries: list[str]) -> str:
-    names = "\n".join(entry.removesuffix(".md").removesuffix(".ipynb") for entry in entries)
+    names = "\n".join(entry_of(entry) for entry in entries)
     return f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{names}\n```\n"
+
+
+def entry_of(page: str) -> str:
+    """A page in the sidebar, under a title that fits there; others have their own."""
+    name, path = Path(page).stem, str(Path(page).with_suffix(""))
+    titles = SIDEBAR | {k: f"{re.sub(r'(?=[0-9])', ' ', k).title()}: {SHORT[k]}" for k in SHORT}
+    return f"{titles[name]} <{path}>" if name in titles else path
 
 
 def write_instruments() -> list[str]:
@@ -221,7 +239,8 @@ def caption_of(tier: str, picture: str) -> str:
         return ""
     of_a_table = name.startswith("table") and not kind.startswith(("rivals", "training"))
     read = pictures.reading(source_of(tier) / "tables" / f"{name}.csv") if of_a_table else ""
-    return f"[{artefacts.ARTEFACTS[name].title}](../{tier}/{name}.ipynb). {read}"
+    number = re.sub(r"(?=\d)", " ", name).title()
+    return f"[{number}: {artefacts.ARTEFACTS[name].title}](../{tier}/{name}.ipynb). {read}"
 
 
 def verdict_list(tier: str) -> str:
@@ -255,7 +274,7 @@ def write_landing(found: dict[str, Path], tried: list[str]) -> None:
     teaching = [page for page in found if Path(page).name == "lecture-plan.md"] + exercises
     results = sorted(first_of_each(found), key=lambda page: RESULTS.index(re.match("[a-z]*", Path(page).stem).group()))
     rest = [page for page in found if page.endswith(".md") and not page.startswith(TIERS) and page not in teaching]
-    trees = [toctree("The method", ["notebooks/method.ipynb"]), toctree("Try it in this page", tried)]
+    trees = [toctree("The method", ["notebooks/method.ipynb"]), toctree("Try it", tried)]
     trees += [toctree("Results", [*results, "docs/figures.md"])]
     trees.append(toctree("To teach", teaching))
     trees.append(toctree("To look up", ["costs.md", *rest, "api/index.md"]))

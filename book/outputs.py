@@ -12,6 +12,8 @@ from PIL import Image
 
 import pictures
 
+from advdpnp.names import block_name
+
 SHOWN = ("dataset", "backbone", "method", "column", "ours", "low", "high", "paper", "difference", "verdict", "seeds", "images")
 
 
@@ -39,10 +41,19 @@ def shape(notebook: NotebookNode, name: str, folder: Path, films: Path) -> None:
 
 
 def drop_overridden(notebook: NotebookNode) -> None:
-    """The default parameters, where papermill put the tier's own behind them."""
-    tags = [cell.metadata.get("tags", ()) for cell in notebook.cells]
-    if any("injected-parameters" in each for each in tags):
-        notebook.cells = [c for c, each in zip(notebook.cells, tags, strict=True) if "parameters" not in each]
+    """The default parameters, where papermill put the tier's own behind them; those begin the next cell."""
+    kept = []
+    injected = any("injected-parameters" in cell.metadata.get("tags", ()) for cell in notebook.cells)
+    before = ""
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", ())
+        if injected and "injected-parameters" in tags:
+            before = cell.source.removeprefix("# Parameters\n").strip() + "\n"
+        elif not (injected and "parameters" in tags):
+            if before and cell.cell_type == "code":
+                cell.source, before = before + cell.source, ""
+            kept.append(cell)
+    notebook.cells = kept
 
 
 # --- Tables
@@ -55,7 +66,14 @@ def tidy_tables(html: str) -> str:
     return re.sub(r"<table.*?</table>", lambda match: boxed(match.group()), html, flags=re.DOTALL)
 
 
+# pandas names the index in a second row of the head; and a caption that repeats the page's protocol
+INDEX_NAME = re.compile(r"(<thead>\s*<tr>\s*<th>)(</th>.*?</tr>)\s*<tr>\s*<th>([^<]*)</th>(?:\s*<th></th>)*\s*</tr>", re.DOTALL)
+CAPTION = re.compile(r"<caption>(\w+), (\w+) \(.*?\)</caption>")
+
+
 def boxed(table: str) -> str:
+    table = INDEX_NAME.sub(r"\1\3\2", table)
+    table = CAPTION.sub(lambda match: f"<caption>{block_name(match[1], match[2])}</caption>", table)
     if "<thead" not in table:
         parts = re.fullmatch(r"(<table[^>]*>(?:<caption>.*?</caption>)?)(<tr>.*?</tr>)(.*)</table>", table, re.DOTALL)
         if parts is None:

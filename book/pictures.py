@@ -6,6 +6,7 @@ from pathlib import Path
 
 from advdpnp.paper import artefacts
 from advdpnp.paper.numbers import OURS
+from advdpnp.report.tables import LOWER_IS_BETTER
 
 # By how the file's name begins, the longest that fits; {what} is the artefact's title.
 FILES = {
@@ -76,7 +77,7 @@ def alt_of_cell(page: str, source: str) -> str:
 
 
 def reading(table: Path) -> str:
-    """'clean: HAT highest with 46.9, Adv-DPNP 43.4; ...': the first columns of a table's CSV, or "" without rivals."""
+    """'clean: HAT best with 46.9, Adv-DPNP 43.4; ...': the first columns of a table's CSV, or "" without rivals."""
     with table.open() as file:
         rows = [row for row in csv.DictReader(file) if row["ours"] and row["method"] not in artefacts.VARIANT_ROWS]
     rows = [row for row in rows if (row["dataset"], row["backbone"]) == (rows[0]["dataset"], rows[0]["backbone"])]
@@ -84,6 +85,7 @@ def reading(table: Path) -> str:
     for column in dict.fromkeys(row["column"] for row in rows):
         values = {row["method"]: float(row["ours"]) for row in rows if row["column"] == column}
         if OURS in values and len(values) > 2:
-            top = max(values, key=values.__getitem__)
-            sentences.append(f"{column}: {top} highest with {values[top]:g}, Adv-DPNP {values[OURS]:g}")
+            lower = column.startswith(LOWER_IS_BETTER)
+            top = (min if lower else max)(values, key=values.__getitem__)
+            sentences.append(f"{column}: {top} best with {values[top]:g}, Adv-DPNP {values[OURS]:g}")
     return "; ".join(sentences[:2]) + ". " if sentences else ""
