@@ -2,7 +2,7 @@
 
 Nothing is trained, measured or downloaded here. Executed notebooks, reports and documents are staged in
 results/book/pages, one Markdown page per module is written for the reference, and Sphinx turns all of it into
-results/book/html.
+results/book/html. outputs.py shapes notebooks, instruments.py feeds the two instruments, drawing.py draws.
 """
 
 import ast
@@ -11,12 +11,19 @@ import re
 import shutil
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 
+import drawing
+import instruments
 import nbformat
+import outputs
+import pictures
 
 from advdpnp.config import ROOT, load_tier
 from advdpnp.errors import UserError
+from advdpnp.paper import artefacts
+from advdpnp.report import summary
 from advdpnp.report.page import costs_markdown, published_dir
 from advdpnp.share.publish import without_paths
 from advdpnp.store import results_root, tier_dir
@@ -24,10 +31,24 @@ from advdpnp.store import results_root, tier_dir
 HERE = Path(__file__).resolve().parent
 BOOK = results_root() / "book"
 PAGES = BOOK / "pages"
+STATIC = BOOK / "static"  # what is made for the site beside book/static
 TIERS = ("paper", "medium", "short", "short100", "demo")
 # Documents of the repository that are pages of the book, where they exist.
 DOCUMENTS = ("docs/*.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "notebooks/exercises/*.ipynb")
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)\s#]+)(#[^)\s]*)?(?=\))")
+DRAWN = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BOUNDS = re.compile(r"(?<=\s)\[([-+]?[\d.]+), ([-+]?[\d.]+)\](?!\()")  # an interval stays on one line
+RESULTS = ("report", "table", "figure", "ledger")  # the order of the sidebar
+SIDEBAR = {
+    "method": "Equations and code", "report": "All results", "ledger": "What the open choices are worth",
+    "prototypes": "Where do the prototypes go?", "images": "Who wins on which image?", "figures": "All figures",
+}  # fmt: skip
+SHORT = {
+    "table1": "baselines", "table2": "state of the art", "table3": "small budgets", "table4": "geometry",
+    "table5": "corruptions", "table6": "more iterations", "table7": "more starts", "table8": "adaptive attack",
+    "figure2": "features of MNIST", "figure3": "by severity", "figure4": "growing budgets",
+}  # fmt: skip
+EFFORT = {"inputs": 60, "stride": 16, "epochs": 12, "steps": 120}  # of the simulator: a few seconds in a browser
 OPTIONS = "   :members:\n   :member-order: bysource\n   :ignore-module-all:\n"
 
 
@@ -81,9 +102,11 @@ def relink(text: str, page: str, source: Path, found: dict[str, Path]) -> str:
         # An executed notebook lies in results/<tier>/notebooks, but its links were written in notebooks/.
         base = ROOT / "notebooks" if source.parent.name == "notebooks" else source.parent
         path = Path(os.path.normpath(base / match[1]))
+        if path == ROOT / "README.md":
+            return os.path.relpath("index.md", here)  # what README says, the landing page says
         if path in known:
             return os.path.relpath(known[path], here) + (match[2] or "")
-        if path.is_file():
+        if path.is_file() and path.suffix != ".md":
             copy = PAGES / "files" / path.name
             copy.parent.mkdir(exist_ok=True)
             shutil.copyfile(path, copy)
@@ -97,17 +120,40 @@ def stage(page: str, source: Path, found: dict[str, Path]) -> None:
     target = PAGES / page
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.suffix == ".md":
-        text = source.read_text().replace("```mermaid", "```text")  # to draw it takes a script
-        target.write_text(relink(text, page, source, found))
+        text = DRAWN.sub(lambda match: drawing.flowchart(match[1]), source.read_text())
+        if page == "docs/architecture.md":
+            text = drawing.with_layers(text)
+        text = BOUNDS.sub(r"[\1,&nbsp;\2]", relink(text, page, source, found))
+        target.write_text(front_matter(page, found) + text)
         return
     notebook = nbformat.reads(without_paths(source), as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = relink(cell.source, page, source, found)
-        for output in cell.get("outputs", ()):
-            if "image/png" in output.get("data", {}):
-                output.data.pop("text/plain", None)  # "<Figure size ...>" says nothing beside the picture
+    if not page.startswith("notebooks/exercises/"):  # there code is what is read, and to be written
+        outputs.shape(notebook, Path(page).stem, source.parent.parent, STATIC / "films")
+    notebook.metadata |= page_options(page, found)
     nbformat.write(notebook, target)
+
+
+def page_options(page: str, found: dict[str, Path]) -> dict:
+    """What Sphinx and the theme are told of a page: a tier's twin of another page is not in the sidebar a second time."""
+    options = {"hide-toc": True} if page.startswith(TIERS) and page.endswith(".ipynb") else {}
+    return options | ({"orphan": True} if page.startswith(TIERS) and page not in first_of_each(found) else {})
+
+
+def front_matter(page: str, found: dict[str, Path]) -> str:
+    options = page_options(page, found)
+    return "---\n" + "".join(f"{key}: true\n" for key in options) + "---\n\n" if options else ""
+
+
+def first_of_each(found: dict[str, Path]) -> dict[str, str]:
+    """{page: its name}: each report, table and figure in the first tier that has it."""
+    first: dict[str, str] = {}
+    for page in found:
+        if page.startswith(TIERS):
+            first.setdefault(Path(page).name, page)
+    return {page: name for name, page in first.items()}
 
 
 def modules() -> dict[str, Path]:
@@ -147,12 +193,83 @@ def write_costs() -> None:
 
 
 def toctree(caption: str, entries: list[str]) -> str:
-    names = "\n".join(entry.removesuffix(".md").removesuffix(".ipynb") for entry in entries)
+    names = "\n".join(entry_of(entry) for entry in entries)
     return f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{names}\n```\n"
 
 
-def write_landing(found: dict[str, Path]) -> None:
-    """index.md, with a toctree of what exists and a sentence for each tier."""
+def entry_of(page: str) -> str:
+    """A page in the sidebar, under a title that fits there; others have their own."""
+    name, path = Path(page).stem, str(Path(page).with_suffix(""))
+    titles = SIDEBAR | {k: f"{re.sub(r'(?=[0-9])', ' ', k).title()}: {SHORT[k]}" for k in SHORT}
+    return f"{titles[name]} <{path}>" if name in titles else path
+
+
+def write_instruments() -> list[str]:
+    """The two pages that compute: their text and their data."""
+    folder = PAGES / "instruments"
+    folder.mkdir()
+    lines = instruments.paper_lines()
+    text = fill("prototypes.md", DATA=instruments.json_script("paper-lines", lines | {"effort": EFFORT}),
+                SIMPLEX=f"{lines['simplex']:.1f}", INPUTS=str(EFFORT["inputs"]),
+                STEPS=str(round(391 / EFFORT["stride"])))  # fmt: skip
+    (folder / "prototypes.md").write_text(text)
+    tier = next(tier for tier in TIERS if source_of(tier))
+    flags = instruments.flags_of(load_tier(tier), source_of(tier))
+    (folder / "images.md").write_text(fill("images.md", DATA=instruments.json_script("flags", flags), TIER=tier))
+    return ["instruments/prototypes.md", "instruments/images.md"]
+
+
+def write_figures() -> None:
+    """All published pictures on one page, each with what it shows and, from the table's rows, where Adv-DPNP stands."""
+    parts = [
+        "# Figures",
+        "Every published picture; click one for its full size. Each says on its face what protocol it shows.",
+    ]
+    for tier in TIERS:
+        found = sorted((ROOT / "figures" / tier).glob("*.png"))
+        parts += [f"## Tier {tier}"] if found else []
+        for path in found:
+            shutil.copyfile(path, PAGES / "files" / f"{tier}-{path.name}")
+            alt, target = pictures.alt_of_file(path.stem), f"../files/{tier}-{path.name}"
+            parts.append(
+                f"```{{figure}} {target}\n:alt: {alt}\n:target: {target}\n\n{caption_of(tier, path.stem)}{alt}\n```"
+            )
+    (PAGES / "docs" / "figures.md").write_text("\n\n".join(parts) + "\n")
+
+
+def caption_of(tier: str, picture: str) -> str:
+    """A link to the picture's page and, for a table, where Adv-DPNP stands."""
+    name, _, kind = picture.partition("-")
+    if name not in artefacts.ARTEFACTS:
+        return ""
+    of_a_table = name.startswith("table") and not kind.startswith(("rivals", "training"))
+    read = pictures.reading(source_of(tier) / "tables" / f"{name}.csv") if of_a_table else ""
+    number = re.sub(r"(?=\d)", " ", name).title()
+    return f"[{number}: {artefacts.ARTEFACTS[name].title}](../{tier}/{name}.ipynb). {read}"
+
+
+def verdict_list(tier: str) -> str:
+    """The five verdicts of `advdpnp.report.summary.headlines`, which README shows too, as a list."""
+    items = []
+    for line in summary.headlines(load_tier(tier), source_of(tier)).splitlines()[2:]:
+        claim, paper, _, ours, verdict = (cell.strip().strip("*") for cell in line.strip("|").split("|"))
+        kind = verdict.replace(" ", "-")
+        items.append(
+            f'<li class="{kind}"><strong>{verdict}</strong> <span>{escape(claim)}</span> '
+            f"<small>ours {escape(ours)}; paper {escape(paper)}</small></li>"
+        )
+    return f'<ul class="verdicts">{"".join(items)}</ul>'
+
+
+def fill(template: str, **values: str) -> str:
+    text = (HERE / "pages" / template).read_text()
+    for key, value in values.items():
+        text = text.replace(f"%{key}%", value)
+    return text
+
+
+def write_landing(found: dict[str, Path], tried: list[str]) -> None:
+    """index.md: the picture, the verdicts, a sentence per tier, and the sidebar with one entry per table."""
     of_tier = {tier: [page for page in found if page.startswith(f"{tier}/")] for tier in TIERS}
     tiers = []
     for tier, of in of_tier.items():
@@ -160,25 +277,20 @@ def write_landing(found: dict[str, Path]) -> None:
         tiers.append(f"| **{tier}** | {load_tier(tier).label} | {note} |")
     exercises = [page for page in found if page.startswith("notebooks/exercises/")]
     teaching = [page for page in found if Path(page).name == "lecture-plan.md"] + exercises
+    results = sorted(first_of_each(found), key=lambda page: RESULTS.index(re.match("[a-z]*", Path(page).stem).group()))
     rest = [page for page in found if page.endswith(".md") and not page.startswith(TIERS) and page not in teaching]
-    other = "tier (not the paper's protocol)"
-    names = {
-        "paper": "Paper tier", "medium": f"Medium {other}", "short": f"Short {other}", "short100": f"Short100 {other}",
-        "demo": "Demo tier (8x8 digits)",
-    }  # fmt: skip
-    trees = [toctree("The method", ["notebooks/method.ipynb"])]
-    trees += [toctree(names[tier], of) for tier, of in of_tier.items() if of]
-    trees += [toctree("To teach", teaching)] if teaching else []
+    trees = [toctree("The method", ["notebooks/method.ipynb"]), toctree("Try it", tried)]
+    trees += [toctree("Results", [*results, "docs/figures.md"])]
+    trees.append(toctree("To teach", teaching))
     trees.append(toctree("To look up", ["costs.md", *rest, "api/index.md"]))
-    first = (
-        f"[{'the lecture plan' if 'plan' in teaching[0] else 'the exercises'}]({teaching[0]})"
-        if teaching
-        else "[the method](notebooks/method.ipynb)"
-    )
-    text = (HERE / "index.md").read_text()
-    for key, value in {"TIERS": "\n".join(tiers), "TREES": "\n".join(trees), "TEACH": first}.items():
-        text = text.replace(f"%{key}%", value)
-    (PAGES / "index.md").write_text(text)
+    first = f"[lecture plan]({teaching[0]})" if "plan" in teaching[0] else f"[exercises]({teaching[0]})"
+    best = next(tier for tier in TIERS if of_tier[tier] and tier != "demo")
+    picture = ROOT / "figures" / best / "figure2.png"
+    shutil.copyfile(picture, PAGES / "files" / f"{best}-figure2.png")
+    (PAGES / "index.md").write_text(
+        fill("index.md", TIERS="\n".join(tiers), TREES="\n".join(trees), VERDICTS=verdict_list(best), TEACH=first, BEST=best,
+             ALT=pictures.alt_of_file("figure2"), LABEL=load_tier(best).label.split(": ", 1)[-1])
+    )  # fmt: skip
 
 
 def main() -> int:
@@ -188,12 +300,14 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     shutil.rmtree(BOOK, ignore_errors=True)
+    (STATIC / "films").mkdir(parents=True)
     for page, source in found.items():
         stage(page, source, found)
+    (PAGES / "files").mkdir(exist_ok=True)
     write_reference()
     write_costs()
-    write_landing(found)
-    shutil.copytree(HERE / "static", PAGES / "static")
+    write_figures()
+    write_landing(found, write_instruments())
     command = [
         sys.executable,
         "-m",

@@ -9,17 +9,21 @@ from pathlib import Path
 
 from advdpnp import __version__
 from advdpnp.config import load_tier
+from advdpnp.store import results_root
 
-project = "Adv-DPNP, reproduced"
+project = "Adv-DPNP: a reproducible companion"
 author = "the authors of this companion"
 release = __version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx.ext.mathjax"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx.ext.mathjax", "sphinx_copybutton"]
 exclude_patterns = ["files"]
 default_role = "code"
 templates_path = ["templates"]
 
 nb_execution_mode = "off"
 nb_render_markdown_format = "myst"
+nb_code_prompt_show = "Show the code"
+nb_code_prompt_hide = "Hide the code"
+copybutton_selector = "div.highlight-ipython3 pre, div.highlight-bash pre, div.highlight-python pre"
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 3
 
@@ -31,8 +35,9 @@ toc_object_entries = False
 
 html_theme = "furo"
 html_title = project
-html_static_path = ["static"]
+html_static_path = ["static", str(results_root() / "book" / "static")]
 html_css_files = ["book.css"]
+html_js_files = ["book.js"]
 html_favicon = "static/icon.svg"
 html_show_sphinx = False
 html_show_copyright = False
@@ -50,6 +55,9 @@ MEASURED_ELSEWHERE = "several tiers: each number names its own"
 NO_NUMBERS = "no tier: nothing on this page was measured"
 LABELS = {
     "index": MEASURED_ELSEWHERE,
+    "docs/figures": MEASURED_ELSEWHERE,
+    "instruments/images": MEASURED_ELSEWHERE,
+    "instruments/prototypes": "theory beside the paper's numbers: no network was trained for this page",
     "costs": MEASURED_ELSEWHERE,
     "docs/findings": MEASURED_ELSEWHERE,
     "docs/ledger": MEASURED_ELSEWHERE,
@@ -70,10 +78,24 @@ def tier_label(page: str) -> str:
     return LABELS.get(page, NO_NUMBERS)
 
 
+def tier_tabs(app, page: str) -> str:
+    """Links to the same table, figure or report in the other tiers, as tabs; nothing where there is one tier only."""
+    tier, _, name = page.partition("/")
+    there = [each for each in ("paper", "short", "demo") if f"{each}/{name}" in app.env.found_docs]
+    if tier not in there or len(there) < 2:
+        return ""
+    tabs = [
+        f'<a href="{app.builder.get_relative_uri(page, f"{each}/{name}")}"'
+        f"{' aria-current=page' if each == tier else ''}>{each}</a>"
+        for each in there
+    ]
+    return f'<nav class="tier-tabs" aria-label="This page in each tier">tier {"".join(tabs)}</nav>'
+
+
 def show_label(app, page, template, context, doctree) -> None:
     if "body" in context:
         label = f'<p class="tier-label tier-{escape(page.split("/")[0])}">{escape(tier_label(page))}</p>'
-        context["body"] = label + context["body"]
+        context["body"] = tier_tabs(app, page) + label + context["body"]
 
 
 def plain(text: str) -> str:
