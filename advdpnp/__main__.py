@@ -97,9 +97,6 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "--for", dest="artefact", help="what a table or figure needs, such as table1; or everything"
             )
-            sub.add_argument("--model", metavar="FILE", help="Python file with a `model` of yours, in place of a run")
-            sub.add_argument("--dataset", default="cifar10", help="whose test images --model sees (default: cifar10)")
-            sub.add_argument("--images", type=int, default=0, help="of them the first n, for --model (default: all)")
             sub.add_argument("--force", action="store_true", help="compute again what is there")
             sub.add_argument("--record", metavar="FILE", help="write the results' keys to FILE (the workflow does)")
             sub.add_argument("--wait", action="store_true", help="wait for another process that computes the same")
