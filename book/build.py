@@ -124,7 +124,7 @@ def stage(page: str, source: Path, found: dict[str, Path]) -> None:
         if page == "docs/architecture.md":
             text = drawing.with_layers(text)
         text = BOUNDS.sub(r"[\1,&nbsp;\2]", relink(text, page, source, found))
-        target.write_text(front_matter(page, found) + text)
+        target.write_text(front_matter(page, found) + (with_contents(text) if page.startswith(TIERS) else text))
         return
     notebook = nbformat.reads(without_paths(source), as_version=4)
     for cell in notebook.cells:
@@ -136,9 +136,18 @@ def stage(page: str, source: Path, found: dict[str, Path]) -> None:
     nbformat.write(notebook, target)
 
 
+def with_contents(text: str) -> str:
+    """A long page whose headings stand in a list behind its title."""
+    title, _, rest = text.partition("\n")
+    headings = re.findall(r"^## (.+)$", rest, re.MULTILINE)
+    slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    links = "\n".join(f"- [{heading}](#{slug})" for heading, slug in zip(headings, slugs, strict=True))
+    return f"{title}\n\n<details><summary>On this page</summary>\n\n{links}\n\n</details>\n{rest}"
+
+
 def page_options(page: str, found: dict[str, Path]) -> dict:
-    """What Sphinx and the theme are told of a page: a tier's twin of another page is not in the sidebar a second time."""
-    options = {"hide-toc": True} if page.startswith(TIERS) and page.endswith(".ipynb") else {}
+    """What the theme is told of a page; a tier's twin of another page is not in the sidebar a second time."""
+    options = {"hide-toc": True} if page.startswith(TIERS) else {}  # their tables take its place
     return options | ({"orphan": True} if page.startswith(TIERS) and page not in first_of_each(found) else {})
 
 
@@ -223,17 +232,16 @@ def write_figures() -> None:
     """All published pictures on one page, each with what it shows and, from the table's rows, where Adv-DPNP stands."""
     parts = [
         "# Figures",
-        "Every published picture; click one for its full size. Each says on its face what protocol it shows.",
+        "Every published picture; click for its full size. Each says what protocol it has.",
     ]
     for tier in TIERS:
         found = sorted((ROOT / "figures" / tier).glob("*.png"))
         parts += [f"## Tier {tier}"] if found else []
         for path in found:
             shutil.copyfile(path, PAGES / "files" / f"{tier}-{path.name}")
-            alt, target = pictures.alt_of_file(path.stem), f"../files/{tier}-{path.name}"
-            parts.append(
-                f"```{{figure}} {target}\n:alt: {alt}\n:target: {target}\n\n{caption_of(tier, path.stem)}{alt}\n```"
-            )
+            alt, name = pictures.alt_of_file(path.stem), f"{tier}-{path.name}"
+            options = f":alt: {alt}\n:target: ../_images/{name}"
+            parts.append(f"```{{figure}} ../files/{name}\n{options}\n\n{caption_of(tier, path.stem)}{alt}\n```")
     (PAGES / "docs" / "figures.md").write_text("\n\n".join(parts) + "\n")
 
 
@@ -288,8 +296,8 @@ def write_landing(found: dict[str, Path], tried: list[str]) -> None:
     picture = ROOT / "figures" / best / "figure2.png"
     shutil.copyfile(picture, PAGES / "files" / f"{best}-figure2.png")
     (PAGES / "index.md").write_text(
-        fill("index.md", TIERS="\n".join(tiers), TREES="\n".join(trees), VERDICTS=verdict_list(best), TEACH=first, BEST=best,
-             ALT=pictures.alt_of_file("figure2"), LABEL=load_tier(best).label.split(": ", 1)[-1])
+        fill("index.md", TIERS="\n".join(tiers), TREES="\n".join(trees), VERDICTS=verdict_list(best), TEACH=first,
+             BEST=best, ALT=pictures.alt_of_file("figure2"), LABEL=load_tier(best).label.split(": ", 1)[-1])
     )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ html_favicon = "static/icon.svg"
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False
+html_domain_indices = False  # api/index lists the modules
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#332288", "color-brand-content": "#332288"},
     "dark_css_variables": {"color-brand-primary": "#88ccee", "color-brand-content": "#88ccee"},

@@ -77,10 +77,8 @@ def arrow(place: dict, height: dict, a: str, b: str, text: str) -> str:
     (x1, y1), (x2, y2) = place[a], place[b]
     if a == b:
         x, top, bottom = x1 + BOX, y1 + height[a] / 4, y1 + 3 * height[a] / 4
-        path, at = (
-            f"M{x:g} {bottom:g}C{x + 34:g} {bottom + 8:g} {x + 34:g} {top - 8:g} {x + 2:g} {top:g}",
-            (x + 32, bottom - 8),
-        )
+        out = x + 34
+        path, at = f"M{x:g} {bottom:g}C{out:g} {bottom + 8:g} {out:g} {top - 8:g} {x + 2:g} {top:g}", (out, bottom - 8)
     else:
         x1, x2, y1 = x1 + BOX / 2, x2 + BOX / 2, y1 + height[a]
         bend = (y1 + y2) / 2

@@ -31,7 +31,7 @@ def json_script(name: str, value: object) -> str:
 
 
 def paper_lines() -> dict[str, float]:
-    """What the paper's Table 4 says of Adv-DPNP on CIFAR-10, and the accuracies (fractions) for drawing inputs."""
+    """What the paper's Table 4 says of Adv-DPNP on CIFAR-10, and its accuracies, as fractions, for the inputs."""
     place = {"dataset": "cifar10", "backbone": "resnet18", "method": OURS}
     prints = paper_fingerprint()
     accuracies = {"clean": (1, "clean"), "adversarial": (1, "pgd_linf")}
@@ -44,9 +44,10 @@ def paper_lines() -> dict[str, float]:
 
 
 def in_255(budget: float) -> str:
-    """0.0314 -> '8/255', half of 1/255 -> '0.5/255', and 0.3 as it is."""
-    halves = 2 * budget * 255
-    return f"{round(halves) / 2:g}/255" if math.isclose(halves, round(halves), abs_tol=1e-6) else f"{budget:g}"
+    """0.0314 -> '8/255', half of 1/255 -> '0.5/255'; 0.3 stays: pixels of MNIST are counted in hundredths."""
+    whole = math.isclose(255 * budget, round(255 * budget), abs_tol=1e-6)
+    hundredths = math.isclose(budget, round(budget, 2), abs_tol=1e-9)
+    return f"{budget:g}" if hundredths and not whole else f"{255 * budget:.4g}/255"
 
 
 def attack_label(attack: AttackConfig) -> str:

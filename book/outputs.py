@@ -13,20 +13,7 @@ from PIL import Image
 
 from advdpnp.names import block_name
 
-SHOWN = (
-    "dataset",
-    "backbone",
-    "method",
-    "column",
-    "ours",
-    "low",
-    "high",
-    "paper",
-    "difference",
-    "verdict",
-    "seeds",
-    "images",
-)
+SHOWN = ("ours", "low", "high", "paper", "difference", "verdict", "seeds", "images")
 
 
 def shape(notebook: NotebookNode, name: str, folder: Path, films: Path) -> None:
@@ -39,9 +26,8 @@ def shape(notebook: NotebookNode, name: str, folder: Path, films: Path) -> None:
         for output in cell.outputs:
             data = output.get("data", {})
             if "image/png" in data:
-                alt = output.get("metadata", {}).get("image/png", {}).get("alt") or pictures.alt_of_cell(
-                    name, cell.source
-                )
+                given = output.get("metadata", {}).get("image/png", {}).get("alt")
+                alt = given or pictures.alt_of_cell(name, cell.source)
                 data.pop("text/plain", None)  # "<Figure size ...>" says nothing beside the picture
                 image = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
                 if getattr(image, "n_frames", 1) > 1:
@@ -102,13 +88,12 @@ def side_by_side(path: Path) -> str:
     """Every cell of a table from its CSV, one row per cell, none left out: pandas would cut it."""
     with path.open() as file:
         rows = list(csv.DictReader(file))
-    head = "".join(f"<th>{name}</th>" for name in ("cell", *SHOWN[4:]))
+    head = "".join(f"<th>{name}</th>" for name in ("cell", *SHOWN))
     body = []
     for row in rows:
         cell = f"{row['dataset']}, {row['backbone']}, {row['method']}, {row['column']}"
-        body.append(
-            f"<tr><th>{escape(cell)}</th>" + "".join(f"<td>{escape(row[key])}</td>" for key in SHOWN[4:]) + "</tr>"
-        )
+        values = "".join(f"<td>{escape(row[key])}</td>" for key in SHOWN)
+        body.append(f"<tr><th>{escape(cell)}</th>{values}</tr>")
     return f'<table class="cells"><tr>{head}</tr>{"".join(body)}</table>'
 
 
@@ -123,6 +108,9 @@ def film(image: Image.Image, path: Path, alt: str) -> str:
         image.seek(k)
         frames.append(image.convert("RGB"))
         waits.append(image.info.get("duration", 150))
+    # a writer joins frames that are alike: they come apart again, but for the last, which rests
+    often = [max(1, round(each / min(waits))) for each in waits[:-1]] + [1]
+    frames = [frame for frame, n in zip(frames, often, strict=True) for _ in range(n)]
     width, height = frames[0].size
     sheet = Image.new("RGB", (width, height * len(frames)))
     for k, frame in enumerate(frames):

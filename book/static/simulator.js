@@ -127,7 +127,7 @@
     marks += line(46, y(paper.mean_sep), 316, y(paper.mean_sep), "paper first");
     marks += line(46, y(paper.min_sep), 316, y(paper.min_sep), "paper second");
     marks += text(322, y(paper.mean_sep) - 2, "paper", "first");
-    const ends = [["mean_sep", "MeanSep", "first"], ["min_sep", "MinSep", "second"]];
+    const ends = [["mean_sep", "Mean", "first"], ["min_sep", "Min", "second"]];
     let below = y(paper.mean_sep) + 16; // labels never lie over each other
     for (const [key, name, kind] of ends) {
       const points = rows.map((row) => `${x(row.epoch).toFixed(1)},${y(row[key]).toFixed(1)}`);

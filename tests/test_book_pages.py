@@ -1,0 +1,189 @@
+"""How the book shapes what it is given: notebooks' outputs, drawings, the flags of the image browser. No browser."""
+
+import base64
+import io
+import re
+import sys
+
+import nbformat
+import numpy as np
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from PIL import Image
+
+from advdpnp.config import ATTACKS, ROOT, load_tier
+from advdpnp.intervals import SeedVariance, paired_difference
+from advdpnp.report import differences
+from advdpnp.report.animations import animated_png
+from advdpnp.report.page import published_dir
+from advdpnp.report.tables import stored_flags
+
+sys.path.insert(0, str(ROOT / "book"))  # its files are scripts, not a package
+import drawing
+import instruments
+import outputs
+import pictures
+
+SHORT = published_dir("short")
+
+
+# --- Pictures
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("figures/[!b]*/*.png")), ids=lambda path: path.stem)
+def test_each_published_picture_is_described(path):
+    text = pictures.alt_of_file(path.stem)
+    assert len(text) > 40
+    assert "{" not in text
+    assert path.stem not in text
+
+
+@pytest.mark.parametrize("path", sorted(SHORT.glob("notebooks/*.ipynb")), ids=lambda path: path.stem)
+def test_each_picture_of_an_executed_notebook_is_described(path, tmp_path):
+    notebook = nbformat.read(path, as_version=4)
+    outputs.shape(notebook, path.stem, SHORT, tmp_path)
+    for cell in notebook.cells:
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", ())):
+            assert len(cell.metadata["mystnb"]["image"]["alt"]) > 40
+
+
+def test_a_picture_that_nobody_described_stops_the_build():
+    with pytest.raises(KeyError, match="say in book/pictures"):
+        pictures.alt_of_file("unheard-of")
+    with pytest.raises(KeyError, match="say in book/pictures"):
+        pictures.alt_of_cell("method", "something_new()")
+
+
+def test_a_reading_names_the_best_of_a_column_and_ours():
+    text = pictures.reading(SHORT / "tables" / "table4.csv")
+    assert re.match(r"fdr_clean: Adv-DPNP best with 0\.\d+, Adv-DPNP 0\.\d+; ", text)
+    assert pictures.reading(SHORT / "tables" / "table8.csv") == ""  # no rival is in it
+
+
+# --- Executed notebooks
+
+
+def test_tables_get_a_head_and_a_box_and_lose_their_own_colours():
+    caption, cell = "<caption>cifar10, resnet18 (short)</caption>", "<td style='color:#666'>1</td>"
+    assert outputs.tidy_tables(f"<table>{caption}<tr><th>a</th></tr><tr>{cell}</tr></table>") == (
+        '<div class="table-wrapper"><table><caption>CIFAR-10, ResNet-18</caption><thead><tr><th>a</th></tr></thead>'
+        "<tbody><tr><td>1</td></tr></tbody></table></div>"
+    )
+    with pytest.raises(ValueError, match="first row is its head"):
+        outputs.tidy_tables("<table><p>1</p></table>")
+
+
+def test_the_name_of_pandas_index_heads_its_column():
+    import pandas as pd
+
+    frame = pd.DataFrame({"steps": [1, 2]}, index=pd.Index(["fgsm", "pgd"], name="attack"))
+    head = re.search(r"<thead>(.*?)</thead>", outputs.tidy_tables(frame.to_html()), re.DOTALL)[1]
+    assert re.findall(r"<th>(.*?)</th>", head) == ["attack", "steps"]
+    assert head.count("<tr") == 1
+
+
+def test_parameters_of_the_tier_begin_the_next_cell():
+    sources = ('tier = "demo"', '# Parameters\ntier = "short"\n', "run(tier)")
+    cells = [new_code_cell(source) for source in sources]
+    for cell, tag in zip(cells, ("parameters", "injected-parameters"), strict=False):
+        cell.metadata["tags"] = [tag]
+    notebook = new_notebook(cells=cells)
+    outputs.shape(notebook, "table1", SHORT, ROOT)
+    assert [cell.source for cell in notebook.cells] == ['tier = "short"\nrun(tier)']
+    assert notebook.cells[0].metadata["tags"] == ["hide-input"]
+
+
+def test_side_by_side_comes_from_the_csv_with_all_its_rows():
+    html = outputs.side_by_side(SHORT / "tables" / "table1.csv")
+    lines = (SHORT / "tables" / "table1.csv").read_text().splitlines()
+    assert html.count("<tr>") == len(lines)
+
+
+def test_a_film_becomes_a_sheet_of_its_frames_without_the_still(tmp_path):
+    frames = [Image.new("RGB", (40, 30), "white") for _ in range(4)]
+    for frame, colours in zip(
+        frames, (("white", "white"), ("red", "blue"), ("red", "blue"), ("blue", "red")), strict=True
+    ):
+        frame.paste(colours[0], (0, 0, 20, 30))  # two of them are alike
+        frame.paste(colours[1], (20, 0, 40, 30))
+    data = base64.b64encode(animated_png(frames, 150)).decode()
+    cell = new_code_cell("panels = {", outputs=[new_output("display_data", {"image/png": data, "text/plain": "film"})])
+    outputs.shape(new_notebook(cells=[cell]), "method", SHORT, tmp_path)
+    html = cell.outputs[0].data["text/html"]
+    assert 'data-wait="150"' in html
+    assert 'max="3"' in html
+    assert "Test features and prototypes" in html
+    sheet = Image.open(tmp_path / "method-0.png").convert("RGB")
+    assert sheet.size == (40, 120)
+    assert [sheet.getpixel((5, y)) for y in (15, 45, 75, 105)] == [frame.getpixel((5, 5)) for frame in frames]
+    assert Image.open(io.BytesIO(base64.b64decode(data))).n_frames == 4  # the still, two alike as one, the last
+
+
+# --- Drawings
+
+
+def test_a_flowchart_is_drawn_from_top_to_bottom():
+    svg = drawing.flowchart("flowchart LR\n  a[one & more] --> b\n  b -- again --> b\n  b --> c[(kept)]\n  d --> c\n")
+    assert svg.count("<rect") == 4
+    assert svg.count("marker-end") == 4
+    assert "one &amp; more leads to b; b leads to b (again); b leads to kept; d leads to kept" in svg
+    a, b, d, c = (float(y) for y in re.findall(r'<rect x="[\d.]+" y="([\d.]+)"', svg))
+    assert a < b == d < c
+
+
+@pytest.mark.parametrize("source", ["flowchart TD\n a --> b", "flowchart LR\n a ==> b"])
+def test_what_it_cannot_draw_it_refuses(source):
+    with pytest.raises(ValueError, match="expected"):
+        drawing.flowchart(source)
+
+
+def test_the_layers_of_the_architecture_page_are_bands():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = drawing.with_layers(page)
+    named = re.findall(r"`(\w+)`", page.split("|---|---|")[1].split("\n\n")[0])
+    assert re.findall(r"<code>(\w+)</code>", drawn) == named
+    with pytest.raises(ValueError, match="expected a table"):
+        drawing.with_layers("# Nothing")
+
+
+# --- What the instruments read
+
+
+@pytest.fixture(scope="module")
+def flags():
+    return instruments.flags_of(load_tier("short"), SHORT)
+
+
+def test_each_attack_of_a_block_has_a_name_of_its_own(flags):
+    for block in flags["blocks"]:
+        labels = list(block["attacks"].values())
+        assert len(set(labels)) == len(labels)
+    assert instruments.attack_label(ATTACKS["pgd20"]) == "PGD-20, l∞, 8/255, step 1/255"
+    assert instruments.attack_label(ATTACKS["pgd40_mnist"]) == "PGD-40, l∞, 0.3, step 0.01"
+    assert instruments.attack_label(ATTACKS["pgd40_restarts5"]) == "PGD-40, l∞, 8/255, step 0.5/255, 5 random starts"
+    assert instruments.attack_label(ATTACKS["clean"]) == "no attack"
+
+
+def test_the_bits_are_the_published_flags_and_give_the_published_interval(flags):
+    tier = load_tier("short")
+    block = flags["blocks"][0]
+    sides = []
+    for method in ("Adv-DPNP", "AT"):
+        of_seed = {}
+        for seed, attacks in block["rows"][method].items():
+            n, text = attacks["aa"]
+            bits = np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8))[:n].astype(bool)
+            run = tier.run(next(iter(tier.blocks)), method, int(seed))
+            assert (bits == stored_flags(run, "aa", SHORT)).all()
+            of_seed[int(seed)] = bits
+        sides.append(of_seed)
+    found = paired_difference(*sides, SeedVariance(**block["spread"]))
+    rows = differences.rivals(tier, "table1", SHORT)
+    row = next(row for row in rows if (row["rival"], row["column"]) == ("AT", "aa"))
+    assert [round(value, 2) for value in (found.difference, found.low, found.high)] == [
+        row[key] for key in ("difference", "low", "high")
+    ]
+
+
+def test_json_cannot_end_its_script():
+    assert "</script>" not in instruments.json_script("x", {"a": "</script>"})[:-9]
