@@ -9,7 +9,13 @@ import pytest
 MODULES = {
     "losses": (),
     "geometry": (),
-    "attacks.gradient": ("at_least_float32", "checked_inputs"),  # what a function takes, checked: nothing to show
+    "attacks.gradient": (  # what a function takes, checked: nothing to show
+        "answering",
+        "at_least_float32",
+        "checked_inputs",
+        "checked_logits",
+        "misfit",
+    ),  # fmt: skip
     "attacks.projections": ("full_precision",),
     "attacks.autoattack_adapter": (),
     "attacks.autoattack_fast": ("attack_by_surrogate",),  # the inside of `autoattack`

@@ -370,7 +370,7 @@ def _ascend(
             total = losses.sum()
         if losses.shape != y.shape:
             shapes = f"{list(y.shape)}, got {list(losses.shape)}"
-            raise ValueError(f"the loss must return one value a sample, {shapes}")
+            raise ValueError(f"the loss must return one loss value per sample, {shapes}")
         if not total.requires_grad:
             raise ValueError("no gradient reaches the images: the model or the loss detaches something")
         (gradient,) = torch.autograd.grad(total, x_adv)
