@@ -1,6 +1,7 @@
 """python -m advdpnp: fetch data, train, evaluate, see what is done, report, publish, restore, export, work."""
 
 import argparse
+import errno
 import os
 import sys
 from pathlib import Path
@@ -38,6 +39,7 @@ EXAMPLE = {  # shown by `python -m advdpnp <command> --help`
     "work": "work --tier paper --max-minutes 9 --output small",
     "export": "export --tier short cifar10-resnet18-adv_dpnp-s0 --onnx",
 }
+PLACES = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)  # a place, and not the code, is at fault
 EX_TEMPFAIL = 75  # of sysexits.h: time is up, call again
 
 
@@ -313,6 +315,11 @@ def main(arguments: list[str] | None = None) -> int:
         if "--debug" in arguments:
             raise
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if "--debug" in arguments or error.errno not in PLACES or not error.filename:
+            raise
+        print(f"error: {UserError(f'{error.filename}: {error.strerror}; mend that and start again.')}", file=sys.stderr)
         return 2
     except TimeUp:
         print("time is up; what is finished is kept, the same command goes on", file=sys.stderr)

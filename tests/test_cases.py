@@ -3,6 +3,7 @@
 A name that holds case_NN tells which. Cases of one module alone are tested where that module is.
 """
 
+import errno
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 import torch
 import yaml
 
+from advdpnp import __main__ as main
 from advdpnp import notebook, store, train
 from advdpnp.config import digest, load_tier, parse_switch
 from advdpnp.errors import UserError
@@ -519,6 +521,32 @@ def test_case_12_places_that_cannot_be_written_are_one_sentence(tmp_path, monkey
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path / "file"))
     with pytest.raises(UserError, match="could not be written"):
         publish.restore("short")
+
+
+def test_case_12_a_notebook_shows_what_it_cannot_save(tmp_path, monkeypatch):
+    """Opened by hand; in the workflow, which wants the files, it ends."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path / "file"))
+    said = []
+    monkeypatch.setattr(notebook, "display", lambda shown: said.append(shown.data))
+    rows = notebook.show_table(load_tier("demo"), "table8")
+    assert rows
+    assert re.fullmatch(r"\*Not saved: .*table8\.md: could not be written .*\*", said[0])
+    monkeypatch.setenv("ADVDPNP_PREFIX", sys.prefix)
+    with pytest.raises(UserError, match="could not be written"):
+        notebook.show_table(load_tier("demo"), "table8")
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_case_12_any_place_that_refuses_is_one_sentence_and_status_2(monkeypatch, capsys, number):
+    def refuse(args):
+        raise OSError(number, os.strerror(number), "/a/place")
+
+    monkeypatch.setitem(main.COMMANDS, "status", refuse)
+    assert main.main(["status"]) == 2
+    assert capsys.readouterr().err == f"error: /a/place: {os.strerror(number)}; mend that and start again.\n"
+    with pytest.raises(OSError, match="/a/place"):
+        main.main(["--debug", "status"])
 
 
 # --- 19: a job that Slurm cancelled
