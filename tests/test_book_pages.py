@@ -102,7 +102,7 @@ def test_side_by_side_comes_from_the_csv_with_all_its_rows():
 def test_a_film_becomes_a_sheet_of_its_frames_without_the_still(tmp_path):
     frames = [Image.new("RGB", (40, 30), "white") for _ in range(4)]
     for frame, colours in zip(
-        frames, (("white", "white"), ("red", "blue"), ("red", "blue"), ("blue", "red")), strict=True
+        frames, (("blue", "blue"), ("red", "blue"), ("red", "blue"), ("blue", "red")), strict=True
     ):
         frame.paste(colours[0], (0, 0, 20, 30))  # two of them are alike
         frame.paste(colours[1], (20, 0, 40, 30))
