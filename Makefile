@@ -1,10 +1,24 @@
-# Everything from a bare machine with Python 3.11, venv and make: the first target that needs it makes .venv, once.
+# Everything from a bare machine with Python 3.11 to 3.13, venv and make: the first target that needs it makes .venv, once.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
+# This checkout's code, whichever the environment was made for; its notebooks there, not in a kernel of the user's.
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+export JUPYTER_PREFER_ENV_PATH := 1
+
+# .ready holds where its environment was made. Copied or moved, it would run the old checkout's code, or nothing at all.
+MADE := $(shell cat $(READY) 2>/dev/null)
+HERE := $(shell cd $(VENV) 2>/dev/null && pwd -P)
+ifneq "$(MADE)" ""
+ifneq "$(MADE)" "$(HERE)"
+MOVED := yes
+$(info $(VENV) was made as $(MADE): making it again here)
+.PHONY: $(READY)
+endif
+endif
 
 .PHONY: help env demo test chaos slurm-test lint audit licences bench book book-test clean
 
@@ -24,13 +38,16 @@ help:
 env: $(READY)
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; assert sys.version_info[:2] == (3, 11), "constraints.txt pins Python 3.11: make PYTHON=python3.11"'
-	$(PYTHON) -m venv $(VENV)
+	@if test "$(MOVED)" && test -L $(VENV); then \
+	echo "error: $(VENV) leads to an environment that was made as $(MADE); remove the link, and make one here" >&2; exit 2; fi
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "expected Python 3.11 to 3.13, got $(PYTHON), which is $$($(PYTHON) -V 2>&1 || true): name another, as in make PYTHON=python3.11 (conda, uv and pyenv have them)"; exit 2; }
+	$(PYTHON) -m venv $(if $(MOVED),--clear) $(VENV)
 	$(BIN)/python tools/install.py
-	@touch $@
+	@cd $(VENV) && pwd -P > .ready
 
 demo: $(READY)
-	$(BIN)/snakemake --cores $(CORES) demo
+	$(BIN)/python -m snakemake --cores $(CORES) demo
 	@echo "results/demo/report.md holds the tables, results/demo/notebooks the executed notebooks"
 
 test: export OMP_NUM_THREADS = 1
@@ -46,16 +63,16 @@ audit: $(READY)
 	$(BIN)/python tools/audit.py
 
 licences: $(READY)
-	$(BIN)/pip-licenses --from=mixed --order=license
+	$(BIN)/python -m piplicenses --from=mixed --order=license
 
 slurm-test: $(READY)
 	$(BIN)/python tests/slurm
 
 lint: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache --no-logo
-	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb notebooks/exercises/*.ipynb
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/python $(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/python -m nbstripout --verify --keep-id notebooks/*.ipynb notebooks/exercises/*.ipynb
 
 $(VENV)/.book: $(READY)
 	$(BIN)/python tools/install.py book

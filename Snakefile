@@ -3,6 +3,7 @@
 #   snakemake --cores 1 all                                  the paper's protocol (a GPU; data sets are downloaded)
 #   snakemake --cores 2 demo                                 every path of it on scikit-learn's digits, in minutes
 #   snakemake --cores 2 short                                real images, a smaller protocol, a CPU
+#   snakemake --cores 2 medium                               all of CIFAR-10, a narrow network, days of a CPU
 #   snakemake --cores 1 results/demo/tables/table1.csv       one table or figure of any tier
 #   snakemake --profile profiles/slurm all                   the same jobs on a Slurm cluster
 #   snakemake --cores 4 --resources gpu=4 all                on one machine with four GPUs
@@ -12,16 +13,32 @@
 
 import functools
 import os
+import re
+import shutil
 import sys
 from pathlib import Path
+
+for place in ("ADVDPNP_DATA", "ADVDPNP_CACHE", "ADVDPNP_RESULTS"):
+    if os.environ.get(place):  # as meant where snakemake was started
+        os.environ[place] = os.path.abspath(os.environ[place])
+
+
+workdir: workflow.basedir  # from whichever folder `snakemake -s` was started
+
 
 sys.path.insert(0, workflow.basedir)
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]  # works without `activate`
 os.environ["PYTHONPATH"] = workflow.basedir + os.pathsep + os.environ.get("PYTHONPATH", "")
+os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one of the user's that has its name
+os.environ["ADVDPNP_PREFIX"] = sys.prefix  # notebooks refuse to run in another
+for tool in ("sacct", "squeue"):  # words of a job's end that the Slurm plugin does not know (profiles/slurm/README.md)
+    if shutil.which(tool):
+        os.environ["PATH"] = f"{workflow.basedir}/profiles/slurm/{tool}{os.pathsep}{os.environ['PATH']}"
 
 from advdpnp.paper import artefacts
-from advdpnp.config import dependency, digest, load_tier, resolve, standard_of
+from advdpnp.config import dependency, digest, load_tier, parse_switch, resolve, standard_of
 from advdpnp.errors import UserError
+from advdpnp.jobs.workflow import check_places
 from advdpnp.store import code_hash
 
 TIERS = sorted(path.stem for path in Path(workflow.basedir, "config").glob("*.toml"))
@@ -41,6 +58,12 @@ def plain(function):
     return wrapped
 
 
+# Whether the paper's trainings may start without a GPU. A permission changes no result, so it is no `params`.
+ALLOW_CPU = "--allow-cpu" if plain(parse_switch)(config.get("allow_cpu", False), "--config allow_cpu") else ""
+plain(check_places)(Path.cwd(), Path(workflow.basedir))
+os.environ["ADVDPNP_RESULTS"] = str(Path("results").resolve())  # for every job: where the rules say
+
+
 @plain
 def run_of(wildcards):
     return resolve(wildcards.tier, wildcards.run)
@@ -57,7 +80,7 @@ def training_inputs(wildcards):
 
 @plain
 def evaluation_inputs(wildcards):
-    """The trained run and, where the tier has one, the standard model that the guard transfers attacks from."""
+    """The trained run and, where the tier has one, the standard model whose attacks the evaluation `guard` transfers."""
     run = run_of(wildcards)
     trained, standard = artefacts.all_runs(load_tier(run.tier)), standard_of(run)
     needed = [run.id] + ([standard.id] if standard and standard.id in trained else [])
@@ -72,7 +95,7 @@ def evaluated(wildcards):
     sources += [name for name, notebook in artefacts.SECTIONS.items() if notebook == wildcards.name]
     records = []
     for source in sources:
-        # The demo's attacks take less time than starting Python: one job a run for all of them.
+        # The demo's attacks take less time than starting Python: one job per run for all of them.
         record = artefacts.EVERYTHING if tier.name == "demo" else source
         records += [f"results/{tier.name}/evaluated/{record}/{run.id}.json" for run in artefacts.runs_of(tier, source)]
     return list(dict.fromkeys(records))
@@ -89,12 +112,12 @@ def products(tier_name):
 
 
 wildcard_constraints:
-    tier="|".join(TIERS),
+    tier="|".join(map(re.escape, TIERS)),
     run=r"[a-z0-9_.]+-[a-z0-9_]+-[a-z0-9_.]+-s\d+",
-    name=r"(table|figure)\d|ledger|readings|everything",
+    name=r"(table|figure)\d|ledger|readings|contrasts|everything",
 
 
-localrules: all, demo, short, report, data  # a cluster's nodes often have no network
+localrules: all, demo, short, short100, medium, report, data  # a cluster's nodes often have no network
 
 
 # gpu=N limits what runs here at a time; a cluster has its own limits.
@@ -102,7 +125,7 @@ resource_scopes: gpu="local"
 
 
 def gpus(wildcards):
-    """The paper's tier wants a GPU a job, the small ones share a CPU (--set-resources train:gpu=1 gives them one too)."""
+    """The paper's tier asks for one GPU per job, the small ones share a CPU (--set-resources train:gpu=1 gives them one too)."""
     return 1 if wildcards.tier == "paper" else 0
 
 
@@ -116,41 +139,59 @@ def minutes(wildcards):
 
 
 rule all:
+    message: "The paper tier is complete: results/paper/report.md"
     input: "results/paper/report.md"
 
 
 rule demo:
+    message: "The demo tier is complete: results/demo/report.md"
     input: "results/demo/report.md"
 
 
 rule short:
+    message: "The short tier is complete: results/short/report.md"
     input: "results/short/report.md"
+
+
+rule short100:
+    message: "The short100 tier is complete: results/short100/report.md"
+    input: "results/short100/report.md"
+
+
+rule medium:
+    message: "The medium tier is complete: results/medium/report.md"
+    input: "results/medium/report.md"
+
+
+# Every output is an update(): Snakemake removes it neither before a job nor after one that failed or refused to start, so
+# that a finished result is there until the next is.
 
 
 # ---- data: found below ADVDPNP_DATA (else data/), or downloaded; the record carries the checksums of both splits.
 rule data:
-    output: "results/data/{dataset}.json"
+    message: "Find or download {wildcards.dataset}, and check it"
+    output: update("results/data/{dataset}.json")
     log: "results/data/{dataset}.log"
     shell: "python -m advdpnp fetch {wildcards.dataset} --record {output} > {log} 2>&1"
 
 
 # ---- training: only train.json is declared; model.pt, and last.pt to resume from, stay when a job is repeated.
 rule train:
+    message: "Train {wildcards.run} ({wildcards.tier})"
     input: training_inputs
-    output: "results/{tier}/runs/{run}/train.json"
-    params:
-        settings=lambda w: digest(run_of(w).training_settings()),
-        allow="--allow-cpu" if config.get("allow_cpu") else "",
+    output: update("results/{tier}/runs/{run}/train.json")
+    params: settings=lambda w: digest(run_of(w).training_settings())
     log: "results/{tier}/logs/train/{run}.log"
     benchmark: "results/{tier}/benchmarks/train/{run}.tsv"
     resources: gpu=gpus, mem_mb=megabytes, runtime=minutes
-    shell: "python -m advdpnp train --tier {wildcards.tier} {wildcards.run} {params.allow} > {log} 2>&1"
+    shell: "python -m advdpnp train --tier {wildcards.tier} {wildcards.run} {ALLOW_CPU} > {log} 2>&1"
 
 
 # ---- evaluation: what one table needs of one run (the demo: what all need); shared results are computed once.
 rule evaluate:
+    message: "Evaluate {wildcards.run} for {wildcards.name} ({wildcards.tier})"
     input: evaluation_inputs
-    output: "results/{tier}/evaluated/{name}/{run}.json"
+    output: update("results/{tier}/evaluated/{name}/{run}.json")
     params:
         attacks=lambda w: digest(artefacts.evaluation_settings(load_tier(w.tier), run_of(w), w.name)),
     log: "results/{tier}/logs/evaluate/{name}/{run}.log"
@@ -164,18 +205,20 @@ rule evaluate:
 # ---- notebooks: executed by papermill. The executed copy is part of the result, since tables and figures alone are also
 # what a notebook leaves that was opened by hand; when a cell fails, logs/notebooks/ shows how far it came.
 EXECUTE = (
-    "papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output -p tier {wildcards.tier}"
+    "python -m papermill {input.notebook} {log.notebook} -k python3 --no-progress-bar --log-output"
+    " -r tier {wildcards.tier}"  # raw: as -p, a name such as 2026 would arrive as a number
     " > {log.text} 2>&1 && cp {log.notebook} {output.notebook}"
 )
 
 
 rule table:
+    message: "Make {wildcards.name} from its notebook ({wildcards.tier})"
     input:
         evaluated,
         notebook="notebooks/{name}.ipynb",
     output:
-        "results/{tier}/tables/{name}.csv",
-        notebook="results/{tier}/notebooks/{name}.ipynb",
+        update("results/{tier}/tables/{name}.csv"),
+        notebook=update("results/{tier}/notebooks/{name}.ipynb"),
     params: code=code_hash()
     log:
         notebook="results/{tier}/logs/notebooks/{name}.ipynb",
@@ -186,12 +229,13 @@ rule table:
 
 
 rule figure:
+    message: "Draw {wildcards.name} from its notebook ({wildcards.tier})"
     input:
         evaluated,
         notebook="notebooks/{name}.ipynb",
     output:
-        "results/{tier}/figures/{name}.png",
-        notebook="results/{tier}/notebooks/{name}.ipynb",
+        update("results/{tier}/figures/{name}.png"),
+        notebook=update("results/{tier}/notebooks/{name}.ipynb"),
     params: code=code_hash()
     log:
         notebook="results/{tier}/logs/notebooks/{name}.ipynb",
@@ -202,10 +246,11 @@ rule figure:
 
 
 rule method:
+    message: "Run the notebook on the method ({wildcards.tier})"
     input: notebook="notebooks/method.ipynb"
     output:
-        "results/{tier}/figures/method.png",
-        notebook="results/{tier}/notebooks/method.ipynb",
+        update("results/{tier}/figures/method.png"),
+        notebook=update("results/{tier}/notebooks/method.ipynb"),
     params: code=code_hash()
     log:
         notebook="results/{tier}/logs/notebooks/method.ipynb",
@@ -215,8 +260,9 @@ rule method:
 
 
 rule report:
+    message: "Write the report ({wildcards.tier})"
     input: lambda w: products(w.tier)
-    output: "results/{tier}/report.md"
+    output: update("results/{tier}/report.md")
     params: code=code_hash()
     shell: "python -m advdpnp report --tier {wildcards.tier} --output {output}"
 
@@ -224,7 +270,7 @@ rule report:
 onstart:
     # A dry run (-n) plans anything; starting the paper's trainings on a CPU is something to be asked for.
     paper = [job for job in dag_trainings() if job.wildcards.tier == "paper"]
-    if paper and workflow.local_exec and not config.get("allow_cpu"):  # a cluster's GPUs are on other machines
+    if paper and workflow.local_exec and not ALLOW_CPU:  # a cluster's GPUs are on other machines
         import torch
 
         from advdpnp.jobs.estimate import hours

@@ -17,11 +17,12 @@ EXAMPLES = """examples:
   python -m advdpnp train --tier short cifar10-resnet18-adv_dpnp-s0
   python -m advdpnp evaluate --tier short cifar10-resnet18-adv_dpnp-s0 clean pgd20 aa
   python -m advdpnp evaluate --tier short cifar10-resnet18-adv_dpnp-s0 --for table1
+  python -m advdpnp evaluate --model my_model.py --dataset cifar10 clean pgd20 aa guard
   python -m advdpnp report --tier short --published    tables from the committed results
 
 A run is <dataset>-<backbone>-<defense>-s<seed>. The tiers are the files of config/: demo (minutes on a laptop),
-short (real images, hours of a CPU), paper (the protocol of Section 4.1, for a GPU). The whole paper, in order:
-snakemake --cores 1 all."""
+short and short100 (real images, hours of a CPU), medium (all of CIFAR-10, days of a CPU), paper (the protocol of
+Section 4.1, for a GPU). The whole paper, in order: snakemake --cores 1 all."""
 
 
 EXAMPLE = {  # shown by `python -m advdpnp <command> --help`
@@ -72,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         about = {"help": summary, "description": summary, "epilog": example, "formatter_class": raw}
         sub = commands.add_parser(name, **about, allow_abbrev=False)
         if tier:
-            sub.add_argument("--tier", default="demo", help="demo, short, paper, or a .toml file (default: demo)")
+            sub.add_argument("--tier", default="demo", help="one of config/, or a .toml file (default: demo)")
         return sub
 
     sub = command("fetch", "download and verify data sets", tier=False)
@@ -80,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--record", metavar="FILE", help="write the checksums of both splits to FILE (the workflow does)")
     for name, summary in (("train", "train a run, or go on with it"), ("evaluate", "attack a trained run")):
         sub = command(name, summary)
-        sub.add_argument("run", help="run id, such as digits-resnet18-adv_dpnp-s0")
+        own = {} if name == "train" else {"nargs": "?"}
+        sub.add_argument("run", help="run id, such as digits-resnet18-adv_dpnp-s0", **own)
         sub.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
         if name == "train":
             sub.add_argument(
@@ -95,9 +97,16 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "--for", dest="artefact", help="what a table or figure needs, such as table1; or everything"
             )
+            sub.add_argument("--model", metavar="FILE", help="Python file with a `model` of yours, in place of a run")
+            sub.add_argument("--dataset", default="cifar10", help="whose test images --model sees (default: cifar10)")
+            sub.add_argument("--images", type=int, default=0, help="of them the first n, for --model (default: all)")
             sub.add_argument("--force", action="store_true", help="compute again what is there")
             sub.add_argument("--record", metavar="FILE", help="write the results' keys to FILE (the workflow does)")
             sub.add_argument("--wait", action="store_true", help="wait for another process that computes the same")
+            sub.add_argument("--model", metavar="FILE.py", help="in place of a run: load() there returns the network")
+            sub.add_argument("--dataset", help="with --model: on whose test images")
+            sub.add_argument("--images", type=int, help="with --model: the first so many (default: all)")
+            sub.add_argument("--output", metavar="DIR", help="with --model (default: results/foreign/<name of FILE>)")
             sub.add_argument(
                 "--max-minutes", type=float, help="stop after the last batch that fits; call again to go on"
             )
@@ -119,7 +128,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("run", help="run id, such as digits-resnet18-adv_dpnp-s0")
     sub.add_argument("--output", metavar="DIR", help="where to (default: results/<tier>/export/<run>)")
     sub.add_argument("--onnx", action="store_true", help="model.onnx too")
-    command("publish", "copy measured results to published/<tier>/ and figures/<tier>/")
+    sub = command("publish", "copy measured results to published/<tier>/ and figures/<tier>/")
+    sub.add_argument(
+        "--weights", nargs="+", metavar="RUN", help="instead: these networks, to published/weights/<tier>/"
+    )
     command("restore", "copy published results back to results/<tier>/, to go on from them")
     return parser
 
@@ -140,6 +152,13 @@ def _evaluate(args: argparse.Namespace) -> int:
     from advdpnp.config import load_tier, resolve
     from advdpnp.paper import artefacts
 
+    if args.model is not None:
+        return _evaluate_file(args)
+    if given := [f"--{key}" for key in ("dataset", "images", "output") if getattr(args, key) is not None]:
+        raise UserError(f"{given[0]} goes with --model; a run has its own data set and folder")
+    if args.run is None or args.run.endswith((".py", ".pt", ".pth", ".safetensors")):
+        example = "python -m advdpnp evaluate --model my_model.py --dataset cifar10 clean pgd20 aa"
+        raise UserError(f"name a run, or a network of your own: {example}, where load() in my_model.py returns it")
     run = resolve(args.tier, args.run)
     wanted = artefacts.evaluations_of(load_tier(args.tier), run, args.artefact) if args.artefact else ()
     names = [*args.attack, *wanted]
@@ -149,14 +168,33 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     with time_limit(args.max_minutes):
         results = evaluate(run, *dict.fromkeys(names), device=args.device, force=args.force, wait=args.wait)
+    _show(run.id, results)
+    if args.record:
+        write_json(Path(args.record), {name: result["key"] for name, result in results.items()})
+    return 0
+
+
+def _evaluate_file(args: argparse.Namespace) -> int:
+    keys = {"artefact": "for", "record": "record", "force": "force", "wait": "wait", "max_minutes": "max-minutes"}
+    if given := [f"--{word}" for key, word in keys.items() if getattr(args, key)]:
+        raise UserError(f"{given[0]} goes with a run, not with --model")
+    if args.dataset is None:
+        raise UserError("--model needs --dataset, on whose test images it is attacked, such as cifar10")
+    from advdpnp.evaluate.foreign import evaluate_file
+
+    names = [name for name in (args.run, *args.attack) if name is not None]
+    place = {"device": args.device, "output": Path(args.output) if args.output else None}
+    _show(args.model, evaluate_file(Path(args.model), args.dataset, names, images=args.images, **place))
+    return 0
+
+
+def _show(label: str, results: dict[str, dict]) -> None:
+    """A line for each result."""
     for name, result in results.items():
         shown = f"{result['accuracy']:.2f} %" if "accuracy" in result else ", ".join(
             f"{k} {v:.4g}" for k, v in result.items() if isinstance(v, float) and k != "seconds")  # fmt: skip
         shown = _warnings(result["checks"]) if "checks" in result else shown
-        print(f"{run.id}  {name}  {shown}  ({result['images']} images)")
-    if args.record:
-        write_json(Path(args.record), {name: result["key"] for name, result in results.items()})
-    return 0
+        print(f"{label}  {name}  {shown}  ({result['images']} images)")
 
 
 def _work(args: argparse.Namespace) -> int:
@@ -222,6 +260,11 @@ def _card(args: argparse.Namespace) -> int:
 
 
 def _publish(args: argparse.Namespace) -> int:
+    if args.weights:
+        from advdpnp.share.weights import publish_weights
+
+        print(publish_weights(args.tier, args.weights))
+        return 0
     from advdpnp.share.publish import publish
 
     print(publish(args.tier))

@@ -1,4 +1,4 @@
-"""What a training was begun with, and therefore goes on with.
+"""What a training keeps when it is resumed: threads, precision, training images.
 
 The number of threads is part of a CPU's bits (weight gradients of convolutions are summed in as many pieces), and so is
 the precision; the training images are part of what a run means. All three are kept from the first epoch on, beside
@@ -17,35 +17,38 @@ import torch
 from advdpnp.errors import UserError
 from advdpnp.store import provenance
 
-STRETCH = ("from_epoch", "threads", "precision", "compiled", "data_sha256")  # known of a stretch besides provenance
-TOLD = ("device", "torch", "code_hash", "compiled")  # what may change on the way, and is told
+# Of a stretch of epochs, besides its provenance.
+_STRETCH_KEYS = ("from_epoch", "threads", "precision", "compiled", "data_sha256")
+_REPORTED = ("device", "torch", "code_hash", "compiled")  # may change on the way, and is reported
 
 
-def stretch(epoch: int, device: torch.device, *, threads: int, precision: str, compiled: str, data_sha256: str) -> dict:
+def stretch_record(
+    epoch: int, device: torch.device, *, threads: int, precision: str, compiled: str, data_sha256: str
+) -> dict:
     """Where and how the epochs from `epoch` on are made, as plain data."""
-    known = dict(zip(STRETCH, (epoch, threads, precision, compiled, data_sha256), strict=True))
+    known = dict(zip(_STRETCH_KEYS, (epoch, threads, precision, compiled, data_sha256), strict=True))
     return known | provenance(device)
 
 
-def place(made: dict) -> dict:
+def provenance_of(made: dict) -> dict:
     """The provenance of a stretch alone."""
-    return {key: value for key, value in made.items() if key not in STRETCH}
+    return {key: value for key, value in made.items() if key not in _STRETCH_KEYS}
 
 
-def stretches(told: str) -> list[dict]:
-    """What last.pt tells, as JSON, of the epochs so far; one place alone where it is from before more was kept."""
-    made = json.loads(told)
+def load_stretches(text: str) -> list[dict]:
+    """The stretches that last.pt keeps as JSON; a state from before stretches were kept holds one provenance alone."""
+    made = json.loads(text)
     return made if isinstance(made, list) else [made]
 
 
-def grown(made: list[dict], now: dict) -> list[dict]:
-    """The stretches with `now` behind them, if it differs from the last in more than where it begins."""
+def with_stretch(made: list[dict], now: dict) -> list[dict]:
+    """The stretches and `now`, unless it differs from the last only in its first epoch."""
     same = made and made[-1] | {"from_epoch": now["from_epoch"]} == now
     return made if same else [*made, now]
 
 
-def kept(run_id: str, made: list[dict], here: dict, data_sha256: str, device: torch.device) -> dict:
-    """{"threads", "precision"} to train with: those of the first epoch that tells, else what `here` has.
+def settings_to_keep(run_id: str, made: list[dict], here: dict, data_sha256: str, device: torch.device) -> dict:
+    """{"threads", "precision"} to train with: those of the first stretch that has them, else those of `here`.
 
     Raises UserError when the epochs so far saw other training images, or the device cannot go on in their precision.
     """
@@ -53,40 +56,45 @@ def kept(run_id: str, made: list[dict], here: dict, data_sha256: str, device: to
     def first(key: str, otherwise: Any) -> Any:
         return next((one[key] for one in made if key in one), otherwise)
 
-    if (before := first("data_sha256", data_sha256)) != data_sha256:
+    check_images(run_id, first("data_sha256", data_sha256), data_sha256)
+    precision = first("precision", here["precision"])
+    if precision == "bf16" != here["precision"] and device.type == "cuda":  # a GPU from before Ampere
+        raise UserError(f"{run_id}: was begun in bf16, which this GPU does not have; go on elsewhere, or --restart.")
+    return {"threads": first("threads", _threads_named(made) or here["threads"]), "precision": precision}
+
+
+def check_images(run_id: str, before: str, data_sha256: str) -> None:
+    """Raises UserError when the training images are others than `before`."""
+    if before != data_sha256:
         raise UserError(
             f"{run_id}: was begun on other training images (sha256 {before[:12]}..., expected; got "
             f"{data_sha256[:12]}...); point ADVDPNP_DATA to those, or start anew with --restart."
         )
-    precision = first("precision", here["precision"])
-    if precision == "bf16" != here["precision"] and device.type == "cuda":  # a GPU from before Ampere
-        raise UserError(f"{run_id}: was begun in bf16, which this GPU does not have; go on elsewhere, or --restart.")
-    return {"threads": first("threads", _counted(made) or here["threads"]), "precision": precision}
 
 
-def _counted(made: list[dict]) -> int:
+def _threads_named(made: list[dict]) -> int:
     """The threads in the device's name ('EPYC, 2 threads'), which is where older states have them; 0 for a GPU's."""
     count = made[0].get("device", "").rpartition(", ")[2].removesuffix(" threads") if made else ""
     return int(count) if count.isdigit() else 0
 
 
-def several(made: list[dict]) -> dict:
-    """{"provenances": the stretches} where they differ in what is known of both, else {}."""
+def provenances(made: list[dict]) -> dict:
+    """{"provenances": the stretches} where two neighbours differ in a key that both have, else {}."""
     pairs = [
         (one, other) for one, other in pairwise(made) if any(one[k] != other[k] for k in one.keys() & other.keys())
     ]
     return {"provenances": made} if pairs else {}
 
 
-def tell(run_id: str, made: list[dict], now: dict, here: dict) -> None:
-    """One line on stderr for what is kept against this machine's choice (`here`), and for what has changed."""
+def report_changes(run_id: str, made: list[dict], now: dict, here: dict) -> None:
+    """Print what is kept although this machine would choose otherwise (`here`), and what has changed."""
     if not made:
         return
     last, parts = made[-1], []
     for key, unit in (("threads", " threads"), ("precision", "")):
         if now[key] != here[key]:
             parts.append(f"{now[key]}{unit} as begun, not {here[key]}")
-    for key in TOLD:
+    for key in _REPORTED:
         if key in last and last[key] != now[key]:
             parts.append(f"{key} {last[key]} -> {now[key]}")
     if parts:

@@ -30,30 +30,30 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def pick_precision(wanted: str, device: torch.device) -> str:
+def pick_precision(requested: str, device: torch.device) -> str:
     """'auto' -> 'bf16' where the hardware multiplies bfloat16 (GPUs from Ampere on, AVX512-BF16, AMX), else 'fp32'."""
-    if wanted != "auto":
-        return wanted
+    if requested != "auto":
+        return requested
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return "bf16" if any(getattr(torch.cpu, check, lambda: False)() for check in checks) else "fp32"
 
 
-def pick_compile(wanted: str, device: torch.device) -> str:
+def pick_compile(requested: str, device: torch.device) -> str:
     """'auto' -> 'on' on a GPU with Triton, else 'off'. Raises UserError for what this machine cannot compile."""
     from torch.utils._triton import has_triton
 
     missing = "Triton" if device.type == "cuda" and not has_triton() else ""
     if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         missing = "a C++ compiler"
-    if wanted == "graphs" and device.type != "cuda":
+    if requested == "graphs" and device.type != "cuda":
         raise UserError("optim.compile: graphs are recorded on a GPU only; use auto, on or off.")
-    if wanted in ("on", "graphs") and missing:
+    if requested in ("on", "graphs") and missing:
         raise UserError(
-            f"optim.compile: {wanted}, but torch.compile needs {missing}, which is not here; use auto or off."
+            f"optim.compile: {requested}, but torch.compile needs {missing}, which is not here; use auto or off."
         )
-    return wanted if wanted != "auto" else "on" if device.type == "cuda" and not missing else "off"
+    return requested if requested != "auto" else "on" if device.type == "cuda" and not missing else "off"
 
 
 def require_hardware(run: RunConfig, device: str | torch.device = "auto", allow_cpu: bool = False) -> None:
@@ -61,7 +61,7 @@ def require_hardware(run: RunConfig, device: str | torch.device = "auto", allow_
     if run.tier == "paper" and pick_device(str(device)).type == "cpu" and not allow_cpu:
         raise UserError(
             f"{run.id} is a training of the paper tier and no GPU is here: it would take days on a CPU; "
-            f"--allow-cpu starts it all the same, and --tier short is meant for CPUs."
+            f"--allow-cpu starts it anyway, and --tier short is meant for CPUs."
         )
 
 

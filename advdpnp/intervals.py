@@ -130,7 +130,7 @@ def accuracy_interval(values: Sequence[np.ndarray], spread: SeedVariance | None 
     mean, stretch, seed = 100 * p, 1.0, 0.0
     if spread:
         between = spread.variance / k
-        quantile = t_quantile(_satterthwaite(1e4 * variance, n - 1, between, spread.df))
+        quantile = t_quantile(satterthwaite(1e4 * variance, n - 1, between, spread.df))
         stretch, seed = quantile / statistics.NormalDist().inv_cdf(0.975), quantile * math.sqrt(between)
     below, above = math.hypot(stretch * (mean - low), seed), math.hypot(stretch * (high - mean), seed)
     over = "images and seeds" if spread else "images"
@@ -171,14 +171,14 @@ def paired_difference(
     change, n = one - other, len(one)
     mean, variance = float(change.mean()), float(change.var(ddof=1)) / n if n > 1 else 0.0
     between = 2 * spread.variance / len(seeds) if spread else 0.0
-    df = _satterthwaite(variance, n - 1, between, spread.df if spread else 1)
+    df = satterthwaite(variance, n - 1, between, spread.df if spread else 1)
     error = math.sqrt(variance + between)
     half = t_quantile(df) * error if error else 0.0
     p = t_p_value(mean / error, df) if error else float(mean == 0)
     return Difference(float(one.mean()), float(other.mean()), mean, mean - half, mean + half, p, n, len(seeds))
 
 
-def _satterthwaite(first: float, df_first: float, second: float, df_second: float) -> float:
+def satterthwaite(first: float, df_first: float, second: float, df_second: float) -> float:
     """Degrees of freedom of a sum of two variance estimates. F. E. Satterthwaite, Biometrics Bulletin 2, 1946."""
     if first + second == 0:
         return max(df_first, 1)

@@ -1,11 +1,50 @@
 """What people read instead of the keys of configuration and tables. One place, for every text, table and picture."""
 
+import re
+
 DATASETS = {
     "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "svhn": "SVHN", "mnist": "MNIST", "digits": "digits",
 }  # fmt: skip
 BACKBONES = {"resnet18": "ResNet-18", "wrn34_10": "WRN-34-10", "lenetspp": "LeNets++"}
+COLUMNS = {  # of tables and figures; regular ones, such as "aa_eps4", are made by column_name
+    "clean": "clean", "aa": "AutoAttack", "avg": "Avg", "fgsm": "FGSM", "pgd": "PGD-20", "cw": "C&W-30",
+    "ensemble": "Ensemble", "avg_accuracy": "mean accuracy", "ce": "PGD-20 on cross-entropy",
+    "adv-dpnp": "PGD-20 on Eq. (7)", "pgd_l1": "PGD-100 (l1)", "pgd_l1_free": "PGD-100 (l1, free step)",
+    "pgd_l2": "PGD-20 (l2)", "pgd_linf": "PGD-20 (linf)", "mean_sep": "MeanSep", "min_sep": "MinSep",
+}  # fmt: skip
+METRICS = {
+    "fdr": "FDR", "afs": "AFS", "scr": "SCR", "scr_means": "SCR to class means", "angular_median": "median angle",
+    "angular_q90": "90 % quantile of the angle", "angular_rms": "RMS angle", "radial": "radial variation",
+    "gap": "smallest gap", "distance": "distance over norm",
+}  # fmt: skip
+SIDES = {"clean": "clean", "adv": "adversarial"}
+PATTERNS = (  # of a column, and what people read
+    (r"pgd_?(\d+)", r"PGD-\1"), (r"pgd_eps(\d+)", r"PGD-20 (\1/255)"), (r"aa_eps(\d+)", r"AutoAttack (\1/255)"),
+    (r"fgsm_eps(\d+)", r"FGSM (\1/255)"), (r"accuracy_(\d+)", r"\1 iterations"),
+    (r"loss_(\d+)", r"loss after \1 iterations"), (r"starts_(\d+)", r"random starts: \1"),
+    (r"severity_(\d)", r"severity \1"),
+)  # fmt: skip
+LOWER_IS_BETTER = ("fdr", "afs", "loss", "angular", "radial", "distance")
 
 
 def block_name(dataset: str, backbone: str) -> str:
     """'cifar10', 'wrn34_10' -> 'CIFAR-10, WRN-34-10'; a name of one's own stays as it is."""
     return f"{DATASETS.get(dataset, dataset)}, {BACKBONES.get(backbone, backbone)}"
+
+
+def column_name(column: str) -> str:
+    """'pgd_eps2' -> 'PGD-20, 2/255', 'fdr_adv' -> 'FDR, adversarial'; a name of one's own stays as it is."""
+    if column in COLUMNS:
+        return COLUMNS[column]
+    metric, _, side = column.rpartition("_")
+    if metric in METRICS and side in SIDES:
+        return f"{METRICS[metric]}, {SIDES[side]}"
+    for pattern, words in PATTERNS:
+        if re.fullmatch(pattern, column):
+            return re.sub(pattern, words, column)
+    return column
+
+
+def heading(column: str) -> str:
+    """The name with an arrow that says which way is better: 'FDR, clean ↓', 'AutoAttack ↑'."""
+    return f"{column_name(column)} {'↓' if column.startswith(LOWER_IS_BETTER) else '↑'}"

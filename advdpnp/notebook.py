@@ -4,6 +4,7 @@ A notebook runs alone: in the demo tier it trains and evaluates what is missing 
 what is there, and cells that were not run say so.
 """
 
+import platform
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,14 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from advdpnp import __version__
+from advdpnp.checkout import check_kernel
 from advdpnp.config import ATTACKS, RunConfig, Tier, dependency, load_tier
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
 from advdpnp.hardware import pick_device
+from advdpnp.markdown import literal
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import CLAIMS, claims_markdown
-from advdpnp.report import differences, figures, tables
+from advdpnp.report import differences, figures, render, tables
 from advdpnp.report.measurements import Measurements
 from advdpnp.store import code_revision, device_name, eval_path, read_json, run_dir, tier_dir, write_csv, write_text
 from advdpnp.train import fit
@@ -28,10 +31,15 @@ if TYPE_CHECKING:
 
 
 def begin(tier_name: str) -> Tier:
-    """Load the tier and print where the numbers come from. Raises UserError for an unknown tier."""
-    tier = load_tier(tier_name)
+    """Load the tier and print where the numbers come from and go to.
+
+    Raises UserError for an unknown tier, or in a kernel that runs another checkout's code.
+    """
+    check_kernel()
+    tier, python = load_tier(tier_name), platform.python_version()
     line = f"advdpnp {__version__}, code {code_revision()}, torch {torch.__version__}, {device_name(pick_device())}"
-    display(Markdown(f"**Tier {tier.name}** ({tables.literal(tier.label)})  \n<small>{escape(line)}</small>"))
+    line += f", Python {python}; results in {tier_dir(tier.name)}"
+    display(Markdown(f"**Tier {tier.name}** ({literal(tier.label)})  \n<small>{escape(line)}</small>"))
     return tier
 
 
@@ -120,14 +128,13 @@ def show_table(tier: Tier, name: str) -> list[dict]:
     """Show a table in the paper's shape, or a figure in numbers; save CSV, Markdown and LaTeX; return the long form."""
     rows = tables.table_rows(tier, name)
     folder = tier_dir(tier.name) / "tables"
-    text = tables.markdown(rows, tier.label)
+    text = render.markdown(rows, tier.label)
     write_text(folder / f"{name}.md", text)
-    write_text(folder / f"{name}.tex", tables.latex(rows, tier.label))
-    for (dataset, backbone), methods in tables.paper_shaped(rows).items():
-        if tables.empty(methods):
-            display(Markdown(f"*{dataset}, {backbone}: not run.*"))
-            continue
-        display(HTML(table_html(f"{dataset}, {backbone} ({tier.label})", methods)))
+    write_text(folder / f"{name}.tex", render.latex(rows, tier.label))
+    for block in render.blocks(rows):
+        display(HTML(render.html(block, f"{block.name} ({tier.label})")))
+    if missing := render.not_run(rows):
+        display(Markdown(f"*{missing}*"))
     write_csv(folder / f"{name}.csv", rows, tables.COLUMNS)
     return rows
 
@@ -141,31 +148,6 @@ def show_rivals(tier: Tier, name: str) -> list[dict]:
         here = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone)]
         save_figure(tier, f"{name}-rivals-{dataset}-{backbone}", figures.rivals(here))
     return rows
-
-
-def table_html(caption: str, methods: dict) -> str:
-    """One block of a table as HTML: ours, its interval and the paper's number below; best bold, second underlined.
-
-    Where the paper prints no number, as for its figures, there is none below.
-    """
-    columns = list(next(iter(methods.values())))
-    marks = {c: tables.best_and_second(tables.competing(methods, c), c) for c in columns}
-    head = "".join(f"<th>{escape(c)}</th>" for c in columns)
-    body = []
-    for method, cells in methods.items():
-        shown = []
-        for c in columns:
-            text, (best, second) = escape(tables.number(cells[c])), marks[c]
-            if text != "–":
-                text = f"<b>{text}</b>" if method in best else f"<u>{text}</u>" if method in second else text
-            paper = cells[c]["paper"]
-            below = [b for b in (tables.bounds(cells[c]), "" if paper == "" else f"paper {paper}") if b]
-            small = "<br>".join(f"<small style='color:#666'>{escape(line)}</small>" for line in below)
-            shown.append(f"<td>{text}<br>{small}</td>")
-        body.append(f"<tr><th>{escape(method)}</th>{''.join(shown)}</tr>")
-    note = f"<p><small>{escape(tables.images_note(methods))}</small></p>"
-    first = f"<tr><th>{escape(tables.corner(methods))}</th>{head}</tr>"
-    return f"<table><caption>{escape(caption)}</caption>{first}{''.join(body)}</table>{note}"
 
 
 def verdicts(rows: list[dict]) -> "pd.DataFrame":

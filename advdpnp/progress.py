@@ -50,7 +50,7 @@ def duration(seconds: float) -> str:
 COLOURS = {"done": "32", "running": "36", "stale": "33", "missing": "2"}  # green, cyan, yellow, dim
 
 
-def paint(text: str, state: str, stream: TextIO | None = None) -> str:
+def colour(text: str, state: str, stream: TextIO | None = None) -> str:
     """The text in its state's colour, on a terminal and where NO_COLOR is not set (no-color.org); else as it is."""
     stream = sys.stdout if stream is None else stream
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()

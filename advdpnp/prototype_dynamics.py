@@ -219,7 +219,7 @@ class Descent:
 
 
 class Theory(NamedTuple):
-    """What becomes of the prototypes: a row an epoch, named as in log.csv, and where they end [M, d]."""
+    """What becomes of the prototypes: one row per epoch, named as in log.csv, and where they end [M, d]."""
 
     epochs: list[dict[str, float]]
     prototypes: Tensor
@@ -235,7 +235,7 @@ def predict(
     inputs: int = 400,
     stride: int = 1,
 ) -> Theory:
-    """Prototypes over the epochs from training accuracies (fractions), one an epoch.
+    """Prototypes over the epochs from training accuracies (fractions), one per epoch.
 
     Each row has epoch, center_norm_mean, mean_sep, min_sep (degrees, at the epoch's end), pull_clean (mean over the
     epoch, before its weight), negative_share (of the prototypes' entries), and distance_over_norm (of a feature to its

@@ -18,12 +18,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from advdpnp.config import ROOT, RunConfig
+from advdpnp.checkout import git
+from advdpnp.config import INSTALLED, PACKAGE, ROOT, RunConfig
 from advdpnp.errors import UserError
 
 
 def results_root() -> Path:
-    """`results/` of the repository, or ADVDPNP_RESULTS."""
+    """`results/` of the checkout (installed: of the working folder), or ADVDPNP_RESULTS."""
     return Path(os.environ.get("ADVDPNP_RESULTS", ROOT / "results"))
 
 
@@ -69,6 +70,18 @@ def write_atomic(path: Path, write: Callable[[Any], None]) -> Path:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return path
+
+
+def copy_file(source: Path, to: Path) -> None:
+    """A copy of `source`, whole or not at all. Raises UserError where `to` cannot be written."""
+    write_atomic(to, lambda handle: handle.write(source.read_bytes()))
+
+
+def check_writable(folder: Path) -> None:
+    """Raises UserError, before any work, for a folder that cannot be written."""
+    probe = folder / ".writable"
+    write_atomic(probe, lambda handle: handle.write(b""))
+    probe.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -207,15 +220,12 @@ def _sweep(folder: Path, stem: str) -> None:
 
 @lru_cache
 def code_revision() -> str:
-    """The commit of the checkout, with '+' when files differ from it; 'unknown' outside of git."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
-        return done.stdout
-
+    """The commit of the checkout, with '+' when files differ from it; 'unknown' outside of a repository of its own."""
+    if INSTALLED:
+        return "unknown"
     try:
-        dirty = "+" if git("status", "--porcelain", "--untracked-files=no").strip() else ""
-        return git("rev-parse", "--short=12", "HEAD").strip() + dirty
+        dirty = "+" if git("status", "--porcelain", "--untracked-files=no", root=ROOT).strip() else ""
+        return git("rev-parse", "--short=12", "HEAD", root=ROOT).decode().strip() + dirty
     except (OSError, subprocess.SubprocessError):
         return "unknown"
 
@@ -224,8 +234,8 @@ def code_revision() -> str:
 def code_hash() -> str:
     """sha256 (16 digits) of the package's sources, so that results can tell which code made them without git."""
     digest = hashlib.sha256()
-    for path in sorted((ROOT / "advdpnp").rglob("*.py")):
-        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE.parent).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 

@@ -36,7 +36,7 @@ def compile_backbone(defense: Defense, mode: str) -> None:
 
 
 def lr_factor(run: RunConfig, epoch: int, step: int, steps: int) -> float:
-    """What multiplies the learning rate at a step of 0-based `epoch`: gamma a milestone, linear warm-up before."""
+    """What multiplies the learning rate at a step of 0-based `epoch`: gamma per milestone, linear warm-up before."""
     optim = run.optim
     factor = optim.gamma ** sum(epoch >= milestone for milestone in optim.milestones)
     progress = epoch + (step + 1) / steps
@@ -44,7 +44,7 @@ def lr_factor(run: RunConfig, epoch: int, step: int, steps: int) -> float:
 
 
 def build_optimizer(defense: Defense, run: RunConfig) -> torch.optim.SGD:
-    """SGD over the defense's groups, one fused kernel a group; a group keeps settings of its own (PCL's centres)."""
+    """SGD over the defense's groups, one fused kernel per group; a group keeps settings of its own (PCL's centres)."""
     optim = run.optim
     defaults = {"lr": optim.lr, "momentum": optim.momentum, "weight_decay": optim.weight_decay}
     groups = [defaults | group for group in defense.parameter_groups()]
@@ -120,7 +120,7 @@ def train_epoch(
     return means
 
 
-def center_metrics(model: nn.Module) -> dict[str, float]:
+def _center_metrics(model: nn.Module) -> dict[str, float]:
     """Norms of the class centers and their angles in degrees, Eqs. (11)-(12): watched over the epochs."""
     norms = model.centers.detach().norm(dim=1)
     return {
@@ -132,12 +132,22 @@ def center_metrics(model: nn.Module) -> dict[str, float]:
     }
 
 
-def build_defense(run: RunConfig) -> Defense:
-    """The run's defense with weights from its seed, and the trained helper that it requires, if any."""
+def build_defense(run: RunConfig, images: str = "") -> Defense:
+    """The run's defense with weights from its seed, and the trained helper that it requires, if any.
+
+    Raises UserError where the helper is not trained, or as much of the data was to be `images`, the sha256 of the
+    training set (if given), and was not.
+    """
     needed = dependency(run)
     if needed and not (run_dir(needed) / "train.json").exists():
         raise UserError(f"{run.id} needs the trained {needed.id}; train that first.")
     helper = load_model(needed) if needed else None
+    seen = read_json(run_dir(needed) / "train.json").get("data_sha256", images) if needed else images
+    if images and needed and needed.data == run.data and seen != images:
+        raise UserError(
+            f"{run.id} needs {needed.id}, which was trained on other images (data_sha256 {seen[:8]}, here "
+            f"{images[:8]}): set ADVDPNP_DATA to one copy of {run.dataset}, or train it again."
+        )
     with seeded(torch.device("cpu"), run.seed, -1):
         return DEFENSES[run.method](run, helper)
 
@@ -154,7 +164,7 @@ def changed_settings(old: dict, new: dict, prefix: str = "", *, known: bool = Fa
     return sorted(out)
 
 
-def check_same_settings(run: RunConfig, directory: Path) -> None:
+def _check_same_settings(run: RunConfig, directory: Path) -> None:
     """Refuse to mix two configurations in one folder. Raises UserError with the difference."""
     path = directory / "config.json"
     if path.exists() and (old := read_json(path, "method")) != run.training_settings():
@@ -178,7 +188,7 @@ def load_state(path: Path, *keys: str) -> dict:
 def load_model(run: RunConfig, directory: Path | None = None, device: torch.device | str = "cpu") -> nn.Module:
     """The trained model of a run in eval mode, its file checked against train.json. Raises UserError."""
     directory = run_dir(run) if directory is None else directory
-    check_same_settings(run, directory)
+    _check_same_settings(run, directory)
     done, path = read_json(directory / "train.json", "model_sha256", "settings_digest"), directory / "model.pt"
     if done["settings_digest"] != digest(run.training_settings()):
         raise UserError(f"{directory}: train.json is not of {run.id} in tier {run.tier}; train again with --restart.")
@@ -198,13 +208,7 @@ def _put(target: nn.Module | torch.optim.Optimizer, state: dict, path: Path) -> 
         raise UserError(f"{path}: is of another network than this run's ({reason}); --restart trains anew.") from None
 
 
-STATE = (
-    "defense",
-    "optimizer",
-    "log",
-    "seconds",
-    "provenance",
-)  # of last.pt; the last is checkpoints.py's
+_STATE = ("defense", "optimizer", "log", "seconds", "provenance")  # of last.pt; the last is checkpoints.py's
 
 
 def restore(path: Path, state: dict | None, defense: Defense, optimizer: torch.optim.Optimizer) -> list[dict]:
@@ -240,6 +244,25 @@ def save_trained(run: RunConfig, directory: Path, defense: Defense, about: dict)
     return done
 
 
+def finished(run: RunConfig, directory: Path, data: Dataset) -> dict:
+    """What train.json holds of a trained run whose last.pt was removed: it is only to resume from.
+
+    Raises UserError where train.json does not describe model.pt, or tells of other images than `data`: to train anew
+    would write over finished weights, which is something to be asked for.
+    """
+    path, model = directory / "train.json", directory / "model.pt"
+    done = read_json(path, "model_sha256", "data_sha256") if path.exists() else {}
+    if done.get("model_sha256") != sha256_file(model):
+        raise UserError(
+            f"{model}: holds a trained network, but the train.json that would describe it "
+            f"{'is of others' if done else 'is missing'}, and there is no last.pt; bring one of the two back, or "
+            "train anew with --restart."
+        )
+    checkpoints.check_images(run.id, done["data_sha256"], data.sha256)
+    write_json(path, done)  # the workflow looks at its time
+    return done
+
+
 def fit(
     run: RunConfig,
     directory: Path | None = None,
@@ -258,8 +281,9 @@ def fit(
     directory = run_dir(run) if directory is None else directory
     device = pick_device(str(device))
     if not restart:
-        check_same_settings(run, directory)
-    data, defense = training_data(run), build_defense(run)  # before anything is written
+        _check_same_settings(run, directory)
+    data = training_data(run)
+    defense = build_defense(run, data.sha256)  # before anything is written
     with hold(directory, "is being trained", wait=wait):
         if wait and (directory / "train.json").exists():
             return read_json(directory / "train.json")
@@ -274,12 +298,15 @@ def _fit(
     last, compiled = directory / "last.pt", pick_compile(run.optim.compile, device)
     here = {"threads": torch.get_num_threads(), "precision": pick_precision(run.optim.precision, device)}
     if restart:
-        for name in ("train.json", "model.pt", "last.pt", "config.json"):  # killed in between: never half a run
+        # train.json first: a kill here never leaves a run that looks finished.
+        for name in ("train.json", "model.pt", "last.pt", "config.json"):
             (directory / name).unlink(missing_ok=True)
-    check_same_settings(run, directory)
-    state = load_state(last, *STATE) if last.exists() else None
-    made = checkpoints.stretches(state["provenance"] if state else "[]")
-    kept = checkpoints.kept(run.id, made, here, data.sha256, device)
+    _check_same_settings(run, directory)
+    state = load_state(last, *_STATE) if last.exists() else None
+    if state is None and (directory / "model.pt").exists():
+        return finished(run, directory, data)
+    made = checkpoints.load_stretches(state["provenance"] if state else "[]")
+    kept = checkpoints.settings_to_keep(run.id, made, here, data.sha256, device)
     write_json(directory / "config.json", run.training_settings())
     with checkpoints.threads_set(kept["threads"]):
         how = kept | {"compiled": compiled, "data_sha256": data.sha256}
@@ -295,9 +322,9 @@ def _fit(
         "seconds": round(seconds, 1),
         "images_per_second": round(len(data) * run.optim.epochs / seconds, 1),
         "final": log[-1],
-        "provenance": checkpoints.place(made[-1]),
+        "provenance": checkpoints.provenance_of(made[-1]),
     }
-    return save_trained(run, directory, defense, about | checkpoints.several(made))
+    return save_trained(run, directory, defense, about | checkpoints.provenances(made))
 
 
 def _epochs(
@@ -311,15 +338,15 @@ def _epochs(
     compile_backbone(defense, how["compiled"])
     optimizer = build_optimizer(defense, run)
     log = restore(last, state, defense, optimizer)
-    seconds, made = (state["seconds"], checkpoints.stretches(state["provenance"])) if state else (0.0, [])
+    seconds, made = (state["seconds"], checkpoints.load_stretches(state["provenance"])) if state else (0.0, [])
     if not log:
         defense.start_training(images, labels)
     first, progress = len(log), Progress(run.id, run.optim.epochs, done=len(log))
     for epoch in range(first, run.optim.epochs):
-        started, now = time.monotonic(), checkpoints.stretch(epoch, device, **how)
+        started, now = time.monotonic(), checkpoints.stretch_record(epoch, device, **how)
         if epoch == first:
-            checkpoints.tell(run.id, made, now, here)
-        # At least one epoch a call, so that calling again always gets further.
+            checkpoints.report_changes(run.id, made, now, here)
+        # At least one epoch per call, so that calling again always gets further.
         elif max_minutes is not None and started - begin + log[-1]["seconds"] > 60 * max_minutes:
             progress.finish(f"time is up after {epoch} of {run.optim.epochs} epochs; call again to go on")
             return None
@@ -327,11 +354,11 @@ def _epochs(
         means = train_epoch(defense, optimizer, images, labels, epoch, progress, how["precision"])
         defense.end_epoch(epoch)
         took = time.monotonic() - started
-        seconds, made = seconds + took, checkpoints.grown(made, now)
+        seconds, made = seconds + took, checkpoints.with_stretch(made, now)
         lr = optimizer.param_groups[0]["lr"]
-        log.append({"epoch": epoch, "lr": lr, "seconds": round(took, 3)} | means | center_metrics(defense.model))
+        log.append({"epoch": epoch, "lr": lr, "seconds": round(took, 3)} | means | _center_metrics(defense.model))
         rolling = (defense.state_dict(), optimizer.state_dict(), json.dumps(log), seconds, json.dumps(made))
-        save_torch(last, dict(zip(STATE, rolling, strict=True)))
+        save_torch(last, dict(zip(_STATE, rolling, strict=True)))
         write_csv(directory / "log.csv", log, log[0])
     write_csv(directory / "log.csv", log, log[0])  # a kill may have come between last.pt and log.csv
     defense.finish()

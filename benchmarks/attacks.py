@@ -1,6 +1,6 @@
 """PGD-20 and AutoAttack, ours against the plain loop and the official package, on the same network and images.
 
-Ours is evaluation's path: batch norm folded, AutoAttack's search on a stand-in. Both are counted by the float32
+Ours is evaluation's path: batch norm folded, AutoAttack's search on a surrogate. Both are counted by the float32
 network; `difference` is ours minus the official robust accuracy in points: more than +0.2 would mean a weaker attack.
 """
 

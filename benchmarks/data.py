@@ -44,7 +44,7 @@ def loader(images: Tensor, batch: int) -> DataLoader:
 
 
 def measure(args, device: torch.device) -> dict:
-    """Seconds of one pass, and images a second, ours and torchvision's."""
+    """Seconds of one pass, and images per second, ours and torchvision's."""
     n = 2_000 if args.quick else 10_000
     images = torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8)
     theirs, there = loader(images, args.batch), images.to(device)

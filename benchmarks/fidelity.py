@@ -1,4 +1,4 @@
-"""Do the means of speed change what is learned? Each run is trained twice a seed, fast and plain, and compared.
+"""Do the speed-ups change what is learned? Each run is trained twice per seed, fast and plain, and compared.
 
 Fast: bfloat16, batch norm folded while crafting and under attack. Plain: float32, nothing folded. Seeds pair the two
 (same first weights, same order of images), and the interval of the mean difference is Student's over the seeds. Runs

@@ -1,4 +1,4 @@
-"""One picture of a results/benchmarks.json, with a panel for what was measured."""
+"""One picture of a results/benchmarks.json, with one panel per part that was measured."""
 
 from collections.abc import Mapping
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from advdpnp.checkout import git
 from advdpnp.config import ATTACKS, ROOT, RunConfig, load_tier, resolve
 from advdpnp.data import data_root
 from advdpnp.errors import UserError
@@ -53,13 +54,13 @@ print(json.dumps(seconds | {"megabytes": peak}))
 def unpacked(commit: str, folder: Path) -> Path:
     """The files of a commit of this checkout, below `folder`. Raises UserError where there is no such commit."""
     try:
-        made = subprocess.run(["git", "archive", commit, "advdpnp", "config"], cwd=ROOT, capture_output=True)
+        made = git("archive", commit, "advdpnp", "config", root=ROOT)
     except FileNotFoundError:
         raise UserError("once compares with an earlier commit: git is not installed.") from None
-    if made.returncode:
-        reason = made.stderr.decode().strip().splitlines()[-1]
-        raise UserError(f"--against {commit}: expected a commit of this checkout, git says: {reason}")
-    with tarfile.open(fileobj=io.BytesIO(made.stdout)) as archive:
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.decode().strip().splitlines()[-1]
+        raise UserError(f"--against {commit}: expected a commit of this checkout, git says: {reason}") from None
+    with tarfile.open(fileobj=io.BytesIO(made)) as archive:
         archive.extractall(folder, filter="data")
     return folder
 

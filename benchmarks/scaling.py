@@ -30,7 +30,7 @@ def crafting_flops(run, device: torch.device) -> int:
 
 
 def matrix_peak(device: torch.device, size: int = 8192) -> float:
-    """Operations a second of a bfloat16 matrix product of [size, size], the best of five."""
+    """Operations per second of a bfloat16 matrix product of [size, size], the best of five."""
     a = torch.randn(size, size, device=device, dtype=torch.bfloat16)
     a @ a
     return 2 * size**3 / min(seconds_of(lambda: a @ a) for _ in range(5))

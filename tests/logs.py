@@ -11,7 +11,7 @@ RUNS = sorted(path.parent for path in published_dir("short").glob("runs/cifar10-
 
 
 def logged(run):
-    """The run's config.json, and its log.csv as {column: [value an epoch]}."""
+    """The run's config.json, and its log.csv as {column: [one value per epoch]}."""
     with (run / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     return read_json(run / "config.json"), {key: [float(row[key]) for row in rows] for key in rows[0]}

@@ -99,13 +99,14 @@ def test_a_default_and_its_other_differ_in_the_named_setting_alone():
         assert {key for key in one if one[key] != two[key]} == keys
 
 
-def test_a_training_and_its_other_differ_in_one_setting():
-    tier = load_tier("short")
+@pytest.mark.parametrize("name", ["short", "medium"])
+def test_a_training_and_its_other_differ_in_one_setting(name):
+    tier = load_tier(name)
     for switch in ablations.SWITCHES:
-        if switch.variant:
+        if switch.variant in tier.variants:
+            default = tier.printed if switch.base == "printed" else switch.base
             base, other = (
-                tier.run(CIFAR10, "Adv-DPNP", 0, variant).training_settings()
-                for variant in (switch.base, switch.variant)
+                tier.run(CIFAR10, "Adv-DPNP", 0, variant).training_settings() for variant in (default, switch.variant)
             )
             changed = [change for change in changed_settings(base, other) if not change.startswith("variant:")]
             assert len(changed) == 1, (switch.choice, changed)

@@ -416,7 +416,7 @@ def test_more_steps_do_not_wait_for_the_device_more_often(norm):
         with _CountSyncs() as syncs:
             attacks.pgd(model, x, y, epsilon=0.1, step_size=0.02, steps=steps, norm=norm)
         counts.append(syncs.count)
-    assert counts == [1, 1]  # the range of x
+    assert counts == [3, 3]  # the range of x, the lowest label, the highest
 
 
 # --- the model is left as found -----------------------------------------------------------------------------
@@ -781,7 +781,7 @@ def test_autoattack_missing_names_the_cure(monkeypatch):
         ({"x": images().half()}, "images are float16"),
         ({"norm": "Linf"}, "did you mean 'linf'"),
         ({"loss": "margni"}, "did you mean 'margin'"),
-        ({"loss": lambda model, x_adv, y: model(x_adv).sum()}, "one value a sample"),
+        ({"loss": lambda model, x_adv, y: model(x_adv).sum()}, "one loss value per sample"),
         ({"random_start": "norml"}, "did you mean 'normal'"),
         ({"l1_step": "top"}, "did you mean 'top1'"),
         ({"x": images() * 255}, r"\[0, 1\]"),

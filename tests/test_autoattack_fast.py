@@ -1,4 +1,4 @@
-"""AutoAttack's quick search: the judge decides, nothing is lost, less is computed."""
+"""AutoAttack on a surrogate: the target decides, nothing is lost, less is computed."""
 
 import logging
 from functools import partial
@@ -9,9 +9,9 @@ from doubles import Counting
 from torch import nn
 
 from advdpnp.attacks import autoattack
-from advdpnp.attacks.autoattack_fast import AllFooled, Watched, judge_of, project_linf
+from advdpnp.attacks.autoattack_fast import AllFooled, Watched, project_linf, target_check
 from advdpnp.models import LinearHead, ResNet18
-from advdpnp.models.batchnorm_folding import FoldedConv, StandIn
+from advdpnp.models.batchnorm_folding import FoldedConv, FoldedSurrogate
 
 
 def budget(model, x, y, dual) -> float:
@@ -57,14 +57,14 @@ def withstand(victim):
 
 
 class Absurd(nn.Module):
-    """A stand-in that sees class 0 everywhere, whatever the image."""
+    """A surrogate that sees class 0 everywhere, whatever the image."""
 
     def forward(self, x):
         return torch.eye(10)[0] + 0 * x.flatten(1).sum(1, keepdim=True)
 
 
 class Coarse(nn.Module):
-    """A stand-in whose logits are off by what bfloat16 may lose."""
+    """A surrogate whose logits are off by what bfloat16 may lose."""
 
     def __init__(self, model):
         super().__init__()
@@ -75,11 +75,11 @@ class Coarse(nn.Module):
         return logits + (logits.bfloat16().float() - logits).detach()
 
 
-@pytest.mark.parametrize("search", [lambda model: StandIn(model, True), Coarse, lambda model: Absurd()],
+@pytest.mark.parametrize("surrogate", [lambda model: FoldedSurrogate(model, True), Coarse, lambda model: Absurd()],
                          ids=["bf16", "coarse", "absurd"])  # fmt: skip
-def test_it_breaks_what_the_package_breaks_whatever_it_searches_on(victim, withstand, search):
+def test_it_breaks_what_the_package_breaks_whatever_it_searches_on(victim, withstand, surrogate):
     model, x, y, epsilon = victim
-    x_adv = attack(model, x, y, epsilon, search=search(model))
+    x_adv = attack(model, x, y, epsilon, surrogate=surrogate(model))
     assert right(model, x_adv, y).tolist() == withstand.tolist()
     assert (x_adv - x).abs().max() <= epsilon + 1e-6
     assert torch.equal(x_adv[withstand], x[withstand])  # what withstood comes back as it was
@@ -90,7 +90,7 @@ def test_it_breaks_what_the_package_breaks_whatever_it_searches_on(victim, withs
 def test_other_norms_stay_in_their_ball_and_break_as_much(victim, norm, order, dual):
     model, x, y, _ = victim
     options = {"epsilon": 1.1 * budget(model, x, y, dual), "norm": norm, "attacks": ["apgd-ce", "square"]}
-    x_adv = attack(model, x, y, **options, search=StandIn(model, False))
+    x_adv = attack(model, x, y, **options, surrogate=FoldedSurrogate(model, False))
     assert (x_adv - x).flatten(1).norm(order, dim=1).max() <= options["epsilon"] * (1 + 1e-5)
     plain = right(model, attack(model, x, y, **options), y)
     assert right(model, x_adv, y).tolist() == plain.tolist()
@@ -130,15 +130,15 @@ def test_square_breaks_a_masked_network_as_far_as_the_package_does(noise, mask):
     model = Behind(mask).eval()
     y = right_labels(model, noise)
     run = partial(autoattack, model, noise, y, epsilon=0.02, attacks=["square"], square_queries=600)
-    searches = {"package": None, "fp32": StandIn(model, False), "bf16": StandIn(model, True)}
-    left = {name: int(right(model, run(search=search), y).sum()) for name, search in searches.items()}
+    searches = {"package": None, "fp32": FoldedSurrogate(model, False), "bf16": FoldedSurrogate(model, True)}
+    left = {name: int(right(model, run(surrogate=surrogate), y).sum()) for name, surrogate in searches.items()}
     assert 15 < left["package"] < 30
     assert left["fp32"] == left["package"]
     assert left["bf16"] <= left["package"] + 2  # as much as another seed changes
 
 
 class Tied(nn.Module):
-    """A stand-in whose every second margin is a tie: what is within 0.05 of the largest logit is as large."""
+    """A surrogate whose every second margin is a tie: what is within 0.05 of the largest logit is as large."""
 
     def __init__(self, model):
         super().__init__()
@@ -150,30 +150,30 @@ class Tied(nn.Module):
         return torch.where(logits > top - 0.05, top, logits)
 
 
-def test_square_goes_on_where_the_stand_in_ties_and_the_model_is_right(noise):
+def test_square_goes_on_where_the_surrogate_ties_and_the_model_is_right(noise):
     model = Behind().eval()
     y = right_labels(model, noise)
     run = partial(autoattack, model, noise, y, epsilon=0.05, attacks=["square"], square_queries=400)
-    plain, tied = right(model, run(), y).sum(), right(model, run(search=Tied(model)), y).sum()
+    plain, tied = right(model, run(), y).sum(), right(model, run(surrogate=Tied(model)), y).sum()
     assert tied <= plain + 2
 
 
-def test_the_judge_wants_ball_box_and_a_wrong_label(victim):
+def test_the_target_is_fooled_inside_ball_and_box_by_a_wrong_label(victim):
     model, x, y, _ = victim
-    judge = judge_of(model, 0.1, "linf")
+    fools_target = target_check(model, 0.1, "linf")
     wrong = (y + 1) % 10
-    assert judge(x, x, wrong).tolist() == (~right(model, x, wrong)).tolist()
-    assert not judge(x + 0.2, x, wrong).any()  # out of the ball
-    assert not judge(x - x.amin() - 0.01, x, wrong).any()  # out of the box
-    assert not judge(torch.full_like(x, torch.nan), x, wrong).any()
+    assert fools_target(x, x, wrong).tolist() == (~right(model, x, wrong)).tolist()
+    assert not fools_target(x + 0.2, x, wrong).any()  # out of the ball
+    assert not fools_target(x - x.amin() - 0.01, x, wrong).any()  # out of the box
+    assert not fools_target(torch.full_like(x, torch.nan), x, wrong).any()
 
 
 def test_broken_images_are_not_attacked_to_the_end(victim):
     model, x, y, epsilon = victim
-    search = Counting(StandIn(model, False))
-    x_adv = autoattack(model, x, y, epsilon=10 * epsilon, attacks=["apgd-ce"], search=search)
+    surrogate = Counting(FoldedSurrogate(model, False))
+    x_adv = autoattack(model, x, y, epsilon=10 * epsilon, attacks=["apgd-ce"], surrogate=surrogate)
     assert not right(model, x_adv, y).any()
-    assert search.images < 20 * len(x)  # the package: 100 steps each
+    assert surrogate.images < 20 * len(x)  # the package: 100 steps each
 
 
 def test_images_that_are_dropped_have_no_gradient_and_the_others_their_own(victim):
@@ -192,7 +192,7 @@ def test_images_that_are_dropped_have_no_gradient_and_the_others_their_own(victi
 
 def test_the_search_ends_when_all_are_fooled(victim):
     model, x, y, _ = victim
-    network = Watched(model, judge_of(model, 1.0, "linf"))
+    network = Watched(model, target_check(model, 1.0, "linf"))
     with network.watching(x, (y + 1) % 10), pytest.raises(AllFooled):
         network(x)
 
@@ -206,7 +206,7 @@ def test_a_random_model_is_still_told(victim, caplog):
             return logits + torch.randn_like(logits)
 
     with caplog.at_level(logging.WARNING, "auto-attack"):
-        attack(Noisy(), x[:2], y[:2], 1e-3, attacks=["square"], search=StandIn(model, False))
+        attack(Noisy(), x[:2], y[:2], 1e-3, attacks=["square"], surrogate=FoldedSurrogate(model, False))
     assert "randomized defense" in caplog.text
 
 
@@ -234,14 +234,14 @@ def test_fab_is_given_back_its_own_projection(victim):
     from pyautoattack.fab_projections import projection_linf
 
     model, x, y, _ = victim
-    autoattack(model, x[:2], y[:2], epsilon=1e-3, attacks=["fab-t"], search=StandIn(model, False))
+    autoattack(model, x[:2], y[:2], epsilon=1e-3, attacks=["fab-t"], surrogate=FoldedSurrogate(model, False))
     assert fab_base.projection_linf is projection_linf
 
 
-# --- The stand-in
+# --- The surrogate
 
 
-def test_the_stand_in_is_the_same_function_and_leaves_the_model_alone():
+def test_the_surrogate_is_the_same_function_and_leaves_the_model_alone():
     torch.manual_seed(0)
     backbone = ResNet18(3, 8)
     model, x = nn.Sequential(backbone, LinearHead(backbone.dim, 10)).eval(), torch.rand(4, 3, 32, 32)
@@ -250,13 +250,13 @@ def test_the_stand_in_is_the_same_function_and_leaves_the_model_alone():
             module.running_mean.normal_(std=0.1)
             module.running_var.uniform_(0.5, 2)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    quick, coarse = StandIn(model, False), StandIn(model, True)
-    assert sum(isinstance(module, FoldedConv) for module in quick.modules()) == 20
+    exact, coarse = FoldedSurrogate(model, False), FoldedSurrogate(model, True)
+    assert sum(isinstance(module, FoldedConv) for module in exact.modules()) == 20
     assert not any(isinstance(module, nn.BatchNorm2d) for module in coarse.modules())
     with torch.no_grad():
         logits = model(x)
-        torch.testing.assert_close(quick(x), logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(exact(x), logits, atol=1e-4, rtol=1e-4)
         assert 0 < (coarse(x) - logits).abs().max() < 0.1 * logits.abs().max()
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert not any(p.requires_grad for p in quick.parameters())
+    assert not any(p.requires_grad for p in exact.parameters())

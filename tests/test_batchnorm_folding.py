@@ -8,7 +8,7 @@ from advdpnp.attacks import frozen, pgd
 from advdpnp.config import load_tier
 from advdpnp.defenses import DEFENSES
 from advdpnp.models import LinearHead, ResNet18, WideResNet34
-from advdpnp.models.batchnorm_folding import FoldedConv, StandIn, folded, pairs
+from advdpnp.models.batchnorm_folding import FoldedConv, FoldedSurrogate, folded, pairs
 from advdpnp.models.fsr import SeparatedBackbone
 
 BACKBONES = {
@@ -17,7 +17,12 @@ BACKBONES = {
     "wrn34": lambda: WideResNet34(3, 4),
     "fsr": lambda: SeparatedBackbone(ResNet18(3, 8), 10, 0.1),
 }
-FOLDED = {"resnet18": 20, "resnet18-prelu": 20, "wrn34": 15, "fsr": 24}  # one stem, 16 + 3; one a block; and 4 of FSR's
+FOLDED = {
+    "resnet18": 20,
+    "resnet18-prelu": 20,
+    "wrn34": 15,
+    "fsr": 24,
+}  # one stem, 16 + 3; one per block; 4 of FSR's
 
 
 def network(name: str, dtype=torch.float64) -> nn.Module:
@@ -90,26 +95,26 @@ def test_every_batch_norm_after_a_convolution_of_resnet18_is_found():
     assert found == {module for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
 
 
-def test_a_stand_in_in_bfloat16_keeps_its_last_layer_in_float32():
+def test_a_surrogate_in_bfloat16_keeps_its_last_layer_in_float32():
     """A thousand images have a thousand logits, not the few hundred that bfloat16 has in that range."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 64), nn.Tanh(), nn.Linear(64, 10)).eval()
     x = torch.rand(1000, 3, 8, 8)
     with torch.no_grad():
-        stand_in, exact = StandIn(model, True)(x), model(x)
+        surrogate, exact = FoldedSurrogate(model, True)(x), model(x)
         with torch.autocast("cpu", torch.bfloat16):
             rounded = model(x)
     assert len(rounded[:, 0].unique()) < 500
-    assert len(stand_in[:, 0].unique()) > 950
-    assert 0 < (stand_in - exact).abs().max() < 0.02 * exact.abs().max()
+    assert len(surrogate[:, 0].unique()) > 950
+    assert 0 < (surrogate - exact).abs().max() < 0.02 * exact.abs().max()
 
 
 @pytest.mark.parametrize("method", DEFENSES)
-def test_a_stand_in_runs_for_every_method(method):
+def test_a_surrogate_runs_for_every_method(method):
     """Heads and hidden layers look at their own weights: a wrapped layer must still show them."""
     run = load_tier("demo").run("cifar10/resnet18", method)
     model, x = DEFENSES[method].build(run).eval(), torch.rand(4, 1, 8, 8)
     with torch.no_grad():
         for bf16, tolerance in ((True, 0.05), (False, 1e-4)):
             exact = model(x)
-            assert (StandIn(model, bf16)(x) - exact).abs().max() <= tolerance * (1 + exact.abs().max()), bf16
+            assert (FoldedSurrogate(model, bf16)(x) - exact).abs().max() <= tolerance * (1 + exact.abs().max()), bf16

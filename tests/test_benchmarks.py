@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def one_step(monkeypatch):
     """PGD of one step and float32, so that both sides can be compared and nothing takes long."""
-    monkeypatch.setattr(steps, "pick_precision", lambda wanted, device: "fp32")
+    monkeypatch.setattr(steps, "pick_precision", lambda requested, device: "fp32")
     return lambda method: steps.run_of(method, width=4, batch=4, steps=1)
 
 

@@ -155,7 +155,7 @@ def flags():
 
 
 def test_each_attack_of_a_block_has_a_name_of_its_own(flags):
-    for block in flags["blocks"]:
+    for block in flags:
         labels = list(block["attacks"].values())
         assert len(set(labels)) == len(labels)
     assert instruments.attack_label(ATTACKS["pgd20"]) == "PGD-20, l∞, 8/255, step 1/255"
@@ -166,7 +166,7 @@ def test_each_attack_of_a_block_has_a_name_of_its_own(flags):
 
 def test_the_bits_are_the_published_flags_and_give_the_published_interval(flags):
     tier = load_tier("short")
-    block = flags["blocks"][0]
+    block = flags[0]
     sides = []
     for method in ("Adv-DPNP", "AT"):
         of_seed = {}

@@ -18,7 +18,7 @@ from chaos.harness import contents, differences, untimed
 from advdpnp import evaluate as module
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate, flags
-from advdpnp.evaluate.memory import InPieces, halving
+from advdpnp.evaluate.memory import ChunkedModel, retry_with_smaller_chunks
 from advdpnp.store import eval_path, hold, run_dir, write_text
 from advdpnp.train import fit
 
@@ -288,14 +288,14 @@ def test_another_error_is_no_lack_of_memory():
         raise RuntimeError("shapes differ")
 
     with pytest.raises(RuntimeError, match="shapes differ"):
-        halving(InPieces(torch.nn.Identity(), 4), wrong)
+        retry_with_smaller_chunks(ChunkedModel(torch.nn.Identity(), 4), wrong)
 
 
 def test_a_gradient_in_pieces_is_the_gradient():
     model = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2)).double()
     x = torch.rand(7, 3, dtype=torch.double, requires_grad=True)
     (whole,) = torch.autograd.grad(model(x).square().sum(), x)
-    (pieces,) = torch.autograd.grad(InPieces(model, 2)(x).square().sum(), x)
+    (pieces,) = torch.autograd.grad(ChunkedModel(model, 2)(x).square().sum(), x)
     assert torch.allclose(whole, pieces, atol=1e-12)
 
 
@@ -314,7 +314,7 @@ def test_a_loss_that_is_not_finite_names_what_is_kept(tiny, monkeypatch, epoch, 
     def poisoned(self, x, x_adv, y):
         calls.append(1)
         total, terms = loss(self, x, x_adv, y)
-        return total + (value if len(calls) == 2 * epoch + 2 else 0), terms  # two steps an epoch
+        return total + (value if len(calls) == 2 * epoch + 2 else 0), terms  # two steps per epoch
 
     monkeypatch.setattr(DEFENSES["ST"], "loss", poisoned)
     said = rf"not finite from epoch {epoch}, step 1 on \(loss={value}, .*\); {re.escape(kept)}; a lower optim\.lr"

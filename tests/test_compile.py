@@ -82,7 +82,7 @@ def test_compiling_is_no_setting_of_the_weights(tiny):
 
 
 def test_auto_does_not_compile_on_a_cpu():
-    assert [pick_compile(wanted, CPU) for wanted in ("auto", "off")] == ["off", "off"]
+    assert [pick_compile(requested, CPU) for requested in ("auto", "off")] == ["off", "off"]
 
 
 @pytest.mark.parametrize(("triton", "auto"), [(True, "on"), (False, "off")])

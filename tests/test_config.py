@@ -275,6 +275,13 @@ def test_a_seed_counts_once():
     assert tier(seeds=[0, 1], more_seeds={"AT": [1, 2]}).seeds_of("AT") == (0, 1, 2)
 
 
+def test_a_variant_may_have_seeds_of_its_own():
+    found = tier(seeds=[0, 1], variants={"printed": {}, "few": {}}, variant_seeds={"few": [1]})
+    assert found.seeds_of("Adv-DPNP", "printed") == (0, 1)
+    assert found.seeds_of("Adv-DPNP", "few") == (1,)
+    assert found.seeds_of("Adv-DPNP") == (0, 1)
+
+
 def test_run_ids_read_as_documented():
     assert resolve("paper", "cifar10-resnet18-adv_dpnp-s0").method == "Adv-DPNP"
     assert resolve("demo", "digits-resnet18-at-s3").seed == 3

@@ -21,7 +21,7 @@ SEVERITIES = range(1, 6)
 # Pixel error of the official parameters does not grow with severity in these (elastic's even falls).
 NOT_MONOTONE = {"glass_blur", "frost", "elastic_transform", "spatter", "saturate"}
 # Mean absolute error, in grey levels, of the official script with the original frost photographs, on 200 images of
-# the CIFAR-10 test set (20 a class).
+# the CIFAR-10 test set (20 per class).
 ANCHORS = {
     "gaussian_noise": (8.0, 12.0, 15.9, 17.8, 19.7),
     "shot_noise": (6.0, 8.4, 13.2, 15.1, 18.4),
@@ -435,7 +435,7 @@ def test_corrupted_test_set_says_where_it_comes_from(official, tmp_path):
 
 @pytest.fixture(scope="module")
 def cifar10() -> np.ndarray:
-    """20 test images a class, where ADVDPNP_DATA has CIFAR-10 as parquet."""
+    """20 test images per class, where ADVDPNP_DATA has CIFAR-10 as parquet."""
     shards = sorted(Path(os.environ.get("ADVDPNP_DATA", "/nonexistent")).glob("cifar10/test-*-of-*.parquet"))
     if not shards:
         pytest.skip("set ADVDPNP_DATA to a folder that holds cifar10/test-*.parquet")

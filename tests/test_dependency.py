@@ -10,7 +10,7 @@ from advdpnp.errors import UserError
 from advdpnp.paper import artefacts
 from advdpnp.store import run_dir, write_json
 
-VARIANTS = [(name, variant) for name in ("demo", "short", "paper") for variant in load_tier(name).variants]
+VARIANTS = [(name, variant) for name in ("demo", "short", "medium", "paper") for variant in load_tier(name).variants]
 SMALL = {"train_images": 128}
 
 
@@ -77,11 +77,11 @@ def test_the_guard_of_a_variant_transfers_from_the_trained_standard_run(tmp_path
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
     short = load_tier("short")
     signed, st = resolve(short, "cifar10-resnet18-adv_dpnp.signed-s0"), resolve(short, "cifar10-resnet18-st-s0")
-    assert evaluate._surrogate(signed) is None  # nothing trained yet
+    assert evaluate._transfer_source(signed) is None  # nothing trained yet
     write_json(run_dir(st) / "train.json", {"settings_digest": digest(st.training_settings())})
-    assert evaluate._surrogate(signed) is None  # brought back without its weights
+    assert evaluate._transfer_source(signed) is None  # brought back without its weights
     (run_dir(st) / "model.pt").touch()
-    assert evaluate._surrogate(signed) == st
+    assert evaluate._transfer_source(signed) == st
 
 
 def test_the_dependency_is_resolved_in_one_place():

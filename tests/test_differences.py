@@ -100,6 +100,6 @@ def test_primary_contrasts_are_those_named_and_corrected_for_their_number():
         ("AT", "clean", pytest.approx(0.08)), ("AT", "aa", pytest.approx(0.012)), ("TRADES", "avg", 0.5)
     ]  # fmt: skip
     text = differences.primary_markdown(found, "demo: toys")
-    assert "| CIFAR-10, ResNet-18 | AT | aa | -3.5 [-6.0, -1.0] | 0.012 | **behind** | 500 | 2 |" in text
+    assert "| CIFAR-10, ResNet-18 | AT | AutoAttack | -3.5 [-6.0, -1.0] | 0.012 | **behind** | 500 | 2 |" in text
     assert "| AT | clean | -3.5 [-6.0, -1.0] | 0.080 | no |" in text
     assert "Neither AT nor TRADES" in differences.primary_markdown([], "demo: toys")

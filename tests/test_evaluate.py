@@ -15,7 +15,7 @@ from advdpnp.data.cifar10c import CORRUPTIONS
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate, flags, images_of, resolved_attack
 from advdpnp.evaluate.crafting import craft
-from advdpnp.models.batchnorm_folding import FoldedConv, StandIn
+from advdpnp.models.batchnorm_folding import FoldedConv, FoldedSurrogate
 from advdpnp.paper import artefacts
 from advdpnp.store import eval_path, read_json
 from advdpnp.train import fit, load_model
@@ -188,13 +188,13 @@ OFF = {"evaluation": {"fast": False}}
 
 
 def test_the_fast_path_is_told_and_part_of_the_key_only_where_it_can_change_a_number(measure):
-    quick, plain = (measure("clean", "pgd20", "aa", **SMOKE, **way)[1] for way in (ON, OFF))
-    assert quick["clean"] == plain["clean"]
+    fast, plain = (measure("clean", "pgd20", "aa", **SMOKE, **way)[1] for way in (ON, OFF))
+    assert fast["clean"] == plain["clean"]
     for name, path in {"pgd20": "fp32, batch norm folded", "aa": "counted by the fp32 network"}.items():
-        assert path in quick[name]["path"]
+        assert path in fast[name]["path"]
         assert plain[name]["path"] == "fp32"
-        assert quick[name]["key"] != plain[name]["key"]
-        assert quick[name]["accuracy"] == pytest.approx(plain[name]["accuracy"], abs=2)  # an image on the border
+        assert fast[name]["key"] != plain[name]["key"]
+        assert fast[name]["accuracy"] == pytest.approx(plain[name]["accuracy"], abs=2)  # an image on the border
 
 
 @pytest.mark.parametrize(("changes", "folded"), [(ON, True), (OFF, False)])
@@ -203,7 +203,7 @@ def test_attacks_meet_the_network_that_the_setting_says(measure, monkeypatch, ch
 
     def watched(model, x, y, **options):
         met.append(
-            (any(isinstance(module, FoldedConv) for module in model.modules()), options.get("search") is not None)
+            (any(isinstance(module, FoldedConv) for module in model.modules()), options.get("surrogate") is not None)
         )
         return x
 
@@ -359,7 +359,7 @@ def test_every_kind_of_attack_is_dispatched_with_its_settings(tiny, monkeypatch)
     weights = {"radius": 10, "lambda_dpp": 0.1, "lambda_dnp": 0.1, "lambda_dfa": 2, "pull": "mean"}
     assert seen["adaptive"] == linf | {"steps": 20} | weights
     standard = {"epsilon": 8 / 255, "norm": "linf", "seed": 3, "square_queries": 7, "attacks": None}
-    assert isinstance(seen["autoattack"].pop("search"), StandIn)
+    assert isinstance(seen["autoattack"].pop("surrogate"), FoldedSurrogate)
     assert seen["autoattack"] == standard | {"record": None}  # all four components
     generator = seen["pgd"].pop("generator")
     assert generator.initial_seed() == 3

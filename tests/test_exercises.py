@@ -1,6 +1,7 @@
 """The exercises: a solution passes its checks, a stub fails them kindly, and each check knows the likely mistakes."""
 
 import ast
+import functools
 import importlib.util
 import re
 from pathlib import Path
@@ -265,13 +266,59 @@ def test_a_thirteenth_defense_gone_wrong(tiny, loss, said):
         (lambda m, x, y, e: x[0], "shape"),
         (torch.zeros(1), "the function itself"),
         (lambda m, x, y, e: x * torch.nan, "nan"),
-        (lambda m, x, y, e: "no idea", "is a str"),
+        (lambda m, x, y, e: "no idea", "got str"),
     ],
 )
 def test_whatever_a_student_returns_ends_in_a_sentence(answer, said):
     verdict = exercises.check_fgsm(answer)
     assert not verdict
     assert said in str(verdict)
+
+
+LOSSES = {
+    "dpp_loss": "03_pull", "dnp_loss": "04_repulsion", "dfa_loss": "05_alignment", "adv_dpnp_loss": "05_alignment",
+    "trades_loss": "05_alignment",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_case_15_a_loss_without_a_gradient_is_not_right(name):
+    check = getattr(exercises, "check_adv_dpnp" if name == "adv_dpnp_loss" else f"check_{name}")
+    right = getattr(solution(LOSSES[name]), name)
+    assert check(right)
+    for answer, said in (
+        (lambda *given, **more: float(right(*given, **more)), "trains nothing"),
+        (lambda *given, **more: right(*given, **more).detach(), "no gradient"),
+        (torch.no_grad()(right), "no gradient"),
+    ):
+        verdict = check(answer)
+        assert not verdict
+        assert said in verdict.says
+
+
+class Attack(torch.nn.Module):
+    def forward(self, model, x, y, epsilon):
+        return None
+
+
+@pytest.mark.parametrize("answer", [functools.partial(lambda m, x, y, e: None), Attack(), functools.partial(Attack())])
+def test_case_15_an_answer_without_a_name_ends_in_a_sentence(answer):
+    assert exercises.check_fgsm(answer).says == "your function returns None: does it end in `return`?"
+
+
+def test_case_15_what_the_notebook_has_set_does_not_matter():
+    right = solution("01_fgsm").fgsm
+    with torch.device("meta"):
+        assert exercises.check_fgsm(right)
+    with torch.no_grad():
+        assert exercises.check_fgsm(right)
+
+
+def test_case_15_an_answer_that_the_check_cannot_read_ends_in_a_sentence():
+    assert exercises.check_mean_separation(lambda centers: "wide").says
+    verdict = exercises.check_pgd(lambda *_, **__: torch.zeros(2, 2, device="meta"))
+    assert not verdict
+    assert verdict.says
 
 
 def test_a_verdict_names_the_line_and_shows_as_html():

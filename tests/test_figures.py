@@ -35,7 +35,7 @@ def test_only_the_papers_protocol_goes_without_a_watermark():
 
 
 @pytest.mark.parametrize("width", [3, 4.2, 9])
-@pytest.mark.parametrize("tier", ["demo", "short", "paper"])
+@pytest.mark.parametrize("tier", ["demo", "short", "short100", "medium", "paper"])
 def test_the_protocol_stands_whole_under_the_picture(width, tier):
     fig, ax = figures.figure(width=width, height=3)
     ax.set_xlabel("epoch")

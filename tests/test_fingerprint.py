@@ -207,7 +207,7 @@ def test_a_changed_default_is_counted_by_its_pull_too():
     assert [(name, decides) for name, decides, _ in fingerprint.readings(tier)] == [("sum", True), ("norm", True)]
 
 
-@pytest.mark.parametrize("name", ["demo", "short", "paper"])
+@pytest.mark.parametrize("name", ["demo", "short", "medium", "paper"])
 def test_every_tier_has_the_readings_of_its_variants(name):
     """No tier is named in the code; what a tier does not train is left out. Its notebook is Table 4's."""
     tier = load_tier(name)

@@ -1,4 +1,4 @@
-"""Files from strangers: what they carry is never executed, and what they say is shown and not obeyed."""
+"""Untrusted files: what they carry is never executed, and what they say is shown and not obeyed."""
 
 import dataclasses
 import hashlib
@@ -25,7 +25,8 @@ from advdpnp.data import download
 from advdpnp.data.cifar10c import files as corruption_files
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate, flags, masking
-from advdpnp.report import page, tables
+from advdpnp.markdown import literal
+from advdpnp.report import page, render, tables
 from advdpnp.store import eval_path, run_dir, sha256_file
 from advdpnp.train import fit, load_model, load_state
 
@@ -287,7 +288,7 @@ def test_literal_text_survives_markdown():
     import mistune
 
     for text in (EVIL, "# no heading", "a_b_c *d* ~~e~~", "100 % <b>", "1 < 2 & 3", "back\\slash", "demo: 8x8 digits"):
-        rendered = mistune.html("x " + tables.literal(text))
+        rendered = mistune.html("x " + literal(text))
         shown = unescape(re.sub(r"</?p>", "", rendered)).strip()
         assert shown == f"x {text}"
         assert not re.search(r"<(?!/?p>)", rendered)
@@ -300,7 +301,7 @@ def test_a_label_acts_neither_in_tables_nor_in_the_report_nor_in_a_notebook(monk
            "defaults": {"optim": {"epochs": 1, "milestones": []}}}  # fmt: skip
     tier = parse_tier("evil", raw, "evil.toml")
     (tmp_path / "evals").mkdir()
-    assert shows_no_markup(tables.markdown(tables.table_rows(tier, "table1", tmp_path), tier.label))
+    assert shows_no_markup(render.markdown(tables.table_rows(tier, "table1", tmp_path), tier.label))
     assert shows_no_markup(page.report_markdown(tier, tmp_path))
     shown = []
     monkeypatch.setattr(notebook, "display", shown.append)
@@ -331,7 +332,7 @@ def test_what_a_result_says_is_shown_and_not_obeyed(tmp_path):
 @pytest.mark.parametrize("checks", [[{"name": "gradient"}], [3], [{"name": EVIL, "ok": False, "detail": ""}]])
 def test_checks_that_the_guard_never_wrote_are_refused(checks):
     with pytest.raises(UserError, match="holds other checks than"):
-        masking.loaded(checks, "a file")
+        masking.from_json(checks, "a file")
 
 
 def test_a_number_that_is_none_is_refused(run, capsys):

@@ -14,7 +14,7 @@ from advdpnp import data
 from advdpnp.__main__ import main
 from advdpnp.config import AttackConfig, load_tier
 from advdpnp.evaluate import evaluate, masking, resolved_attack
-from advdpnp.evaluate.masking import CHECKS, LEVEL, judge, order, probe, surprise
+from advdpnp.evaluate.masking import CHECKS, LEVEL, check_attack_order, check_probes, mcnemar_p, run_probes
 from advdpnp.report import page
 from advdpnp.store import eval_path, read_json, tier_dir
 from advdpnp.train import fit, load_model
@@ -52,7 +52,7 @@ class Behind(nn.Module):
 
 
 def answers(model, images, surrogate=None):
-    return {check.name: check for check in judge(probe(model, *images, PGD, surrogate))}
+    return {check.name: check for check in check_probes(run_probes(model, *images, PGD, surrogate))}
 
 
 def warned(model, images, surrogate=None):
@@ -73,7 +73,7 @@ def test_an_honest_model_gets_no_warning(models, images, method):
 def test_probing_repeats_and_leaves_the_model_as_it_was(models, images):
     model = models["AT"].train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    one, other = probe(model, *images, PGD), probe(model, *images, PGD)
+    one, other = run_probes(model, *images, PGD), run_probes(model, *images, PGD)
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(np.array_equal(one[name], other[name]) for name in one)
@@ -126,7 +126,7 @@ def test_half_a_mask_is_caught_too(models, images):
 def test_surprise_is_the_exact_binomial_tail(lost, won, p):
     stronger = np.array([True] * lost + [False] * won + [True, False])
     weaker = np.array([False] * lost + [True] * won + [True, False])
-    assert surprise(weaker, stronger) == pytest.approx(p)
+    assert mcnemar_p(weaker, stronger) == pytest.approx(p)
 
 
 def test_surprise_agrees_with_scipy():
@@ -136,14 +136,14 @@ def test_surprise_agrees_with_scipy():
     weaker, stronger = rng.random((2, 1000)) < 0.5
     lost, won = (stronger & ~weaker).sum(), (weaker & ~stronger).sum()
     expected = binomtest(int(lost), int(lost + won), alternative="greater").pvalue
-    assert surprise(weaker, stronger) == pytest.approx(expected)
+    assert mcnemar_p(weaker, stronger) == pytest.approx(expected)
 
 
 def test_equal_models_rarely_warn():
     """Two attacks of the same strength, 2,000 times: about LEVEL of them warn."""
     rng = np.random.default_rng(1)
     flags = rng.random((2000, 2, 200)) < 0.4
-    assert sum(surprise(*pair) < LEVEL for pair in flags) <= 8  # Poisson(2) exceeds it once in 4,000
+    assert sum(mcnemar_p(*pair) < LEVEL for pair in flags) <= 8  # Poisson(2) exceeds it once in 4,000
 
 
 # --- The order of stored evaluations
@@ -160,7 +160,7 @@ HONEST = {
 
 
 def test_an_honest_order_passes():
-    assert [(check.name, check.ok) for check in order(HONEST)] == [("order", True), ("autoattack", True)]
+    assert [(check.name, check.ok) for check in check_attack_order(HONEST)] == [("order", True), ("autoattack", True)]
 
 
 @pytest.mark.parametrize(
@@ -174,23 +174,23 @@ def test_an_honest_order_passes():
     ],
 )
 def test_a_stronger_attack_that_is_beaten_warns(name, right, check):
-    assert [c.name for c in order(HONEST | {name: some(right)}) if not c.ok] == [check]
+    assert [c.name for c in check_attack_order(HONEST | {name: some(right)}) if not c.ok] == [check]
 
 
 def test_a_beaten_attack_is_no_warning_within_noise():
     rng = np.random.default_rng(2)
     noisy = some(500) ^ (rng.random(1000) < 0.02)  # about twenty images fall either way
-    assert all(check.ok for check in order(HONEST | {"pgd100": noisy, "ensemble": None}))
+    assert all(check.ok for check in check_attack_order(HONEST | {"pgd100": noisy, "ensemble": None}))
 
 
 def test_only_images_that_both_attacked_are_compared():
     """AutoAttack on the first 100 images, which are easy ones: 100 % there is not above PGD's 100 %."""
-    assert order(HONEST | {"aa": some(100, n=100)})[1].ok
+    assert check_attack_order(HONEST | {"aa": some(100, n=100)})[1].ok
 
 
 def test_what_was_not_run_is_not_checked():
-    assert [check.ok for check in order({"clean": some(9)})] == [None, None]
-    chain = order({"clean": some(800), "pgd20": some(500), "aa": some(700)})
+    assert [check.ok for check in check_attack_order({"clean": some(9)})] == [None, None]
+    chain = check_attack_order({"clean": some(800), "pgd20": some(500), "aa": some(700)})
     assert [check.ok for check in chain] == [True, False]  # PGD-20 stands in for PGD-100
 
 

@@ -16,7 +16,7 @@ from advdpnp import data
 from advdpnp.attacks import pgd
 from advdpnp.config import AttackConfig
 from advdpnp.evaluate import masking
-from advdpnp.evaluate.masking import gap, judge, probe, spent
+from advdpnp.evaluate.masking import check_budget_spent, check_gap, check_probes, run_probes
 from advdpnp.evaluate.masking_probes import straight_through
 from advdpnp.paper.consistency import widest_gap
 from advdpnp.paper.numbers import table_rows
@@ -79,7 +79,7 @@ def cheat(model, **parts):
 
 
 def answers(model, images):
-    return {check.name: check for check in judge(probe(model, *images, PGD))}
+    return {check.name: check for check in check_probes(run_probes(model, *images, PGD))}
 
 
 @pytest.mark.parametrize("name", ["clean", "adversarial"])
@@ -194,7 +194,7 @@ def test_straight_through_changes_gradients_and_nothing_else(models, images):
     ],
 )
 def test_survivors_of_an_attack_that_kept_its_budget_are_no_survivors(used, ok):
-    check = spent(used)
+    check = check_budget_spent(used)
     assert check.ok is ok
     assert (check.detail == "pgd100_l1 used 20 % of its budget") == (ok is False)
 
@@ -209,11 +209,11 @@ def test_the_paper_s_widest_gap_is_on_svhn():
 @pytest.mark.parametrize(("aa", "ok"), [(450, True), (405, True), (350, False)])
 def test_a_gap_beyond_the_paper_s_is_a_warning(aa, ok):
     some = {name: np.arange(1000) < right for name, right in (("pgd20", 500), ("aa", aa))}
-    assert gap(some).ok is ok
-    assert gap({"pgd20": some["pgd20"]}).ok is None
-    assert f"{(500 - aa) / 10:.1f} points" in gap(some).detail
+    assert check_gap(some).ok is ok
+    assert check_gap({"pgd20": some["pgd20"]}).ok is None
+    assert f"{(500 - aa) / 10:.1f} points" in check_gap(some).detail
 
 
 def test_the_command_s_names_are_the_report_s(models, images):
-    asked = {check.name for check in judge(probe(models["clean"], *images, PGD))}
+    asked = {check.name for check in check_probes(run_probes(models["clean"], *images, PGD))}
     assert asked | {"order", "autoattack", "gap", "budget"} == set(masking.CHECKS)

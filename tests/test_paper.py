@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from advdpnp.config import METHODS
+from advdpnp.config import METHODS, ROOT
 from advdpnp.errors import UserError
 from advdpnp.paper import claims, numbers
 from advdpnp.paper.artefacts import FEATURES
@@ -108,7 +108,7 @@ def test_columns_that_a_claim_compares_rest_on_the_same_images():
 def test_importing_loads_nothing_heavy():
     heavy = "('torch', 'pandas', 'scipy', 'numpy')"
     code = f"import sys, advdpnp.paper.claims; print([m for m in {heavy} if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=numbers.ROOT)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert out.stdout.strip() == "[]"
 
 
@@ -158,12 +158,12 @@ def test_every_column_has_a_band():
 # --- Claims
 
 REFUTED = {  # by the paper's own numbers
-    "abstract-clean": "SVHN clean 93.06 against DIO 93.52 (-0.46)",
-    "abstract-robust": "CIFAR-10 (WRN-34-10) pgd100",
-    "s1-consistent": "SVHN clean 93.06 against DIO 93.52 (-0.46)",
-    "gap": "CIFAR-10 clean minus AA 35.45 against IKL 29.02 (+6.43)",
-    "t4-robust-afs": "CIFAR-100 afs_adv ST 1.479 against TRADES 2.779 (-1.3)",
-    "t4-change-scr": "CIFAR-10 scr change 0.066 against IKL 0.009 (+0.057)",
+    "abstract-clean": "SVHN, clean: 93.06 against DIO 93.52 (-0.46)",
+    "abstract-robust": "CIFAR-10 (WRN-34-10), PGD-100:",
+    "s1-consistent": "SVHN, clean: 93.06 against DIO 93.52 (-0.46)",
+    "gap": "CIFAR-10, clean minus AutoAttack: 35.45 against IKL 29.02 (+6.43)",
+    "t4-robust-afs": "CIFAR-100, AFS, adversarial: ST 1.479 against TRADES 2.779 (-1.3)",
+    "t4-change-scr": "CIFAR-10, SCR change: 0.066 against IKL 0.009 (+0.057)",
 }
 NOT_IN_TABLES = {
     "abstract-types",
@@ -378,7 +378,10 @@ def test_markdown_has_one_row_a_claim():
     assert alone[2].endswith("| not asked |")
     both = claims_markdown(changed({(8, "cifar10", "resnet18", OURS, "adv-dpnp"): 10.0})).splitlines()
     assert "**holds**" in both[-1]
-    assert "**does not hold**: ✗ CIFAR-10 ce to adv-dpnp: range 43.7 (limit 0.5); ✓ CIFAR-100" in both[-1]
+    assert (
+        "**does not hold**: ✗ CIFAR-10, PGD-20 on cross-entropy to PGD-20 on Eq. (7): range 43.7 (limit 0.5); "
+        "✓ CIFAR-100" in both[-1]
+    )
     assert both[0].startswith(f"Of {len(CLAIMS)} claims on ours: ")
 
 
@@ -390,7 +393,10 @@ def test_a_claim_about_a_figure_is_judged_on_ours_alone():
         for side in ("clean", "adv")
     }
     row = claims_markdown(changed(cells), [claim], whose="ours (short)").splitlines()[-1]
-    assert "| drawn, not printed | **holds**: ✓ MNIST gap_clean 20 against AT 9 (+11); ✓ MNIST gap_adv 20 " in row
+    assert (
+        "| drawn, not printed | **holds**: ✓ MNIST, smallest gap, clean: 20 against AT 9 (+11); "
+        "✓ MNIST, smallest gap, adversarial: 20 " in row
+    )
     assert "missing" not in row
 
 

@@ -70,7 +70,7 @@ def test_calls_without_time_get_further_each_time_and_end_in_the_same_numbers(ti
         statuses.append(main(command))
         assert len(statuses) < 200
     assert statuses[-1] == 0
-    assert len(statuses) > 8, "3 epochs and several batches, one a call"
+    assert len(statuses) > 8, "3 epochs and several batches, one per call"
     assert "time is up" in capsys.readouterr().err
     whole, pieces = (numbers(tmp_path / name / "tiny") for name in ("whole", "pieces"))
     assert len(whole) == 7

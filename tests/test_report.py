@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from advdpnp.config import GEOMETRY_DEFINITION, load_tier
@@ -23,8 +24,9 @@ def some_results():
     for folder in (root / "evals" / run, root / "runs" / run, root / "figures", root / "tables"):
         folder.mkdir(parents=True)
     (root / "evals" / run / "clean.json").write_text(
-        json.dumps({"attack": "clean", "accuracy": 43.21, "images": 1000, "seconds": 2.0, "model_sha256": "0" * 64})
+        json.dumps({"attack": "clean", "accuracy": 43.2, "images": 1000, "seconds": 2.0, "model_sha256": "0" * 64})
     )
+    np.savez(root / "evals" / run / "clean.npz", correct=np.arange(1000) < 432)
     (root / "evals" / run / "aa.part.npz").write_bytes(b"unfinished")
     train = {
         "run": run, "tier": "short", "model_sha256": "0" * 64, "parameters": 701466,
@@ -44,7 +46,7 @@ def some_results():
 def test_a_smaller_protocol_says_so_and_takes_no_difference(some_results):
     text = page.report_markdown(load_tier("short"), some_results)
     assert "This is not the paper's protocol" in text
-    assert "43.21" in text
+    assert "| AT | 43.20 [40.2, 46.3] |" in text
     assert "| cifar10-resnet18-at-s0 | 10,000 | 8 | 1m30s |" in text
     assert "cells: match" not in text
 
@@ -65,19 +67,19 @@ def test_the_figures_stand_in_numbers_and_their_claims_are_decided():
     _, figures = text.split("\n## The figures in numbers\n")
     for number in (2, 3, 4):
         assert f"\n### Figure {number}: " in figures
-    assert "| epsilon (1/255) | fgsm | pgd |" in figures
+    assert "| epsilon (1/255) | FGSM ↑ | PGD-20 ↑ |" in figures
     ours = [line.split("| drawn, not printed | ")[1] for line in figures.splitlines() if "drawn, not printed" in line]
     variation, margins, distance, severity, kinds, falls, ends, order = ours
     for outcome, numbers in (
-        (variation, r"\*\*holds\*\*: .*MNIST angular_median_clean [\d.]+ against AT [\d.]+ "),
-        (margins, r"\*\*holds\*\*: .*MNIST gap_clean [\d.]+ against AT [\d.]+"),
-        (distance, r"\*\*holds\*\*: MNIST distance 0\.\d+ of the norm"),
-        (severity, r"\*\*does not hold\*\*: .*CIFAR-10 severity_1 [\d.]+ against HAT [\d.]+"),
-        (kinds, r"\*\*does not hold\*\*: .*CIFAR-10 noise [\d.]+ against HAT [\d.]+"),
-        (falls, r"\*\*does not hold on CIFAR-10.*CIFAR-10 fgsm .*, not at 96/255 [\d.]+ -> 128/255 [\d.]+"),
+        (variation, r"\*\*holds\*\*: .*MNIST, median angle, clean: [\d.]+ against AT [\d.]+ "),
+        (margins, r"\*\*holds\*\*: .*MNIST, smallest gap, clean: [\d.]+ against AT [\d.]+"),
+        (distance, r"\*\*holds\*\*: MNIST: distance 0\.\d+ of the norm"),
+        (severity, r"\*\*does not hold\*\*: .*CIFAR-10, severity 1: [\d.]+ against HAT [\d.]+"),
+        (kinds, r"\*\*does not hold\*\*: .*CIFAR-10, noise: [\d.]+ against HAT [\d.]+"),
+        (falls, r"\*\*does not hold on CIFAR-10.*CIFAR-10, FGSM .*, not at 96/255 [\d.]+ -> 128/255 [\d.]+"),
     ):
         assert re.match(numbers, outcome), outcome
-    assert ends.startswith("**holds on CIFAR-10; CIFAR-100 not run**: CIFAR-10 pgd at 128/255: 0")
+    assert ends.startswith("**holds on CIFAR-10; CIFAR-100 not run**: CIFAR-10, PGD-20 at 128/255: 0")
     assert order.startswith("**holds on CIFAR-10; CIFAR-100 not run**: CIFAR-10: all 9 budgets")
     assert re.search(r"^Of \d+ claims on ours: \d+ hold, \d+ do not hold, \d+ are not decided", text, re.MULTILINE)
 
@@ -120,7 +122,9 @@ def test_a_tier_of_which_nothing_is_published_reports_so(tmp_path, monkeypatch):
     assert re.search(r"^\d+ cells: not run$", text, re.M)
     for name in page.built_tables():
         assert f"## Table {name.removeprefix('table')}: " in text
-    assert "| Adv-DPNP | – \\| 84.63 | – \\| 49.18 |" in text
+    assert re.search(
+        r"^\| Adv-DPNP \| – \| – \|.*\n\| \*the paper\* \| \*84\.63\* \| \*49\.18\* \|", text, re.MULTILINE
+    )
     assert "nothing to check: no run was evaluated" in text
     assert "No warning" not in text
     assert "Nothing was trained." in text
@@ -140,7 +144,7 @@ def test_published_copies_hold_no_weights_and_nothing_unfinished(some_results, t
         monkeypatch.setattr(module, "ROOT", tmp_path)
     publish.publish("short")
     names = {path.name for path in tmp_path.rglob("*") if path.is_file() and "results" not in path.parts}
-    assert names == {"clean.json", "config.json", "train.json", "README.md", "table1.png"}
+    assert names == {"clean.json", "clean.npz", "config.json", "train.json", "README.md", "table1.png"}
 
 
 def test_restored_results_fill_what_is_missing_and_overwrite_nothing(some_results, tmp_path, monkeypatch):

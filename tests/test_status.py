@@ -10,7 +10,7 @@ import pytest
 
 from advdpnp.config import GEOMETRY_DEFINITION
 from advdpnp.jobs.status import eval_state, run_state, time_left
-from advdpnp.progress import paint
+from advdpnp.progress import colour
 from advdpnp.store import eval_path, held, hold, read_json, run_dir, write_json
 from advdpnp.train import fit
 
@@ -98,8 +98,8 @@ class Terminal(io.StringIO):
 def test_colour_on_terminals_alone(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    assert paint("ok", "done", Terminal()) == "\x1b[32mok\x1b[0m"
-    assert paint("ok", "done", io.StringIO()) == "ok"
-    assert paint("3/9 epochs", "3/9 epochs", Terminal()) == "3/9 epochs"
+    assert colour("ok", "done", Terminal()) == "\x1b[32mok\x1b[0m"
+    assert colour("ok", "done", io.StringIO()) == "ok"
+    assert colour("3/9 epochs", "3/9 epochs", Terminal()) == "3/9 epochs"
     monkeypatch.setenv("NO_COLOR", "1")
-    assert paint("ok", "done", Terminal()) == "ok"
+    assert colour("ok", "done", Terminal()) == "ok"

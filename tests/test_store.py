@@ -162,7 +162,7 @@ def test_provenance_names_versions_device_and_code():
 def test_the_code_hash_follows_the_sources(tmp_path, monkeypatch):
     (tmp_path / "advdpnp").mkdir()
     source = tmp_path / "advdpnp" / "a.py"
-    monkeypatch.setattr(store, "ROOT", tmp_path)
+    monkeypatch.setattr(store, "PACKAGE", tmp_path / "advdpnp")
     hashes = []
     for text in ("x = 1", "x = 2", "x = 1"):
         source.write_text(text)

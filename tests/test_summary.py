@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from advdpnp.config import load_tier
+from advdpnp.config import ROOT, load_tier
 from advdpnp.paper.claims import CLAIMS
-from advdpnp.paper.numbers import ROOT
 from advdpnp.report import summary
 from advdpnp.report.page import published_dir, report_markdown
 from advdpnp.report.tables import table_rows

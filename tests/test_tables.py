@@ -7,7 +7,6 @@ import statistics
 import numpy as np
 import pytest
 
-from advdpnp import notebook
 from advdpnp.config import ATTACKS, CORRUPTION_TYPES, load_tier, parse_tier
 from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL
@@ -28,9 +27,10 @@ from advdpnp.paper.artefacts import (
 )
 from advdpnp.paper.numbers import FIGURES as DRAWN
 from advdpnp.paper.numbers import reported, reported_table
-from advdpnp.report import tables
+from advdpnp.report import render, tables
 from advdpnp.report.page import published_dir
-from advdpnp.report.tables import COLUMNS, best_and_second, cell, ensemble_accuracy, latex, markdown, number, table_rows
+from advdpnp.report.render import latex, markdown
+from advdpnp.report.tables import COLUMNS, best_and_second, cell, ensemble_accuracy, number, table_rows
 from advdpnp.store import tier_dir, write_csv
 
 TABLES = [name for name in ARTEFACTS if name.startswith("table")]
@@ -97,6 +97,25 @@ def test_a_tier_trains_only_its_own_methods_seeds_and_blocks():
     tier = make_tier(methods=["AT", "Adv-DPNP"], seeds=[0, 1], more_seeds={"AT": [7]}, blocks={CIFAR10: None})
     names = [run.id.removeprefix("cifar10-resnet18-") for run in artefacts.runs_of(tier, "table1")]
     assert names == ["at-s0", "at-s1", "at-s7", "adv_dpnp-s0", "adv_dpnp-s1"]
+
+
+def test_a_tier_says_which_variant_is_the_row_as_printed_and_with_which_seeds():
+    variants = {"printed": {"adv_dpnp": {"pull": "sum"}}, "balanced": {"adv_dpnp": {"lambda_dnp": 0.283}}}
+    tier = make_tier(
+        seeds=[0, 1], variants=variants, printed="balanced", variant_seeds={"printed": [0]}, blocks={CIFAR10: None}
+    )
+    assert [run.id for run in artefacts.runs_of_row(tier, CIFAR10, PRINTED)] == [
+        "cifar10-resnet18-adv_dpnp.balanced-s0", "cifar10-resnet18-adv_dpnp.balanced-s1",
+    ]  # fmt: skip
+    variants = [(run.variant, run.seed) for run in artefacts.runs_of(tier, "readings")]
+    assert variants == [("", 0), ("printed", 0), ("balanced", 0), ("", 1), ("balanced", 1)]
+
+
+def test_the_contrasts_are_of_the_medium_tier_alone():
+    assert {run.id[16:] for run in artefacts.runs_of(load_tier("medium"), "contrasts")} == {
+        f"-{method}-s{seed}" for method in ("at", "trades", "adv_dpnp", "adv_dpnp.balanced") for seed in (0, 1, 2)
+    }
+    assert not list(artefacts.runs_of(load_tier("short"), "contrasts"))
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -367,7 +386,7 @@ def test_means_have_a_normal_interval_over_images_and_metrics_none():
 def test_an_interval_stands_beside_its_number():
     tier = make_tier()
     store(tier.run(CIFAR10, "Adv-DPNP"), "pgd20", {"accuracy": 53.0, "correct": 5300})
-    assert r"| 53.00 [52.0, 54.0] ✓ \| 53.68 |" in markdown(table_rows(tier, "table8"), LABEL)
+    assert "| 53.00 [52.0, 54.0] ✓ |" in markdown(table_rows(tier, "table8"), LABEL)
 
 
 # --- For people
@@ -415,24 +434,36 @@ def test_columns_on_fewer_images_say_so():
     store(run, "clean", 40.0, images=1000)
     store(run, "pgd20", 30.0, images=1000)
     text = markdown(table_rows(tier, "table1"), LABEL)
-    assert "Compare down" not in text
+    assert "compare methods" not in text
     store(run, "aa", 25.0, images=500)
     text = markdown(table_rows(tier, "table1"), LABEL)
-    assert (
-        "Compare down, not across: test images are the first 1,000 for clean, pgd\\_linf; the first 500 for aa" in text
-    )
+    counts = "the first 1,000 for clean, PGD-20 (linf); the first 500 for AutoAttack, Avg"
+    assert f"Columns use different test images ({counts}): compare methods, not columns." in text
 
 
 def test_markdown_marks_the_best_and_the_second_among_defenses(clean_rows):
     lines = markdown(clean_rows, LABEL).splitlines()
     assert LABEL in lines[0]
-    assert "| method | clean | aa | avg | pgd_l1 | pgd_l1_free | pgd_l2 | pgd_linf |" in lines
+    head = (
+        "clean ↑ | AutoAttack ↑ | Avg ↑ | PGD-100 (l1) ↑ | PGD-100 (l1, free step) ↑ | PGD-20 (l2) ↑ | PGD-20 (linf) ↑"
+    )
+    assert f"| method | {head} |" in lines
     rows = {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
-    assert rows["Adv-DPNP"].startswith(r"| Adv-DPNP | **84.00** [83.3, 84.7] ✓ \| 84.63 | – \| 49.18 |")
-    assert rows["AT"].startswith(r"| AT | <u>83.00</u> [82.2, 83.7] ✓ \| 83.78 |")
-    assert rows["TRADES"].startswith(r"| TRADES | 81.00 [80.2, 81.8] ✓ \| 81.38 |")
-    assert rows["ST"].startswith(r"| ST | 94.00 [93.5, 94.5] ✓ \| 94.39 |")  # defends against nothing, does not compete
-    assert rows["MART"].startswith(r"| MART | – \| 79.6 |")
+    assert rows["Adv-DPNP"].startswith("| Adv-DPNP | **84.00** [83.3, 84.7] ✓ | – |")
+    assert lines[lines.index(rows["Adv-DPNP"]) + 1].startswith("| *the paper* | *84.63* | *49.18* |")
+    assert rows["AT"].startswith("| AT | <u>83.00</u> [82.2, 83.7] ✓ |")
+    assert rows["TRADES"].startswith("| TRADES | 81.00 [80.2, 81.8] ✓ |")
+    assert rows["ST"].startswith("| ST | 94.00 [93.5, 94.5] ✓ |")  # defends against nothing, does not compete
+    assert "MART" not in rows
+    assert r"Not run: AT\_HE, MART, Adv-DPNP (as printed)." in lines
+    assert "Not run: CIFAR-100, ResNet-18." in markdown(table_rows(make_tier(), "table1"), LABEL)
+
+
+def test_the_paper_s_numbers_stand_beside_its_own_data_sets_alone(clean_rows):
+    rows = [row | {"dataset": "digits"} for row in clean_rows]
+    assert "84.63" not in markdown(rows, LABEL)
+    (block,) = render.blocks(rows)
+    assert "94.39" not in render.html(block, "x")
 
 
 def test_a_column_that_the_paper_lacks_stands_without_a_number_of_the_paper_s():
@@ -444,19 +475,23 @@ def test_a_column_that_the_paper_lacks_stands_without_a_number_of_the_paper_s():
     ours = one(rows, method="AT", dataset="cifar10", column="pgd_l1_free")
     assert (ours["ours"], ours["paper"], ours["difference"], ours["verdict"]) == (20.0, "", "", "not reported")
     line, *_ = [line for line in markdown(rows, LABEL).splitlines() if line.startswith("| AT |")]  # CIFAR-10, then 100
-    assert re.search(r"<u>40\.00</u>[^|]* ✗ \\\| 51\.04 \| <u>20\.00</u>[^|\\]* \| – \\\| 63\.72 \|", line)
-    (block,) = [methods for (dataset, _), methods in tables.paper_shaped(rows).items() if dataset == "cifar10"]
-    assert notebook.table_html("x", block).count("paper 51.04") == 1
+    assert re.search(r"<u>40\.00</u>[^|]* ✗ \| <u>20\.00</u>[^|]* \| – \|", line)
+    text = markdown(rows, LABEL)
+    assert "| *51.04* |  | *63.72* |" in text
+    (block,) = render.blocks(rows)
+    assert render.html(block, "x").count("<small>51.04</small>") == 1
 
 
 def test_latex_marks_the_same(clean_rows):
     text = latex(clean_rows, LABEL)
-    assert text.startswith(f"% {LABEL}\n")
-    assert r"Method & clean & aa & avg & pgd\_l1 & pgd\_l1\_free & pgd\_l2 & pgd\_linf \\" in text
-    assert r"Adv-DPNP & \textbf{84.00} & -- & -- & -- & -- & -- & -- \\" in text
-    assert r"AT & \underline{83.00} & --" in text
-    assert r"ST & 94.00 & --" in text
-    assert r"AT\_HE & -- & --" in text
+    assert f"CIFAR-10, ResNet-18. {LABEL}. Means over seeds" in text
+    assert r"\label{tab:table1-cifar10-resnet18}" in text
+    assert r"Method & clean $\uparrow$ & AutoAttack $\uparrow$ & Avg $\uparrow$ & PGD-100 (l1) $\uparrow$ &" in text
+    assert r"Adv-DPNP & \textbf{84.00} {\scriptsize [83.3, 84.7]} & -- & -- & -- & -- & -- & -- \\" in text
+    assert r"AT & \underline{83.00} {\scriptsize [82.2, 83.7]} & --" in text
+    assert r"ST & 94.00 {\scriptsize [93.5, 94.5]} & --" in text
+    assert r"AT\_HE" not in text
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == text.count(r"\begin{table}") == 1
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
 
 
@@ -464,7 +499,7 @@ def test_a_table_of_one_method_marks_nothing():
     tier = make_tier()
     store(tier.run(CIFAR10, "Adv-DPNP"), "pgd20", 53.0)
     rows = table_rows(tier, "table8")
-    assert r"53.00 [52.0, 54.0] ✓ \| 53.68" in markdown(rows, LABEL)
+    assert "53.00 [52.0, 54.0] ✓ |" in markdown(rows, LABEL)
     assert "**53" not in markdown(rows, LABEL)
     assert "textbf" not in latex(rows, LABEL)
 
@@ -477,8 +512,8 @@ def test_seeds_are_said_where_the_interval_is_over_them():
     text = markdown(rows, LABEL)
     assert "over test images and seeds, whose variance is pooled over all methods trained more than once" in text
     row = one(rows, dataset="cifar10", method="Adv-DPNP", column="clean")
-    assert rf"| 85.00 [{row['low']:.1f}, {row['high']:.1f}] ✓ \| 84.63" in text
-    assert "& 85.00 &" in latex(rows, LABEL)
+    assert f"| 85.00 [{row['low']:.1f}, {row['high']:.1f}] ✓ |" in text
+    assert "& 85.00 {" in latex(rows, LABEL)
 
 
 def test_blocks_keep_the_papers_order():
@@ -596,9 +631,9 @@ def test_the_severities_of_figure_3_average_to_table_5_on_what_is_published():
 
 def test_a_figure_has_no_column_for_the_paper():
     text = markdown(table_rows(load_tier("short"), "figure2", SHORT), LABEL)
-    assert "Each cell: ours, a mean over seeds [95 % interval]. " in text
-    assert r"\|" not in text
-    assert "| method | clean | pgd40 | angular_median_clean |" in text
+    assert "Means over seeds [95 % intervals]" in text
+    assert "the paper*" not in text
+    assert "| method | clean ↑ | PGD-40 ↑ | median angle, clean ↓ |" in text
     ours = text.partition("| Adv-DPNP |")[2]
     assert re.search(r"\| \*\*0\.\d+\*\* \| \*\*0\.\d+\*\* \| \*\*\d+\.\d+\*\* \|", ours)  # less variation, wider gap
 
@@ -608,12 +643,12 @@ def test_figure_4_runs_down_and_its_points_do_not_compete():
     for attack, value in (("clean", 84.0), ("fgsm_eps4", 70.0), ("pgd20_fig4_eps4", 69.0), ("fgsm_eps8", 58.0)):
         store(tier.run(CIFAR10, "Adv-DPNP"), attack, value)
     lines = markdown(table_rows(tier, "figure4"), LABEL).splitlines()
-    start = lines.index("| epsilon (1/255) | fgsm | pgd |")
-    assert lines[start + 2 : start + 6] == [
+    start = lines.index("| epsilon (1/255) | FGSM ↑ | PGD-20 ↑ |")
+    assert lines[start + 2 : start + 5] == [
         "| clean | 84.00 [83.3, 84.7] | 84.00 [83.3, 84.7] |",
         "| 4 | 70.00 [69.1, 70.9] | 69.00 [68.1, 69.9] |",
         "| 8 | 58.00 [57.0, 59.0] | – |",
-        "| 16 | – | – |",
     ]
-    assert lines[-1] == "**cifar100, resnet18**: not run."
-    assert r"Epsilon (1/255) & fgsm & pgd \\" in latex(table_rows(tier, "figure4"), LABEL)
+    assert "Not run: 16, 24, 32, 48, 64, 96, 128." in lines
+    assert lines[-1] == "Not run: CIFAR-100, ResNet-18."
+    assert r"Epsilon (1/255) & FGSM $\uparrow$ & PGD-20 $\uparrow$ \\" in latex(table_rows(tier, "figure4"), LABEL)

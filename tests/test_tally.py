@@ -10,7 +10,7 @@ from doubles import Counting, stopped_at_third_call
 from advdpnp import attacks, notebook
 from advdpnp import evaluate as module
 from advdpnp.evaluate import evaluate, flags
-from advdpnp.models.batchnorm_folding import StandIn
+from advdpnp.models.batchnorm_folding import FoldedSurrogate
 from advdpnp.store import eval_path, read_json, write_json
 from advdpnp.train import fit
 
@@ -60,8 +60,8 @@ def victim():
 def test_the_counts_are_those_of_the_search(victim, fast):
     model, x, y = victim
     lines, told = [], []
-    search = StandIn(model, bf16=True) if fast else None
-    options = {"epsilon": 0.03, "square_queries": 20, "batch_size": 11, "search": search}
+    surrogate = FoldedSurrogate(model, bf16=True) if fast else None
+    options = {"epsilon": 0.03, "square_queries": 20, "batch_size": 11, "surrogate": surrogate}
     x_adv = attacks.autoattack(model, x, y, **options, log=lines.append, record=told.append)
     ((names, tallies),) = [([*each], each) for each in told]
     assert names == STANDARD
@@ -90,7 +90,7 @@ def test_passes_are_the_images_that_the_network_saw(victim):
     assert told[1]["square"].passes > told[0]["square"].passes
 
 
-def test_disputed_images_are_searched_twice_and_broken_once(victim):
+def test_unconfirmed_images_are_searched_twice_and_broken_once(victim):
     model, x, y = victim
 
     class Absurd(torch.nn.Module):
@@ -99,16 +99,16 @@ def test_disputed_images_are_searched_twice_and_broken_once(victim):
 
     told = []
     options = {"epsilon": 0.03, "attacks": ["apgd-ce", "square"], "square_queries": 20, "record": told.append}
-    x_adv = attacks.autoattack(model, x, y, **options, search=Absurd())
+    x_adv = attacks.autoattack(model, x, y, **options, surrogate=Absurd())
     assert sum(tally.broken for tally in told[0].values()) == (model(x_adv).argmax(1) != y).sum() - 3
     assert told[0]["apgd-ce"].searches > 27
 
 
 def test_nothing_left_is_told_as_well(victim):
     model, x, y = victim
-    for search in (None, StandIn(model, bf16=False)):
+    for surrogate in (None, FoldedSurrogate(model, bf16=False)):
         told = []
-        attacks.autoattack(model, x[:3], y[:3], epsilon=0.1, search=search, record=told.append)
+        attacks.autoattack(model, x[:3], y[:3], epsilon=0.1, surrogate=surrogate, record=told.append)
         assert [*told[0]] == STANDARD
         assert {(tally.searches, tally.broken, tally.passes) for tally in told[0].values()} == {(0, 0, 0)}
 

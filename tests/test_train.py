@@ -149,7 +149,7 @@ def test_a_state_from_before_threads_were_kept_goes_on_too(tiny, tmp_path, threa
     threads(1)
     fit(run, tmp_path / "through")
     fit(run, tmp_path / "parts", max_minutes=1e-9)
-    changed_state(tmp_path / "parts", lambda made: checkpoints.place(made[0]))  # a place alone, as it was
+    changed_state(tmp_path / "parts", lambda made: checkpoints.provenance_of(made[0]))  # a place alone, as it was
     threads(2)
     done = fit(run, tmp_path / "parts")
     assert "1 threads as begun, not 2" in capsys.readouterr().err  # told by the device's name
@@ -160,10 +160,10 @@ def test_a_state_from_before_threads_were_kept_goes_on_too(tiny, tmp_path, threa
 def test_a_training_goes_on_in_its_precision(tiny, tmp_path, monkeypatch, capsys):
     """Begun on a machine that multiplies bfloat16, gone on with on one that does not."""
     run = tiny("AT", optim={"epochs": 2, "precision": "auto"})
-    monkeypatch.setattr(train, "pick_precision", lambda wanted, device: "bf16")
+    monkeypatch.setattr(train, "pick_precision", lambda requested, device: "bf16")
     fit(run, tmp_path / "through")
     fit(run, tmp_path / "parts", max_minutes=1e-9)
-    monkeypatch.setattr(train, "pick_precision", lambda wanted, device: "fp32")
+    monkeypatch.setattr(train, "pick_precision", lambda requested, device: "fp32")
     done = fit(run, tmp_path / "parts")
     assert "goes on from epoch 1 with bf16 as begun, not fp32" in capsys.readouterr().err
     assert done["precision"] == "bf16"
@@ -192,7 +192,7 @@ def test_every_place_that_took_part_is_told(tiny, tmp_path, capsys):
     assert "goes on from epoch 1 with device another CPU, 1 threads -> " in capsys.readouterr().err
     assert [one["from_epoch"] for one in done["provenances"]] == [0, 1]
     assert [one["torch"] for one in done["provenances"]] == ["2.0.0", provenance("cpu")["torch"]]
-    assert checkpoints.place(done["provenances"][1]) == done["provenance"]
+    assert checkpoints.provenance_of(done["provenances"][1]) == done["provenance"]
     shown = machines(done)
     assert shown.startswith("another CPU, 1 threads; from epoch 1 on ")
     assert machines({"provenance": {"device": "a CPU"}}) == "a CPU"
@@ -377,7 +377,7 @@ def test_epsilon_warm_up_scales_the_budget(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(DEFENSES["AT"], "craft", watched)
     fit(tiny("AT", optim={"epochs": 3}, craft={"epsilon_warmup_epochs": 2}), tmp_path)
-    assert budgets == [0, 0.25, 0.5, 0.75, 1, 1]  # two steps an epoch, from nothing to all in two epochs
+    assert budgets == [0, 0.25, 0.5, 0.75, 1, 1]  # two steps per epoch, from nothing to all in two epochs
 
 
 # --- Prototypes (Algorithm 1, ledger 4 and 5)
@@ -452,7 +452,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_epoch_before(tin
     def poisoned(self, x, x_adv, y):
         calls.append(1)
         value, terms = loss(self, x, x_adv, y)
-        return value * (float("nan") if len(calls) == 4 else 1), terms  # two steps an epoch: epoch 1, step 1
+        return value * (float("nan") if len(calls) == 4 else 1), terms  # two steps per epoch: epoch 1, step 1
 
     with monkeypatch.context() as patch:
         patch.setattr(DEFENSES["ST"], "loss", poisoned)

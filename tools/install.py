@@ -43,5 +43,8 @@ def install_torch() -> None:
 if __name__ == "__main__":
     extra = sys.argv[1] if len(sys.argv) > 1 else "dev"
     print(f"installing torch, then the rest for {extra} (once; a minute or two)", flush=True)
-    install_torch()
-    pip("-c", "constraints.txt", "-e", f".[{extra}]")
+    try:
+        install_torch()
+        pip("-c", "constraints.txt", "-e", f".[{extra}]")
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"error: {' '.join(map(str, error.cmd[2:]))} failed; what pip said stands above")

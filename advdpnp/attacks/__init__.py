@@ -3,11 +3,11 @@
 Take a model (images [B, C, H, W] in [0, 1] -> logits [B, M]), images x and labels y [B]; return images in
 [0, 1], within the ball, detached, with x's shape, dtype and device. The model is left as found, and so is x.
 
-projections.py      projections, ascent directions, random starts: pure functions of tensors
-gradient.py   frozen, the losses, fgsm, pgd, cw, adaptive
-autoattack_adapter.py       the AutoAttack adapter
-autoattack_fast.py      its search on a quicker stand-in, with the model as judge
-tally.py      what each of its components did, and at what cost
+projections.py          projections, ascent directions, random starts: pure functions of tensors
+gradient.py             frozen, the losses, fgsm, pgd, cw, adaptive
+autoattack_adapter.py   AutoAttack, through pyautoattack
+autoattack_fast.py      its search on a faster surrogate, confirmed by the target
+tally.py                what each of its components did, and at what cost
 """
 
 from advdpnp.attacks.autoattack_adapter import COMPONENTS, autoattack

@@ -1,4 +1,4 @@
-"""AutoAttack (Croce and Hein, 2020), by way of the package pyautoattack."""
+"""AutoAttack (Croce and Hein, 2020), through the package pyautoattack."""
 
 import logging
 import sys
@@ -9,16 +9,16 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from advdpnp.attacks.autoattack_fast import search_and_judge
-from advdpnp.attacks.gradient import at_least_float32, checked_inputs, frozen
+from advdpnp.attacks.autoattack_fast import attack_by_surrogate
+from advdpnp.attacks.gradient import answering, at_least_float32, checked_inputs, frozen
 from advdpnp.attacks.tally import Tallies, Tally, tell
 from advdpnp.errors import UserError, nearest
 
-VERSIONS = ("standard", "plus", "rand")
+_VERSIONS = ("standard", "plus", "rand")
 COMPONENTS = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
 # The DLR losses divide by a difference that holds the third, the targeted one the fourth, largest logit.
-FEWEST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
-NORM_NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+_FEWEST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
+_NORM_NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
 
 def autoattack(
@@ -34,7 +34,7 @@ def autoattack(
     square_queries: int | None = None,
     batch_size: int = 250,
     log: Callable[[str], None] | None = None,
-    search: nn.Module | None = None,
+    surrogate: nn.Module | None = None,
     record: Callable[[dict[str, Tally]], None] | None = None,
 ) -> Tensor:
     """AutoAttack: APGD-CE, targeted APGD, targeted FAB, Square, each on what the ones before left standing.
@@ -42,20 +42,27 @@ def autoattack(
     x [B, C, H, W] in [0, 1], y [B] -> [B, C, H, W]; images that were wrong, or withstood everything, come
     back as they are. version: 'standard', 'plus' or 'rand'. log: called with each line of progress;
     AutoAttack's warnings (a masked or random model) reach the logger 'auto-attack' without it too. The
-    global random state is left as found. search: a quicker stand-in for the model (see autoattack_fast.py), on which
-    images are looked for; they count only when they fool the model, and images on which the two disagree are
-    attacked again on the model alone. Without it the package runs as it is. record: called once with what each
-    component did (see tally.py), in the order they were run, when there was anything to attack.
+    global random state is left as found. surrogate: a faster copy of the model (see autoattack_fast.py):
+    candidates found on it count only if they fool the model, and images on which the two disagree are attacked
+    again on the model itself. Without it the package runs as it is. record: called once with what each component
+    did (see tally.py), in the order they were run, when there was anything to attack.
 
     Raises ValueError for a bad argument, UserError where pyautoattack is not installed.
     Differs from the standard ensemble, and must not be reported as it, when `attacks` names some of the
     components (each at the version's strength), or `square_queries` replaces Square's 5,000 queries (smoke
     runs), or the model has fewer than 4 classes (APGD-T is then APGD-DLR at 3 classes and left out at 2, with
     a warning). Below 10 classes the targeted attacks try at most the M - 1 wrong classes, in place of 9.
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4, bias=False))
+    >>> _ = nn.init.eye_(model[1].weight)  # logits: the four pixels
+    >>> x, y = torch.tensor([[[[0.6, 0.5], [0.1, 0.2]]]]), torch.tensor([0])
+    >>> x_adv = autoattack(model, x, y, epsilon=0.1, attacks=["apgd-ce"])
+    >>> model(x_adv).argmax(1).item(), bool((x_adv - x).abs().max() <= 0.1 + 1e-6)
+    (1, True)
     """
     x, y = checked_inputs(x, y, epsilon, norm)
-    if version not in VERSIONS:
-        raise ValueError(f"unknown version {version!r}: {nearest(version, VERSIONS)}")
+    if version not in _VERSIONS:
+        raise ValueError(f"unknown version {version!r}: {nearest(version, _VERSIONS)}")
     attacks = None if attacks is None else list(attacks)
     for name in attacks or []:
         if name not in COMPONENTS:
@@ -73,15 +80,17 @@ def autoattack(
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     # APGD takes views of the images: channels_last would raise.
     images = x.float().contiguous(memory_format=torch.contiguous_format)
-    with frozen(model), torch.random.fork_rng(devices), _restored_trace(), _forwarded_log(log):
+    with (
+        frozen(model), answering(model, x, y), torch.random.fork_rng(devices), _restored_trace(), _forwarded_log(log)
+    ):  # fmt: skip
         logits = _FloatLogits(model, x.dtype)
-        stand_in = logits if search is None else _FloatLogits(search, x.dtype)
-        tallies = Tallies(lambda: sum(network.images for network in {logits, stand_in}))
+        fast_logits = logits if surrogate is None else _FloatLogits(surrogate, x.dtype)
+        tallies = Tallies(lambda: sum(network.images for network in {logits, fast_logits}))
         with torch.no_grad():
             classes = logits(images[:1]).shape[1]
 
         def ensemble() -> AutoAttack:
-            made = AutoAttack(logits, eps=epsilon, norm=NORM_NAMES[norm], version=version, seed=seed, device=x.device)
+            made = AutoAttack(logits, eps=epsilon, norm=_NORM_NAMES[norm], version=version, seed=seed, device=x.device)
             made.attacks_to_run = _possible(attacks or made.attacks_to_run, classes)
             for targeted in (made.apgd_targeted, made.fab):
                 targeted.n_target_classes = min(targeted.n_target_classes, classes - 1)
@@ -89,7 +98,7 @@ def autoattack(
                 made.square.n_queries = square_queries
             return made
 
-        if search is None:
+        if surrogate is None:
             package = ensemble()
             tallies.begin(package.attacks_to_run)
             tell(package, tallies)
@@ -97,10 +106,10 @@ def autoattack(
         else:
             _check_model(logits, images[:batch_size], y[:batch_size])
             limits = {"epsilon": epsilon, "norm": norm, "batch_size": batch_size, "tallies": tallies}
-            x_adv, disputed = search_and_judge(ensemble(), stand_in, logits, images, y, **limits)
-            if disputed.any():
-                again = search_and_judge(ensemble(), logits, logits, images[disputed], y[disputed], **limits)
-                x_adv[disputed] = again[0]
+            x_adv, unconfirmed = attack_by_surrogate(ensemble(), fast_logits, logits, images, y, **limits)
+            if unconfirmed.any():
+                rows = unconfirmed
+                x_adv[rows], _ = attack_by_surrogate(ensemble(), logits, logits, images[rows], y[rows], **limits)
     if record:
         record(tallies.found)
     return torch.empty_like(x).copy_(x_adv.clamp(0, 1))
@@ -131,7 +140,7 @@ class _FloatLogits(nn.Module):
 
 def _possible(attacks: list[str], classes: int) -> list[str]:
     """The attacks that are defined for so few classes; APGD-DLR stands in for APGD-T at three."""
-    possible = [name for name in attacks if classes >= FEWEST_CLASSES.get(name, 2)]
+    possible = [name for name in attacks if classes >= _FEWEST_CLASSES.get(name, 2)]
     if classes == 3 and "apgd-t" in attacks and "apgd-dlr" not in attacks:
         possible.insert(attacks.index("apgd-t"), "apgd-dlr")
     if possible != attacks:
@@ -141,7 +150,7 @@ def _possible(attacks: list[str], classes: int) -> list[str]:
 
 @contextmanager
 def _restored_trace() -> Iterator[None]:
-    """AutoAttack's check for dynamic models unsets sys.settrace, which debuggers and coverage live on."""
+    """AutoAttack's check for dynamic models unsets sys.settrace, which debuggers and coverage need."""
     trace = sys.gettrace()
     try:
         yield
@@ -151,7 +160,7 @@ def _restored_trace() -> Iterator[None]:
 
 @contextmanager
 def _forwarded_log(log: Callable[[str], None] | None) -> Iterator[None]:
-    """The logger 'auto-attack', down to its progress lines, into a function; as it was afterwards."""
+    """Send the logger 'auto-attack', progress lines included, to `log`; restored on exit."""
     if log is None:
         yield
         return

@@ -1,12 +1,12 @@
-"""AutoAttack's search on a quicker network, with the model itself as judge.
+"""AutoAttack on a faster surrogate; what it finds counts only if it fools the target, the model itself.
 
-The components are pyautoattack's. What changes is where they look: on `search`, a stand-in for the model (folded, in
-bfloat16). An image counts as fooled only when the model itself, in float32, is wrong about it inside ball and box. An
-image that the stand-in claims and the model denies is disputed: the caller attacks it again on the model itself.
-Square, which stops where it believes to have won, asks the model there and goes on unless it agrees.
+The components are pyautoattack's. Candidates are found on the surrogate (the target folded, in bfloat16) and count only
+if they fool the target, in float32, inside ball and box. An image that fools the surrogate alone is unconfirmed: the
+caller attacks it again on the target. Square, which stops where it believes to have won, asks the target there and goes
+on unless the target is wrong too.
 
-What is saved beside the stand-in's speed leaves the strength alone: APGD and FAB drop an image at the first step that
-the judge confirms, where the package works on it to the end; FAB's projection needs no sort.
+What is saved besides leaves the strength alone: APGD and FAB drop an image at the first step that fools the target,
+where the package works on it to the end; FAB's projection needs no sort.
 """
 
 import logging
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from advdpnp.attacks.gradient import margin_loss
 from advdpnp.attacks.tally import Tallies
 
-Judge = Callable[[Tensor, Tensor, Tensor], Tensor]  # (candidates, clean images, labels) -> fooled [B] bool
+FoolsTarget = Callable[[Tensor, Tensor, Tensor], Tensor]  # (candidates, clean images, labels) -> fooled [B] bool
 SLACK = 1e-6  # rounding of x + delta - x
 
 
@@ -28,34 +28,41 @@ class AllFooled(Exception):
     """Nothing is left to search for."""
 
 
-def judge_of(model: nn.Module, epsilon: float, norm: str) -> Judge:
-    """Whether candidates lie in ball and box and fool the model; only those inside are shown to it."""
+def target_check(target: nn.Module, epsilon: float, norm: str) -> FoolsTarget:
+    """Whether candidates lie in ball and box and fool the target; only those inside are shown to it.
+
+    >>> x, y = torch.tensor([[[[0.6, 0.5]]]]), torch.tensor([0])
+    >>> fools_target = target_check(nn.Flatten(), 0.1, "linf")  # logits: the two pixels
+    >>> candidates = torch.tensor([[[[0.51, 0.59]]], [[[0.1, 0.9]]]])  # the second leaves the ball
+    >>> fools_target(candidates, x.expand_as(candidates), y.expand(2))
+    tensor([ True, False])
+    """
     order = {"linf": torch.inf, "l2": 2, "l1": 1}[norm]
 
     @torch.no_grad()
-    def judge(candidates: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def fools_target(candidates: Tensor, x: Tensor, y: Tensor) -> Tensor:
         reached = (candidates - x).flatten(1).norm(order, dim=1)
         low, high = candidates.flatten(1).aminmax(dim=1)
         fooled = (reached <= epsilon * (1 + SLACK) + SLACK) & (low >= 0) & (high <= 1)
         rows = fooled.nonzero()[:, 0]
         if len(rows):
-            fooled[rows] = model(candidates[rows]).argmax(1) != y[rows]
+            fooled[rows] = target(candidates[rows]).argmax(1) != y[rows]
         return fooled
 
-    return judge
+    return fools_target
 
 
 class Watched(nn.Module):
-    """The network that an attack searches on: inside `watching`, images that the judge confirmed are passed over."""
+    """The surrogate as an attack sees it: inside `watching`, images that already fool the target are left out."""
 
-    def __init__(self, search: nn.Module, judge: Judge):
+    def __init__(self, surrogate: nn.Module, fools_target: FoolsTarget):
         super().__init__()
-        self.search, self.judge = search, judge
+        self.surrogate, self.fools_target = surrogate, fools_target
         self.clean: Tensor | None = None
 
     @contextmanager
     def watching(self, x: Tensor, y: Tensor) -> Iterator[None]:
-        """Inside, what fools the judge on the way is kept: x [B, C, H, W], y [B]."""
+        """Inside, what fools the target on the way is kept: x [B, C, H, W], y [B]."""
         self.clean, self.labels, self.found = x, y, x.clone()
         self.fooled = torch.zeros_like(y, dtype=torch.bool)
         self.logits: Tensor | None = None
@@ -66,14 +73,15 @@ class Watched(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.clean is None or x.shape != self.clean.shape:
-            return self.search(x)
+            return self.surrogate(x)
         todo = (~self.fooled).nonzero()[:, 0]
-        logits = self.search(x if len(todo) == len(x) else x[todo])
-        claimed = todo[logits.detach().argmax(1) != self.labels[todo]]
-        if len(claimed):
-            images = x.detach()[claimed]
-            right = self.judge(images, self.clean[claimed], self.labels[claimed])
-            self.found[claimed[right]], self.fooled[claimed[right]] = images[right], True
+        logits = self.surrogate(x if len(todo) == len(x) else x[todo])
+        candidates = todo[logits.detach().argmax(1) != self.labels[todo]]
+        if len(candidates):
+            images = x.detach()[candidates]
+            confirmed = self.fools_target(images, self.clean[candidates], self.labels[candidates])
+            rows = candidates[confirmed]
+            self.found[rows], self.fooled[rows] = images[confirmed], True
             if self.fooled.all():
                 raise AllFooled
         if len(todo) < len(x):  # the others keep the logits with which they were dropped, and have no gradient
@@ -83,7 +91,7 @@ class Watched(nn.Module):
 
 
 def _watch(attack: Any, network: Watched, merge: Callable) -> None:
-    """Let the attack's every run drop what is confirmed; `merge(result, fooled, found)` puts it back in."""
+    """Drop confirmed images in every run of the attack; `merge(result, fooled, found)` puts them back."""
     run = attack.attack_single_run
 
     def watched(x: Tensor, y: Tensor, *arguments: Any, **options: Any) -> Any:
@@ -109,24 +117,24 @@ def _merge_fab(images: Tensor | None, fooled: Tensor, found: Tensor) -> Tensor:
     return found if images is None else torch.where(fooled[:, None, None, None], found, images)
 
 
-def _confirm(square: Any, search: nn.Module, model: nn.Module) -> None:
-    """Let Square search on `search`, and stop on an image only when `model` is wrong about it.
+def _confirm(square: Any, surrogate: nn.Module, target: nn.Module) -> None:
+    """Let Square search on the surrogate, and stop on an image only when the target is wrong about it.
 
-    The package stops at the first margin <= 0, hence on all that the stand-in ties on or errs about: in bfloat16 one
+    The package stops at the first margin <= 0, hence on all that the surrogate ties on or errs about: in bfloat16 one
     image in ten has two equal logits, of which argmax may take the right one, and the image counted as withstanding.
     """
 
     def margin_and_loss(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        loss = -margin_loss(search(x), y)
-        margin, claimed = loss.clone(), (loss <= 0).nonzero()[:, 0]
-        if len(claimed):
-            logits = model(x[claimed])
-            loss[claimed] = -margin_loss(logits, y[claimed])  # the model's own slope, where the stand-in sees none
-            wrong = logits.argmax(1) != y[claimed]
-            margin[claimed] = torch.where(wrong, -1.0, loss[claimed].clamp_min(torch.finfo(loss.dtype).tiny))
+        loss = -margin_loss(surrogate(x), y)
+        margin, rows = loss.clone(), (loss <= 0).nonzero()[:, 0]
+        if len(rows):
+            logits = target(x[rows])
+            loss[rows] = -margin_loss(logits, y[rows])  # the target's own slope, where the surrogate has none
+            wrong = logits.argmax(1) != y[rows]
+            margin[rows] = torch.where(wrong, -1.0, loss[rows].clamp_min(torch.finfo(loss.dtype).tiny))
         return margin, loss
 
-    square.predict, square.margin_and_loss = model, margin_and_loss
+    square.predict, square.margin_and_loss = target, margin_and_loss
 
 
 def project_linf(points: Tensor, normals: Tensor, offsets: Tensor) -> Tensor:
@@ -135,6 +143,10 @@ def project_linf(points: Tensor, normals: Tensor, offsets: Tensor) -> Tensor:
     Every coordinate moves by min(l, its room) in the direction that helps, where l solves
     sum_i |w_i| min(l, room_i) = |b - <w, t>|. The left side is concave in l, so Newton's method from 0 climbs to the
     solution without overshooting, in a handful of steps; the package sorts. Unreachable: as far as the box allows.
+
+    >>> points, normals = torch.tensor([[0.2, 0.5]]), torch.tensor([[1.0, 2.0]])
+    >>> project_linf(points, normals, torch.tensor([1.8]))  # to 1 z_1 + 2 z_2 = 1.8
+    tensor([[0.2000, 0.2000]])
     """
     gap = offsets - (normals * points).sum(1)
     upwards = (normals > 0) == (gap > 0)[:, None]
@@ -153,7 +165,7 @@ def project_linf(points: Tensor, normals: Tensor, offsets: Tensor) -> Tensor:
 
 
 @contextmanager
-def _quick_projection() -> Iterator[None]:
+def _fast_projection() -> Iterator[None]:
     """FAB with the projection above, for as long as the search lasts."""
     from pyautoattack import fab_base
 
@@ -179,10 +191,10 @@ def _component(ensemble: Any, name: str) -> Callable[[Tensor, Tensor], Tensor]:
     return attack.perturb
 
 
-def search_and_judge(
+def attack_by_surrogate(
     ensemble: Any,
-    search: nn.Module,
-    model: nn.Module,
+    surrogate: nn.Module,
+    target: nn.Module,
     x: Tensor,
     y: Tensor,
     *,
@@ -191,36 +203,36 @@ def search_and_judge(
     batch_size: int,
     tallies: Tallies,
 ) -> tuple[Tensor, Tensor]:
-    """(images [B, C, H, W] as `autoattack` returns them, disputed [B] bool) of an ensemble set up for `model`.
+    """(images [B, C, H, W] as `autoattack` returns them, unconfirmed [B] bool) of an ensemble set up for `target`.
 
     What each component did is added to `tallies`.
     """
     from pyautoattack import checks
 
-    judge, logger = judge_of(model, epsilon, norm), logging.getLogger("auto-attack")
-    network = Watched(search, judge)
+    fools_target, logger = target_check(target, epsilon, norm), logging.getLogger("auto-attack")
+    network = Watched(surrogate, fools_target)
     for attack in (ensemble.apgd, ensemble.apgd_targeted):
         attack.model = network
         _watch(attack, network, _merge_apgd)
     ensemble.fab.predict = network
     _watch(ensemble.fab, network, _merge_fab)
-    _confirm(ensemble.square, search, model)
+    _confirm(ensemble.square, surrogate, target)
 
-    x_adv, robust, disputed = x.clone(), ~judge(x, x, y), torch.zeros_like(y, dtype=torch.bool)
+    x_adv, robust, unconfirmed = x.clone(), ~fools_target(x, x, y), torch.zeros_like(y, dtype=torch.bool)
     accuracy = {"clean": robust.float().mean().item()}
     tallies.begin(ensemble.attacks_to_run)
-    with torch.no_grad(), _quick_projection():
+    with torch.no_grad(), _fast_projection():
         for name in ensemble.attacks_to_run:
             logger.debug("running %s", name)
-            for rows in (robust & ~disputed).nonzero()[:, 0].split(batch_size):
+            for rows in (robust & ~unconfirmed).nonzero()[:, 0].split(batch_size):
                 with tallies.running(name) as tally:
                     candidates = _component(ensemble, name)(x[rows], y[rows])
-                    fooled = judge(candidates, x[rows], y[rows])
+                    fooled = fools_target(candidates, x[rows], y[rows])
                     x_adv[rows[fooled]], robust[rows[fooled]] = candidates[fooled], False
-                    disputed[rows] = ~fooled & (search(candidates).argmax(1) != y[rows])
+                    unconfirmed[rows] = ~fooled & (surrogate(candidates).argmax(1) != y[rows])
                     tally.searches += len(rows)
                     tally.broken += int(fooled.sum())
             accuracy[name] = robust.float().mean().item()
             logger.debug("robust accuracy after %s: %.2f%%", name.upper(), 100 * accuracy[name])
     checks.check_square_sr(accuracy, logger=logger)
-    return x_adv, disputed
+    return x_adv, unconfirmed

@@ -30,19 +30,33 @@ def full_precision(x: Tensor) -> None:
 
 
 def linf_bounds(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """max(x - eps, 0) and min(x + eps, 1): the linf ball and the box as one pair of bounds. No half precision."""
+    """max(x - eps, 0) and min(x + eps, 1): the linf ball and the box as one pair of bounds. No half precision.
+
+    >>> linf_bounds(torch.tensor([[0.05, 0.5]]), 0.1)
+    (tensor([[0.0000, 0.4000]]), tensor([[0.1500, 0.6000]]))
+    """
     full_precision(x)
     return (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
 
 
 def project_l2(delta: Tensor, epsilon: float) -> Tensor:
-    """delta min(1, eps / ||delta||_2): the nearest point of the l2 ball, per sample."""
+    """delta min(1, eps / ||delta||_2): the nearest point of the l2 ball, per sample.
+
+    >>> project_l2(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), 1.0)
+    tensor([[0.6000, 0.8000],
+            [0.3000, 0.4000]])
+    """
     norm = vector_norm(delta.flatten(1), dim=1).clamp_min(torch.finfo(delta.dtype).tiny)
     return delta * _per_sample((epsilon / norm).clamp_max(1), delta)
 
 
 def project_l1(delta: Tensor, epsilon: float) -> Tensor:
-    """Duchi et al. (2008), Fig. 1: the nearest point of the l1 ball, per sample (not a rescaling)."""
+    """Duchi et al. (2008), Fig. 1: the nearest point of the l1 ball, per sample (not a rescaling).
+
+    >>> project_l1(torch.tensor([[3.0, 1.0], [0.3, 0.4]]), 1.0)  # the nearest point: (1, 0), not (0.75, 0.25)
+    tensor([[1.0000, 0.0000],
+            [0.3000, 0.4000]])
+    """
     magnitude = delta.flatten(1).abs()
     partial_sums = magnitude.sort(dim=1, descending=True).values.cumsum(dim=1)
     counts = torch.arange(1, magnitude.shape[1] + 1, device=delta.device, dtype=delta.dtype)
@@ -56,6 +70,9 @@ def projection(x: Tensor, epsilon: float, norm: str) -> Callable[[Tensor], Tenso
 
     The clip comes second and is not aware of the ball. It only shrinks |z - x|, since x lies in the box, so
     both constraints hold at the end.
+
+    >>> projection(torch.tensor([[0.05, 0.5]]), 0.1, "linf")(torch.tensor([[-1.0, 0.55]]))
+    tensor([[0.0000, 0.5500]])
     """
     if norm == "linf":
         lower, upper = linf_bounds(x, epsilon)
@@ -72,6 +89,10 @@ def unit(gradient: Tensor, order: int) -> Tensor:
 
     Differs from the Bag of Tricks (||g|| + 1e-10) and advertorch (max(||g||, 1e-6)): g is scaled by its
     largest entry first, so a vanishing gradient (a saturated softmax) still gives a full step.
+
+    >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), 2)
+    tensor([[0.6000, 0.8000],
+            [0.0000, 0.0000]])
     """
     tiny = torch.finfo(gradient.dtype).tiny
     flat = gradient.flatten(1)
@@ -81,7 +102,11 @@ def unit(gradient: Tensor, order: int) -> Tensor:
 
 
 def top1_sign(gradient: Tensor) -> Tensor:
-    """sign(g_i) e_i with i = argmax |g_i|: the steepest l1 direction, as in advertorch's L1PGDAttack."""
+    """sign(g_i) e_i with i = argmax |g_i|: the steepest l1 direction, as in advertorch's L1PGDAttack.
+
+    >>> top1_sign(torch.tensor([[3.0, -4.0, 1.0]]))
+    tensor([[ 0., -1.,  0.]])
+    """
     flat = gradient.flatten(1)
     largest = flat.abs().argmax(dim=1, keepdim=True)
     sign = flat.gather(1, largest).sign()
@@ -89,7 +114,11 @@ def top1_sign(gradient: Tensor) -> Tensor:
 
 
 def unblocked(gradient: Tensor, z: Tensor) -> Tensor:
-    """The gradient without the coordinates that the box blocks: z_i at 0 where g_i < 0, at 1 where g_i > 0."""
+    """The gradient without the coordinates that the box blocks: z_i at 0 where g_i < 0, at 1 where g_i > 0.
+
+    >>> unblocked(torch.tensor([[3.0, -4.0, 1.0]]), torch.tensor([[0.5, 0.0, 1.0]]))
+    tensor([[3., 0., 0.]])
+    """
     return torch.where(((z <= 0) & (gradient < 0)) | ((z >= 1) & (gradient > 0)), 0, gradient)
 
 
@@ -103,7 +132,11 @@ L1_STEPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # (gradient, where 
 
 
 def direction(norm: str, l1_step: str = "top1") -> Callable[[Tensor, Tensor], Tensor]:
-    """The map (gradient, the images [B, ...] it was taken at) -> step of length one in the norm at hand."""
+    """The map (gradient, the images [B, ...] it was taken at) -> step of length one in the norm at hand.
+
+    >>> direction("l1", "dense")(torch.tensor([[3.0, -1.0]]), torch.tensor([[0.5, 0.5]]))
+    tensor([[ 0.7500, -0.2500]])
+    """
     steps = {"linf": lambda gradient, z: gradient.sign(), "l2": lambda gradient, z: unit(gradient, 2)}
     return steps[norm] if norm in steps else L1_STEPS[l1_step]
 
@@ -114,11 +147,16 @@ NORMAL_START_STD = 0.001  # TRADES, MART, HAT, IKL, AT_HE: 0.001 N(0, 1)
 
 
 def start_noise(x: Tensor, epsilon: float, norm: str, kind: bool | str, generator: torch.Generator | None) -> Tensor:
-    """kind True: uniform in the ball; "normal": 0.001 N(0, 1) a pixel, whatever the ball.
+    """kind True: uniform in the ball; "normal": 0.001 N(0, 1) per pixel, whatever the ball.
 
-    linf: U(-eps, eps) a pixel. l2, l1: a random direction (Gaussian, Laplace) on the sphere times
+    linf: U(-eps, eps) per pixel. l2, l1: a random direction (Gaussian, Laplace) on the sphere times
     eps U(0, 1)^(1/d), which is uniform in volume. Differs from the Bag of Tricks (l2: radius eps U(0, 1)) and
     from advertorch (l1: one radius U(0, eps) for the whole batch), whose starts lie nearer to x.
+
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> noise = start_noise(torch.rand(2, 1, 4, 4), 0.1, "l2", True, generator)
+    >>> noise.flatten(1).norm(dim=1) <= 0.1
+    tensor([True, True])
     """
     full_precision(x)
     # Drawn where the generator lives, so that one seed gives the same start on every device.

@@ -11,12 +11,12 @@ from torch import Tensor
 
 @dataclass
 class Tally:
-    """Of one component. An image that it searched twice counts twice in `searches`, one that it broke once."""
+    """Counts of one component. An image searched twice counts twice in `searches`; a broken image counts once."""
 
     searches: int = 0
     broken: int = 0
     seconds: float = 0.0
-    passes: int = 0  # images sent forward through the networks, the judge's included
+    passes: int = 0  # images sent forward through the networks, the target's included
 
 
 class Tallies:
@@ -41,9 +41,9 @@ class Tallies:
 
 
 def tell(ensemble: Any, tallies: Tallies) -> None:
-    """Let the package's own loop tally its components: the network's answer to a component's images is its verdict."""
+    """Tally the components of the package's own loop, from the logits it asks for after each component."""
     answer = ensemble.get_logits
-    waiting: list[tuple[str, Tensor]] = []  # a component's name and labels, whose candidates are not judged yet
+    waiting: list[tuple[str, Tensor]] = []  # a component's name and labels, whose candidates are not counted yet
 
     def told_by(attack: Any, name_of: Callable[[], str]) -> None:
         whole = attack.perturb

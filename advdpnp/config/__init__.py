@@ -21,7 +21,19 @@ from advdpnp.config.methods import (
     slugs,
 )
 from advdpnp.config.run import RunConfig, digest, resolved_attack
-from advdpnp.config.settings import ROOT, CraftConfig, DataConfig, EvaluationConfig, ModelConfig, OptimConfig, setting
+from advdpnp.config.settings import (
+    INSTALLED,
+    PACKAGE,
+    ROOT,
+    SHIPPED,
+    CraftConfig,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    OptimConfig,
+    need_checkout,
+    setting,
+)
 from advdpnp.config.tiers import (
     CONFIG_DIR,
     PAPER_BLOCKS,
@@ -34,6 +46,7 @@ from advdpnp.config.tiers import (
     load_tier,
     paper_sections,
     parse_number,
+    parse_switch,
     parse_tier,
     resolve,
     sibling,
@@ -48,10 +61,13 @@ __all__ = [
     "CORRUPTION_TYPES",
     "DATASETS",
     "GEOMETRY_DEFINITION",
+    "INSTALLED",
     "METHODS",
+    "PACKAGE",
     "PAPER_BLOCKS",
     "REQUIRES",
     "ROOT",
+    "SHIPPED",
     "AdvDpnp",
     "At",
     "AtHe",
@@ -81,8 +97,10 @@ __all__ = [
     "dependency",
     "digest",
     "load_tier",
+    "need_checkout",
     "paper_sections",
     "parse_number",
+    "parse_switch",
     "parse_tier",
     "resolve",
     "resolved_attack",

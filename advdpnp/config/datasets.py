@@ -9,14 +9,14 @@ class DatasetFacts:
 
     classes: int
     channels: int
-    size: int  # pixels a side
+    size: int  # pixels per side
     augment: bool  # random crop and flip while training; a mirrored digit is another digit
     train_images: int
     test_images: int
 
     @property
     def pixels(self) -> int:
-        """Numbers of an image: pixels times channels."""
+        """Numbers per image: pixels times channels."""
         return self.channels * self.size**2
 
 

@@ -86,7 +86,7 @@ class Dio:
     heads: int = setting(10, "parallel classifiers L (Fang et al. 2024)", low=1, high=1000)
     alpha: float = setting(0.1, "weight of the orthogonality of the heads", low=0)
     beta: float = setting(0.1, "weight of the margin loss", low=0)
-    tau: float = setting(0.2, "margin wanted (ledger A15)", low=0)
+    tau: float = setting(0.2, "margin to reach (ledger A15)", low=0)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from advdpnp.errors import UserError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+# A wheel carries config/ and data/paper/ inside the package (pyproject.toml); in a checkout they lie beside it.
+INSTALLED = (PACKAGE / "shipped").is_dir()
+SHIPPED = PACKAGE / "shipped" if INSTALLED else PACKAGE.parent
+# What is made lies in the checkout, or in the folder in which an installed package was started.
+ROOT = Path.cwd() if INSTALLED else PACKAGE.parent
+
+
+def need_checkout(what: str) -> None:
+    """Refuse, where the package is installed without its checkout, what lies only there. Raises UserError."""
+    if INSTALLED:
+        raise UserError(
+            f"{what} only in a checkout, and advdpnp is installed without one; clone the repository and run "
+            "`pip install -e .` there."
+        )
 
 
 def setting(

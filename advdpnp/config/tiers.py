@@ -11,7 +11,7 @@ import re
 import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import Field, dataclass, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from advdpnp.config.attacks import ATTACKS, AttackConfig, budget_fault
 from advdpnp.config.datasets import BACKBONES, DATASETS, DatasetFacts
 from advdpnp.config.methods import METHODS, REQUIRES, slug, slugs
 from advdpnp.config.run import RunConfig, resolved_attack
-from advdpnp.config.settings import ROOT, CraftConfig, DataConfig, EvaluationConfig, ModelConfig, OptimConfig
+from advdpnp.config.settings import ROOT, SHIPPED, CraftConfig, DataConfig, EvaluationConfig, ModelConfig, OptimConfig
 from advdpnp.errors import UserError, nearest
 
-CONFIG_DIR = ROOT / "config"
+CONFIG_DIR = SHIPPED / "config"
 _shorten = reprlib.Repr()
 _shorten.maxstring = _shorten.maxother = 80
 brief = _shorten.repr  # a value as a message shows it: a file may hold one of any size
@@ -33,44 +33,52 @@ PAPER_BLOCKS = ("cifar10/resnet18", "cifar100/resnet18", "svhn/resnet18", "cifar
 def parse_number(value: Any) -> float:
     """A finite number, or one as people write budgets: 0.1, '1e-3', '8/255'. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError("a number is wanted")
+        raise ValueError("expected a number")
     try:
         above, *below = (float(part) for part in str(value).split("/"))
         number = above / below[0] if below else above
     except (OverflowError, ZeroDivisionError):
-        raise ValueError("a finite number is wanted") from None
+        raise ValueError("expected a finite number") from None
     if len(below) > 1 or not all(math.isfinite(part) for part in (above, *below, number)):
-        raise ValueError("a finite number is wanted")
+        raise ValueError("expected a finite number")
     return number
 
 
+def parse_switch(value: Any, where: str) -> bool:
+    """True or false as people write it; Snakemake hands over text, and the text 'false' is true in Python."""
+    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False, "none": False}
+    if (said := str(value).lower()) not in known:
+        raise UserError(f"{where}: expected true or false, got {brief(value)}")
+    return known[said]
+
+
 def _check(value: Any, spec: Field, where: str) -> Any:
-    """`value` as the field `spec` wants it, or UserError naming the key `where`."""
+    """`value` as the field `spec` takes it, or UserError naming the key `where`."""
     kind = type(spec.default)
     low, high, choices = (spec.metadata.get(key) for key in ("low", "high", "choices"))
     if kind is bool:
         if not isinstance(value, bool):
-            raise UserError(f"{where}: true or false is wanted, not {brief(value)}.")
+            raise UserError(f"{where}: expected true or false, got {brief(value)}.")
     elif kind is str:
         if value not in choices:
             raise UserError(f"{where}: {brief(value)} is not known; {nearest(value, choices)}")
     elif kind is tuple:
         if not isinstance(value, list | tuple) or any(isinstance(v, bool) or not isinstance(v, int) for v in value):
-            raise UserError(f"{where}: a list of whole numbers is wanted, not {brief(value)}.")
+            raise UserError(f"{where}: expected a list of whole numbers, got {brief(value)}.")
         if list(value) != sorted(set(value)) or (value and value[0] < low):
             shown = brief(value)
-            raise UserError(f"{where}: epochs from {low} up, each larger than the last, are wanted, not {shown}.")
+            raise UserError(f"{where}: expected epochs from {low} up, each larger than the last, got {shown}.")
         value = tuple(value)
     else:
         if kind is int and (isinstance(value, bool) or not isinstance(value, int)):
-            raise UserError(f"{where}: a whole number is wanted, not {brief(value)}.")
+            raise UserError(f"{where}: expected a whole number, got {brief(value)}.")
         try:
             number = value if kind is int else parse_number(value)
         except ValueError:
-            raise UserError(f"{where}: a number such as 0.1 or 8/255 is wanted, not {brief(value)}.") from None
+            raise UserError(f"{where}: expected a number such as 0.1 or 8/255, got {brief(value)}.") from None
         if not (low is None or number >= low) or not (high is None or number <= high):
             bounds = f"from {low:g}" + (f" to {high:g}" if high is not None else " up")
-            raise UserError(f"{where}: {value} is out of range; a number {bounds} is wanted.")
+            raise UserError(f"{where}: expected a number {bounds}, got {value}.")
         value = number
     return value
 
@@ -80,7 +88,7 @@ def build(base: Any, changes: Any, where: str) -> Any:
     if changes is None:
         changes = {}
     if not isinstance(changes, Mapping):
-        raise UserError(f"{where}: a mapping of settings is wanted, not {brief(changes)}.")
+        raise UserError(f"{where}: expected a mapping of settings, got {brief(changes)}.")
     specs = {spec.name: spec for spec in fields(base)}
     for key in changes:
         if key not in specs:
@@ -121,10 +129,13 @@ class Tier:
     more_seeds: Mapping[str, tuple[int, ...]]
     blocks: Mapping[str, Block]
     variants: Mapping[str, Mapping[str, Any]]
+    variant_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    printed: str = "printed"  # the variant that the row "Adv-DPNP (as printed)" shows
 
-    def seeds_of(self, method: str) -> tuple[int, ...]:
-        """The seeds that a method is trained with."""
-        return tuple(dict.fromkeys(self.seeds + self.more_seeds.get(method, ())))
+    def seeds_of(self, method: str, variant: str = "") -> tuple[int, ...]:
+        """The seeds that a method is trained with; under a variant with `variant_seeds` of its own, those."""
+        own = tuple(dict.fromkeys(self.seeds + self.more_seeds.get(method, ())))
+        return self.variant_seeds.get(variant, own) if variant else own
 
     def run(self, block: str, method: str, seed: int = 0, variant: str = "") -> RunConfig:
         """The resolved configuration of one training. Raises UserError for a contradiction."""
@@ -158,7 +169,7 @@ def dependency(run: RunConfig) -> RunConfig | None:
 
 
 def standard_of(run: RunConfig) -> RunConfig | None:
-    """The standard model of the same data, network and seed: the guard transfers its adversarial images."""
+    """The standard run of the same data, network and seed: `guard` transfers its adversarial images."""
     return None if run.method == "ST" else sibling(run, "ST")
 
 
@@ -177,7 +188,8 @@ def check_run(run: RunConfig, path: Path | str) -> RunConfig:
     used = (run.data.train_images or available - run.data.validation_images) + run.data.validation_images
     if used > available:
         raise UserError(
-            f"{where}.data: {used} training and validation images are wanted; {run.dataset} has {available}."
+            f"{where}.data: expected at most {available} training and validation images, which {run.dataset} has, "
+            f"got {used}."
         )
     for key in ("test_images", "corruption_images"):
         if getattr(run.evaluation, key) > facts.test_images:
@@ -215,7 +227,7 @@ def check_run(run: RunConfig, path: Path | str) -> RunConfig:
 
 
 def _check_attack(attack: AttackConfig, facts: DatasetFacts, key: str) -> None:
-    """Refuse an attack whose settings contradict each other, or that spans the whole box. Raises UserError."""
+    """Refuse contradictory settings, and budgets no two images can exceed. Raises UserError."""
     if attack.restarts > 1 and not attack.random_start:
         raise UserError(f"{key}: {attack.restarts} restarts without random_start: true would all be the same.")
     if attack.random_start and attack.kind != "pgd":
@@ -225,7 +237,8 @@ def _check_attack(attack: AttackConfig, facts: DatasetFacts, key: str) -> None:
     if attack.kind in ("pgd", "cw", "adaptive") and attack.epsilon > 0 and attack.step_size == 0:
         raise UserError(f"{key}.step_size: 0 would never leave the clean image; use for example 1/255.")
     if attack.images > facts.test_images:
-        raise UserError(f"{key}.images: {attack.images} are wanted; there are only {facts.test_images} test images.")
+        most = f"{facts.test_images}, the number of test images"
+        raise UserError(f"{key}.images: expected at most {most}, got {attack.images}.")
     step = attack.step_size if attack.kind in ("pgd", "cw", "adaptive") else 0.0
     if attack.kind != "clean" and (fault := budget_fault(attack.norm, attack.epsilon, step, facts.pixels)):
         raise UserError(f"{key}.{fault.replace(' ', ': ', 1)}")
@@ -240,7 +253,7 @@ def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise UserError(f"{where}: a mapping is wanted, not {brief(value)}.")
+        raise UserError(f"{where}: expected a mapping, got {brief(value)}.")
     return value
 
 
@@ -251,7 +264,7 @@ def _seeds(value: Any, where: str) -> tuple[int, ...]:
         and all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in value)
     )
     if not ok or len(set(value)) != len(value):
-        raise UserError(f"{where}: a list of different whole numbers from 0 up is wanted, not {brief(value)}.")
+        raise UserError(f"{where}: expected a list of different whole numbers from 0 up, got {brief(value)}.")
     return tuple(value)
 
 
@@ -281,7 +294,9 @@ def _block(name: str, changes: Any, base: Mapping[str, Any], attacks: Mapping, w
     return Block(name, dataset, backbone, _sections(base, changes, where), own_attacks)
 
 
-_TIER_KEYS = ("label", "methods", "seeds", "more_seeds", "defaults", "attacks", "blocks", "variants")
+_TIER_KEYS = (
+    "label", "methods", "seeds", "more_seeds", "variant_seeds", "printed", "defaults", "attacks", "blocks", "variants",
+)  # fmt: skip
 
 
 def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
@@ -292,15 +307,15 @@ def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
             raise UserError(f"{path}: unknown key '{key}'; {nearest(key, _TIER_KEYS)}")
     label = raw.get("label")
     if not isinstance(label, str) or not label.strip() or not label.strip().isprintable():
-        raise UserError(f"{path}: label: one line that says what this protocol is, is wanted.")
+        raise UserError(f"{path}: label: expected one line that says what this protocol is.")
     methods = raw.get("methods", list(METHODS))
     if not isinstance(methods, list) or not methods:
-        raise UserError(f"{path}: methods: a list of methods is wanted, not {brief(methods)}.")
+        raise UserError(f"{path}: methods: expected a list of methods, got {brief(methods)}.")
     for method in [*methods, *_mapping(raw.get("more_seeds"), f"{path}: more_seeds")]:
         if str(method) not in METHODS:
             raise UserError(f"{path}: unknown method '{method}'; {nearest(method, METHODS)}")
     if len(set(methods)) != len(methods):
-        raise UserError(f"{path}: methods: each method once is wanted, not {brief(methods)}.")
+        raise UserError(f"{path}: methods: expected each method once, got {brief(methods)}.")
     seeds = _seeds(raw.get("seeds", [0]), f"{path}: seeds")
     more = {m: _seeds(s, f"{path}: more_seeds.{m}") for m, s in (raw.get("more_seeds") or {}).items()}
     defaults = _sections(paper_sections(), _mapping(raw.get("defaults"), f"{path}: defaults"), f"{path}: defaults")
@@ -311,7 +326,7 @@ def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
             raise UserError(f"{path}: blocks: unknown block '{block}'; {nearest(block, PAPER_BLOCKS)}")
         blocks[block] = _block(block, changes, defaults, attacks, f"{path}: blocks.{block}")
     if not blocks:
-        raise UserError(f"{path}: blocks: at least one of {', '.join(PAPER_BLOCKS)} is wanted.")
+        raise UserError(f"{path}: blocks: expected at least one of {', '.join(PAPER_BLOCKS)}.")
     taken: dict[tuple[str, str], str] = {}
     for spec in blocks.values():
         other = taken.setdefault((spec.dataset, spec.backbone), spec.paper)
@@ -325,7 +340,16 @@ def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
         if not re.fullmatch(r"[a-z0-9_]+", variant):
             raise UserError(f"{path}: variants: '{variant}' may hold only a-z, 0-9 and _.")
         _sections(defaults, changes, f"{path}: variants.{variant}")
-    tier = Tier(name, Path(path), label.strip(), tuple(methods), seeds, more, blocks, variants)
+    of_variants = _mapping(raw.get("variant_seeds"), f"{path}: variant_seeds")
+    printed = raw.get("printed", "printed")
+    for key, known in [
+        *(("variant_seeds", v) for v in of_variants),
+        *([("printed", printed)] if "printed" in raw else []),
+    ]:
+        if not isinstance(known, str) or known not in variants:
+            raise UserError(f"{path}: {key}: no variant {brief(known)}; {nearest(str(known), variants)}")
+    own_seeds = {v: _seeds(s, f"{path}: variant_seeds.{v}") for v, s in of_variants.items()}
+    tier = Tier(name, Path(path), label.strip(), tuple(methods), seeds, more, blocks, variants, own_seeds, printed)
     for block in tier.blocks:
         for method in METHODS:
             tier.run(block, method)
@@ -353,7 +377,7 @@ def load_tier(name: str) -> Tier:
 
 @lru_cache
 def _load_tier(name: str) -> Tier:
-    """`load_tier`, once a process."""
+    """`load_tier`, once per process."""
     if name.endswith((".yaml", ".yml")):
         raise UserError(f"{name}: tiers are TOML now; write it as {Path(name).stem}.toml, as those of config/ are.")
     path = Path(name) if name.endswith((".toml", ".json")) else CONFIG_DIR / f"{name}.toml"
@@ -364,7 +388,7 @@ def _load_tier(name: str) -> Tier:
         raise UserError(f"{path}: its name becomes a folder, and may hold only a-z, 0-9, '_', '.' and '-'; rename it.")
     own = CONFIG_DIR / f"{path.stem}.toml"
     if own.exists() and own.resolve() != path.resolve():
-        raise UserError(f"{path}: the name '{path.stem}' is taken by {own.relative_to(ROOT)}; rename the file.")
+        raise UserError(f"{path}: the name '{path.stem}' is taken by {_shown(own)}; rename the file.")
     try:
         text = path.read_text(encoding="utf-8")
         json_tier = path.suffix == ".json"
@@ -373,8 +397,14 @@ def _load_tier(name: str) -> Tier:
         raise UserError(f"{path}: is not a text file.") from None
     except Exception as error:
         raise UserError(f"{path}: is not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}") from None
-    shown = path.relative_to(ROOT) if path.is_absolute() and path.is_relative_to(ROOT) else path
-    return parse_tier(path.stem, raw, shown)
+    return parse_tier(path.stem, raw, _shown(path))
+
+
+def _shown(path: Path) -> Path:
+    """A path as a message gives it: from the place that it is known by, where that is absolute."""
+    if not path.is_absolute():
+        return path
+    return next((path.relative_to(base) for base in (SHIPPED, ROOT) if path.is_relative_to(base)), path)
 
 
 _RUN_ID = re.compile(r"([a-z0-9]+)-([a-z0-9_]+)-([a-z0-9_]+)(?:\.([a-z0-9_]+))?-s(0|[1-9][0-9]{0,17})")

@@ -1,4 +1,4 @@
-"""CIFAR-10, CIFAR-100, SVHN, MNIST and scikit-learn's digits as uint8 tensors, checked before they are believed.
+"""CIFAR-10, CIFAR-100, SVHN, MNIST and scikit-learn's digits as uint8 tensors, checked before use.
 
 `load("cifar10", "train")` finds the files below the data root (`ADVDPNP_DATA`, else `data/` of this checkout) in either
 of two layouts: the official archives as torchvision unpacks them, or the Hugging Face hub's parquet shards. The first
@@ -35,7 +35,7 @@ from advdpnp.errors import UserError, nearest
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "test")
-CACHE_FORMAT = 1  # part of every cache key: raise it when decoding changes
+_CACHE_FORMAT = 1  # part of every cache key: raise it when decoding changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +204,7 @@ def _check(images: np.ndarray, labels: np.ndarray, facts: DatasetFacts, split: s
 
 def _identity(files: list[Path]) -> str:
     """sha256 over names and contents: where a copy lies and when it was made do not matter."""
-    digest = hashlib.sha256(f"advdpnp cache {CACHE_FORMAT}".encode())
+    digest = hashlib.sha256(f"advdpnp cache {_CACHE_FORMAT}".encode())
     for path in files:
         with path.open("rb") as file:
             digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
@@ -227,7 +227,7 @@ def _read_cache(path: Path) -> tuple[np.ndarray, np.ndarray, str] | None:
 
 
 def _write_cache(path: Path, images: np.ndarray, labels: np.ndarray, sha256: str) -> None:
-    """Write beside and rename: another process sees the whole file or none. No room to write is not an error."""
+    """Write to a temporary file and rename it: other processes see all of it or nothing. A full disk is no error."""
     temporary = path.with_name(f"{path.stem}-{uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ TIMEOUT = 60  # seconds without a byte, rather than waiting for ever behind a fi
 BLOCK = 1 << 20  # bytes read at a time
 
 
-class Unavailable(Exception):
+class _Unavailable(Exception):
     """A mirror did not give the file, or gave another one."""
 
 
@@ -134,23 +134,23 @@ def _download(name: str, archive: Archive, root: Path) -> None:
         try:
             write_atomic(target, partial(_receive, url, archive))
             return
-        except Unavailable as error:
+        except _Unavailable as error:
             reasons.append(str(error))
     raise UserError(_by_hand(name, root, reasons))
 
 
 def _receive(url: str, archive: Archive, handle: BinaryIO) -> None:
-    """Fill `handle` with what lies at `url`. Raises Unavailable, also where its md5 is not the archive's."""
+    """Fill `handle` with what lies at `url`. Raises _Unavailable, also where its md5 is not the archive's."""
     found = hashlib.md5(usedforsecurity=False)
     for block in _blocks(url):
         found.update(block)
         handle.write(block)
     if found.hexdigest() != archive.md5:
-        raise Unavailable(f"expected md5 {archive.md5}, got {found.hexdigest()} from {url}")
+        raise _Unavailable(f"expected md5 {archive.md5}, got {found.hexdigest()} from {url}")
 
 
 def _blocks(url: str) -> Iterator[bytes]:
-    """The bytes at `url`, following redirects, with a progress line where their number is known. Raises Unavailable."""
+    """The bytes at `url`, following redirects, with a progress line where the size is known. Raises _Unavailable."""
     try:
         with urlopen(Request(url, headers={"User-Agent": "advdpnp"}), timeout=TIMEOUT) as answer:
             size = int(answer.headers.get("Content-Length") or 0)
@@ -162,7 +162,7 @@ def _blocks(url: str) -> Iterator[bytes]:
             if progress:
                 progress.finish()
     except (OSError, HTTPException, ValueError) as error:
-        raise Unavailable(" ".join(str(getattr(error, "reason", error)).split())) from None
+        raise _Unavailable(" ".join(str(getattr(error, "reason", error)).split())) from None
 
 
 def _is_valid(archive: Archive, root: Path) -> bool:
@@ -183,13 +183,13 @@ def _by_hand(name: str, root: Path, reasons: list[str]) -> str:
 
 
 def _unpack(archive: Path, root: Path) -> None:
-    """What is no tar is read as it is: SVHN's .mat and MNIST's .gz."""
+    """Unpack a tar; SVHN's .mat and MNIST's .gz are read as they are."""
     if ".tar" in archive.suffixes:
         extract_tar(archive, root)
 
 
 def extract_tar(archive: Path, folder: Path) -> None:
-    """Unpack a tar of plain files and folders below `folder`; all members are judged before the first is written.
+    """Unpack a tar of plain files and folders below `folder`; all members are checked before the first is written.
 
     Raises UserError for links, devices, absolute names and '..': none of the archives has a use for them.
     """

@@ -1,4 +1,4 @@
-"""The files of the data sets, each checked before it is believed: official archives and parquet shards."""
+"""The files of the data sets, each checked before use: official archives and parquet shards."""
 
 import gzip
 import hashlib
@@ -19,7 +19,7 @@ from advdpnp.errors import UserError
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
-MOST_BYTES = 65_536  # of one parquet row: a raw 32 x 32 RGB image has 3,072
+_MOST_BYTES = 65_536  # of one parquet row: a raw 32 x 32 RGB image has 3,072
 
 # Official files of each split, relative to the data root, as torchvision lays them out.
 LAYOUT: dict[str, dict[str, tuple[str, ...]]] = {
@@ -52,7 +52,7 @@ MD5 = {
     "MNIST/raw/t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
 }
 # The configuration folder of each hub repository; SVHN has a second one (full_numbers) that is another task.
-HUB_CONFIG = {"cifar10": "plain_text", "cifar100": "cifar100", "svhn": "cropped_digits", "mnist": "mnist"}
+_HUB_CONFIG = {"cifar10": "plain_text", "cifar100": "cifar100", "svhn": "cropped_digits", "mnist": "mnist"}
 
 
 def official_files(name: str, split: str, root: Path) -> list[Path]:
@@ -71,7 +71,7 @@ def parquet_files(name: str, split: str, root: Path) -> list[Path]:
     """The split's hub shards in order, or []. Raises UserError when the names say that a shard is missing."""
     folder = root / name
     below = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    for place in (folder, folder / HUB_CONFIG.get(name, name), *below):
+    for place in (folder, folder / _HUB_CONFIG.get(name, name), *below):
         shards = sorted(place.glob(f"{split}-*-of-*.parquet"))
         if not shards:
             continue
@@ -233,10 +233,10 @@ def read_parquet(files: list[Path], name: str, split: str, root: Path) -> tuple[
         raise UserError(
             f"{files[0].parent}: the {split} shards hold {total:,} images, not {expected:,}: copy the full set"
         )
-    if size > total * MOST_BYTES:
+    if size > total * _MOST_BYTES:
         raise UserError(
-            f"{files[0].parent}: the {split} shards unpack to {size:,} bytes, more than {MOST_BYTES:,} a row, which no "
-            "image of this set has: copy the set again"
+            f"{files[0].parent}: the {split} shards unpack to {size:,} bytes, more than {_MOST_BYTES:,} per row, "
+            "which no image of this set has: copy the set again"
         )
     images = np.empty((total, facts.channels, facts.size, facts.size), dtype=np.uint8)
     labels = np.empty(total, dtype=np.int64)

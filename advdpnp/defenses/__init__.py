@@ -1,4 +1,4 @@
-"""One file a method; `DEFENSES` maps the row names of the paper's tables, in their order, to the classes."""
+"""One file per method; `DEFENSES` maps the row names of the paper's tables, in their order, to the classes."""
 
 from advdpnp.defenses.adv_dpnp import AdvDPNP
 from advdpnp.defenses.at import AdversarialTraining

@@ -1,4 +1,4 @@
-"""What the one training loop asks of a defense; the answers given here are plain adversarial training's."""
+"""What the training loop calls on a defense; the defaults are plain adversarial training."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable

@@ -39,7 +39,7 @@ class OrthogonalClassifier(Defense):
     @staticmethod
     def network(run: RunConfig) -> dict[str, Any]:
         if run.backbone == "wrn34_10":
-            raise UserError("OC wants PReLU in place of every ReLU, which wrn34_10 does not offer; use resnet18.")
+            raise UserError("OC needs PReLU in place of every ReLU, which wrn34_10 does not offer; use resnet18.")
         return describe(run, head=("HadamardHead", {"scale": run.hyper.scale}), activation="PReLU")
 
     def inner_loss(self, x: Tensor, y: Tensor) -> InnerLoss:

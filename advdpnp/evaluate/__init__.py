@@ -1,7 +1,7 @@
-"""(run, attack) -> accuracy, a flag for each image, and where they come from: computed once, loaded after that.
+"""(run, attack) -> accuracy, one flag per image, and where they come from: computed once, loaded after that.
 
-`results/<tier>/evals/<run_id>/<attack>.json` is small and says everything; the `.npz` beside it holds `correct`, one
-flag a test image. Every image is counted by the network in float32, whatever it was trained in; attacks meet it with
+`results/<tier>/evals/<run_id>/<attack>.json` is small and complete; the `.npz` next to it holds `correct`, one
+flag per test image. Every image is counted by the network in float32, whatever it was trained in; attacks meet it with
 its batch norms folded, and AutoAttack may search on a bfloat16 surrogate (`evaluation.fast`, `.autoattack`). A
 long attack is kept batch by batch, so a killed evaluation goes on where it was. Besides the names of `config.ATTACKS`
 there are `geometry` (Table 4), `features` (Figure 2), `corruptions` (Table 5, Figure 3) and `guard` (signs of masked
@@ -13,7 +13,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, astuple, fields
 from functools import partial
 from pathlib import Path
@@ -38,15 +38,18 @@ from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.evaluate import crafting, masking
 from advdpnp.evaluate.cache import load_part, load_result, part_path, save_part
-from advdpnp.evaluate.crafting import Record, craft_together, lengths, path_of, quick
-from advdpnp.evaluate.memory import InPieces, halving
+from advdpnp.evaluate.crafting import draw_seed, is_fast, measured, path_of
+from advdpnp.evaluate.foreign import evaluate_model
+from advdpnp.evaluate.memory import ChunkedModel, retry_with_smaller_chunks
 from advdpnp.evaluate.trajectories import next_larger, passes, shared
 from advdpnp.hardware import pick_device
 from advdpnp.progress import Progress, TimeUp
 from advdpnp.store import eval_path, hold, provenance, read_arrays, read_json, run_dir, write_atomic, write_json
 from advdpnp.train import load_model
 
-TALLIED = (*(field.name for field in fields(attacks.Tally)),)  # of each component of AutoAttack
+__all__ = ["evaluate", "evaluate_model"]  # and what other modules of the package take from here
+
+_TALLIED = (*(field.name for field in fields(attacks.Tally)),)  # of each component of AutoAttack
 SAVE_EVERY = 1.0  # seconds between two savings of an unfinished attack: a kill costs that or one batch
 
 
@@ -58,7 +61,7 @@ def evaluate(
     force: bool = False,
     wait: bool = False,
 ) -> dict[str, dict]:
-    """The results of a trained run under the named attacks; what is on disk and still true is not computed again.
+    """Evaluate a trained run under the named attacks; results on disk that still hold are loaded, not recomputed.
 
     Returns {name: content of its JSON}. Raises UserError for an unknown name, when the run is not trained, or when
     another process computes the same (with `wait`, its result is waited for and used).
@@ -67,7 +70,7 @@ def evaluate(
     for name in names:
         if name not in known:
             raise UserError(f"unknown attack '{name}'; {nearest(name, known)}")
-        check_budget(run, name)
+        _check_budget(run, name)
     directory = run_dir(run) if directory is None else directory
     if not (directory / "train.json").exists():
         command = f"python -m advdpnp train --tier {run.tier} {run.id}"
@@ -81,7 +84,7 @@ def evaluate(
         if len(found) < len(group):
             if model is None:
                 place = pick_device(device)
-                model = InPieces(load_model(run, directory, place), run.evaluation.batch_size)
+                model = ChunkedModel(load_model(run, directory, place), run.evaluation.batch_size)
             with ExitStack() as held:
                 for name in sorted(group):
                     held.enter_context(hold(eval_path(run, name), "is being evaluated", wait=wait))
@@ -90,17 +93,18 @@ def evaluate(
                     found |= _compute(run, lacking, model, data, sha256)
         else:
             for name in group:
-                part_path(eval_path(run, name)).unlink(missing_ok=True)  # a kill may have come just before
+                with suppress(OSError):  # finished results are read where nothing can be written
+                    part_path(eval_path(run, name)).unlink(missing_ok=True)  # a kill may have come just before
         results |= found
     return {name: results[name] for name in names}
 
 
 def _groups(run: RunConfig, names: Iterable[str], data: Dataset) -> list[list[str]]:
-    """`names` in groups that one computation serves, each once; what a nested budget rests on comes before it."""
+    """`names` in groups that one computation serves, each name once; a nested budget comes after the larger one."""
     wanted: dict[str, None] = {}
     for name in names:
         chain = [name]
-        while larger := rests_on(run, chain[0], data):
+        while larger := _larger_budget(run, chain[0], data):
             chain.insert(0, larger)
         wanted |= dict.fromkeys(chain)
     plain = {name: resolved_attack(run, name) for name in wanted if name in ATTACKS}
@@ -108,8 +112,8 @@ def _groups(run: RunConfig, names: Iterable[str], data: Dataset) -> list[list[st
     return [*groups, *([name] for name in wanted if name not in plain)]
 
 
-def rests_on(run: RunConfig, name: str, data: Dataset) -> str | None:
-    """The AutoAttack evaluation at a larger budget whose fallen images alone this one searches, or None."""
+def _larger_budget(run: RunConfig, name: str, data: Dataset) -> str | None:
+    """The AutoAttack at the next larger budget if this one searches only images that fell there, else None."""
     if not run.evaluation.nested_budgets or name not in ATTACKS or run.attacks[name].kind != "autoattack":
         return None
     every = {other: resolved_attack(run, other) for other in run.attacks if other in ATTACKS}
@@ -122,8 +126,10 @@ def _loaded(run: RunConfig, keys: Mapping[str, str]) -> dict[str, dict]:
     return {name: found for name, found in there.items() if found is not None}
 
 
-def _compute(run: RunConfig, keys: Mapping[str, str], model: "InPieces", data: Dataset, sha256: str) -> dict[str, dict]:
-    """The evaluations of one group, written: each one's flags first, then the JSON that vouches for them."""
+def _compute(
+    run: RunConfig, keys: Mapping[str, str], model: "ChunkedModel", data: Dataset, sha256: str
+) -> dict[str, dict]:
+    """Compute and write the evaluations of one group: flags first, then the JSON that says they are complete."""
     begin, (first, *others) = time.monotonic(), keys
     if first in SPECIAL:
         made = {first: SPECIAL[first](run, first, model, data, keys[first])}
@@ -153,7 +159,7 @@ def _compute(run: RunConfig, keys: Mapping[str, str], model: "InPieces", data: D
     return results
 
 
-def check_budget(run: RunConfig, name: str) -> None:
+def _check_budget(run: RunConfig, name: str) -> None:
     """Refuse an attack whose budget, after the tier's scale, is wider than the box. Raises UserError."""
     attack = resolved_attack(run, name if name in ATTACKS else feature_attack(run))
     if attack.kind == "clean" or name == "corruptions":
@@ -194,34 +200,15 @@ def _seen(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return function(x)
 
 
-def _seed(run: RunConfig, name: str, attack: AttackConfig, start: int) -> int:
-    """Of an attack's draws on the batch that begins with image `start`.
-
-    PGD's starts come from what the trajectory is and not from the evaluation's name: more iterations or more starts
-    then contain the fewer (Tables 6 and 7).
-    """
-    what = f"{attack.norm} {attack.epsilon:.9g} {attack.step_size:.9g}" if attack.random_start else name
-    return zlib.crc32(f"{run.seed} {what} {start}".encode())
-
-
 def _attacked(
     function: Callable[[Tensor], Tensor], model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig,
     name: str, start: int,
 ) -> Tensor:  # fmt: skip
     """`function` (logits or features) of the batch under attack."""
-    return _seen(function, crafting.craft(model, x, y, attack, run, seed=_seed(run, name, attack, start)))
+    return _seen(function, crafting.craft(model, x, y, attack, run, seed=draw_seed(run, name, attack, start)))
 
 
-@torch.no_grad()
-def _measured(
-    model: nn.Module, x: Tensor, y: Tensor, group: Sequence[AttackConfig], run: RunConfig, seed: int, record: Record
-) -> list[tuple[Tensor, Tensor]]:
-    """Logits [B, M] and ||x~ - x|| [B] of the batch under each attack of the group."""
-    made = craft_together(model, x, y, group, run, seed, record)
-    return [(model(x_adv), lengths(x_adv, x, attack.norm)) for x_adv, attack in zip(made, group, strict=True)]
-
-
-def renormalised(model: InPieces, run: RunConfig) -> InPieces:
+def renormalised(model: ChunkedModel, run: RunConfig) -> ChunkedModel:
     """A copy whose prototypes have the radius as norm again (ledger 5). Raises UserError for a model without them."""
     if run.method != "Adv-DPNP":
         raise UserError(f"{run.id}: only Adv-DPNP has prototypes to renormalise.")
@@ -238,7 +225,7 @@ def _attack_results(run: RunConfig, keys: Mapping[str, str], model: nn.Module, d
     names = [*keys]
     group, n = [resolved_attack(run, name) for name in names], images_of(run, names[0], data)
     model = renormalised(model, run) if group[0].renormalise else model
-    larger = rests_on(run, names[0], data)
+    larger = _larger_budget(run, names[0], data)
     if larger:
         return {names[0]: _nested_result(run, names[0], larger, model, data, keys[names[0]])}
     if len(group) > 1:
@@ -254,7 +241,7 @@ def _attack_results(run: RunConfig, keys: Mapping[str, str], model: nn.Module, d
 
 
 def _over_images(
-    run: RunConfig, names: Sequence[str], group: Sequence[AttackConfig], where: np.ndarray, model: InPieces,
+    run: RunConfig, names: Sequence[str], group: Sequence[AttackConfig], where: np.ndarray, model: ChunkedModel,
     data: Dataset, key: str,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Flags [n, attacks] of the test images `where` [n], and [n, attacks, ...]: cross-entropy, ||x~ - x||; resumes.
@@ -271,10 +258,10 @@ def _over_images(
     for start, stop, x, y in _batches(run, chosen, n, device):
         if stop <= first:
             continue
-        seed = _seed(run, names[0], group[0], start)
+        seed = draw_seed(run, names[0], group[0], start)
         tallies: dict[str, attacks.Tally] = {}
-        work = partial(_measured, model, x, y, group, run, seed, tallies.update)
-        for k, (logits, moved) in enumerate(halving(model, work)):
+        work = partial(measured, model, x, y, group, run, seed, tallies.update)
+        for k, (logits, moved) in enumerate(retry_with_smaller_chunks(model, work)):
             correct[start:stop, k] = (logits.argmax(1) == y).cpu().numpy()
             numbers[start:stop, k, 0] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()
             numbers[start:stop, k, 1] = moved.cpu().numpy()
@@ -295,7 +282,7 @@ def _over_images(
 
 def _row(tallies: Mapping[str, attacks.Tally]) -> np.ndarray:
     """The tallies of all of AutoAttack's components as one row, NaN for those that were not asked for."""
-    unasked = (np.nan,) * len(TALLIED)
+    unasked = (np.nan,) * len(_TALLIED)
     return np.array([astuple(tallies[c]) if c in tallies else unasked for c in attacks.COMPONENTS]).ravel()
 
 
@@ -304,8 +291,8 @@ def _components(rows: np.ndarray, correct: np.ndarray) -> dict:
 
     rows [searched images, tallies]: _row for each batch, else zeros. Nothing for another attack.
     """
-    totals = rows.sum(0).reshape(-1, len(TALLIED))
-    told = [(name, dict(zip(TALLIED, each.tolist(), strict=True))) for name, each in zip(attacks.COMPONENTS, totals)
+    totals = rows.sum(0).reshape(-1, len(_TALLIED))
+    told = [(name, dict(zip(_TALLIED, each.tolist(), strict=True))) for name, each in zip(attacks.COMPONENTS, totals)
             if not np.isnan(each).any()]  # fmt: skip
     left, found = correct.sum() + sum(each["broken"] for _, each in told), {}
     for name, each in told:
@@ -317,8 +304,8 @@ def _components(rows: np.ndarray, correct: np.ndarray) -> dict:
 
 
 def _values(
-    run: RunConfig, attack: AttackConfig, correct: np.ndarray, losses: np.ndarray, reached: np.ndarray, model: InPieces,
-    data: Dataset,
+    run: RunConfig, attack: AttackConfig, correct: np.ndarray, losses: np.ndarray, reached: np.ndarray,
+    model: ChunkedModel, data: Dataset,
 ) -> dict:  # fmt: skip
     """What the JSON of an attack says of its flags [n], losses [n] and lengths [n]."""
     n = len(correct)
@@ -339,11 +326,11 @@ def _values(
 
 
 def _nested_result(
-    run: RunConfig, name: str, larger: str, model: InPieces, data: Dataset, key: str
+    run: RunConfig, name: str, larger: str, model: ChunkedModel, data: Dataset, key: str
 ) -> tuple[dict, dict]:
     """AutoAttack at a budget within that of `larger`: searched only for images that fell there.
 
-    A tenth of the others, drawn from the run's seed, is searched all the same. Should one of them fall, the larger
+    A tenth of the others, drawn from the run's seed, is searched anyway. Should one of them fall, the larger
     search missed it, and every image is searched.
     """
     attack, n = resolved_attack(run, name), images_of(run, name, data)
@@ -367,22 +354,22 @@ def _nested_result(
     return values | {"nested": nested} | _components(numbers[:, 0, 2:], correct), {"correct": correct}
 
 
-def paired_features(run: RunConfig, name: str, model: nn.Module, data: Dataset) -> dict[str, Tensor]:
+def _paired_features(run: RunConfig, name: str, model: nn.Module, data: Dataset) -> dict[str, Tensor]:
     """Clean and adversarial features [N, d] and labels [N] of the first test images, on the CPU."""
     attack, n = resolved_attack(run, name), images_of(run, name, data)
     clean, adversarial = [], []
     progress = Progress(f"{run.id} features under {name}", n, stops=False)
     for start, stop, x, y in _batches(run, data, n, next(model.parameters()).device):
         x_adv_features = partial(_attacked, model.features, model, x, y, attack, run, name, start)
-        adversarial.append(halving(model, x_adv_features).cpu())
-        clean.append(halving(model, partial(_seen, model.features, x)).cpu())
+        adversarial.append(retry_with_smaller_chunks(model, x_adv_features).cpu())
+        clean.append(retry_with_smaller_chunks(model, partial(_seen, model.features, x)).cpu())
         progress.update(stop - start)
     progress.finish()
     return {"clean": torch.cat(clean), "adv": torch.cat(adversarial), "labels": data.labels[:n]}
 
 
 def feature_attack(run: RunConfig) -> str:
-    """The attack behind "adversarial features": PGD-20 (Section 4.3), PGD-40 where Figure 2's MNIST runs are meant."""
+    """The attack behind "adversarial features": PGD-20 (Section 4.3), PGD-40 on Figure 2's MNIST runs."""
     return "pgd40_mnist" if run.block.startswith("mnist/") else "pgd20"
 
 
@@ -393,7 +380,7 @@ def _geometry_result(run: RunConfig, name: str, model: nn.Module, data: Dataset,
     as centers: weights of norm 1 are no centers of features of norm 10.
     """
     attack = feature_attack(run)
-    found, centers = paired_features(run, attack, model, data), model.centers.detach().cpu()
+    found, centers = _paired_features(run, attack, model, data), model.centers.detach().cpu()
     labels = found["labels"]
     values = {"feature_attack": attack, "images": len(labels), "definition": GEOMETRY_DEFINITION}
     values["unit_features"] = model.model.unit_features
@@ -416,7 +403,7 @@ def _geometry_result(run: RunConfig, name: str, model: nn.Module, data: Dataset,
 def _features_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
     """Figure 2: the features themselves, with labels and centers."""
     attack = feature_attack(run)
-    found = paired_features(run, attack, model, data)
+    found = _paired_features(run, attack, model, data)
     place = model.centers.device
     with torch.no_grad():
         heads = {kind: model.classify(found[kind].to(place)).argmax(1).cpu() for kind in ("clean", "adv")}
@@ -446,7 +433,7 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
         pixels = torch.from_numpy(np.array(corrupted[:n])).permute(0, 3, 1, 2)
         changed = Dataset(data.name, "test", pixels, torch.from_numpy(np.array(labels[:n])).long(), "")
         for start, stop, x, y in _batches(run, changed, n, device):
-            logits = halving(model, partial(_seen, model.forward, x))
+            logits = retry_with_smaller_chunks(model, partial(_seen, model.forward, x))
             correct[at, start:stop] = (logits.argmax(1) == y).cpu().numpy()
         if time.monotonic() - saved > SAVE_EVERY:
             saved = time.monotonic()
@@ -472,8 +459,8 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
     return values, {"correct": correct}
 
 
-def _surrogate(run: RunConfig) -> RunConfig | None:
-    """The trained standard model whose adversarial images are transferred to the run's, or None."""
+def _transfer_source(run: RunConfig) -> RunConfig | None:
+    """The trained standard run whose adversarial images are transferred to this run's network, or None."""
     other = standard_of(run)
     if other is None or not all((run_dir(other) / file).exists() for file in ("train.json", "model.pt")):
         return None  # `restore` brings a run back without its weights
@@ -483,12 +470,14 @@ def _surrogate(run: RunConfig) -> RunConfig | None:
 
 def _guard_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
     """The checks of masking.py that need the model, on a few images."""
-    n, attack, other = images_of(run, name, data), feature_attack(run), _surrogate(run)
+    n, attack, other = images_of(run, name, data), feature_attack(run), _transfer_source(run)
     device = next(model.parameters()).device
     x, y = to_float(data.images[:n].to(device)), data.labels[:n].to(device)
-    surrogate = InPieces(load_model(other, device=device), model.size) if other else None
-    found = halving(model, partial(masking.probe, model, x, y, resolved_attack(run, attack), surrogate, run.seed))
-    checks = [asdict(check) for check in masking.judge(found)]
+    surrogate = ChunkedModel(load_model(other, device=device), model.size) if other else None
+    found = retry_with_smaller_chunks(
+        model, partial(masking.run_probes, model, x, y, resolved_attack(run, attack), surrogate, run.seed)
+    )
+    checks = [asdict(check) for check in masking.check_probes(found)]
     values = {"white_box": attack, "images": n, "data_sha256": data.sha256, "checks": checks}
     return values, {name: flags for name, flags in found.items() if flags is not None}
 
@@ -505,7 +494,7 @@ SPECIAL: dict[str, Callable] = {
 
 
 def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
-    """Identity of a result: the model, the images and the attack; nothing else changes a number."""
+    """Key of a result: digest of model, images and attack, the only things that change a number."""
     what = {"name": name, "images": images_of(run, name, data), "data": data.sha256, "model": model_sha256}
     if name == "corruptions":
         from advdpnp.data import cifar10c
@@ -515,15 +504,15 @@ def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
     if name == "geometry":
         what["definition"] = GEOMETRY_DEFINITION
     if name == "guard":
-        other = _surrogate(run)
+        other = _transfer_source(run)
         surrogate = read_json(run_dir(other) / "train.json", "model_sha256")["model_sha256"] if other else None
-        what |= masking.identity() | {"seed": run.seed, "surrogate": surrogate}
+        what |= masking.cache_key() | {"seed": run.seed, "surrogate": surrogate}
     elif attack.random_start or attack.kind == "autoattack":
         what |= {"batch_size": run.evaluation.batch_size, "seed": run.seed}
         if attack.random_start:
             what["starts"] = "nested"  # drawn by the evaluation's name before, so that 40 steps did not contain 20
-        if larger := rests_on(run, name, data):
+        if larger := _larger_budget(run, name, data):
             what["within"] = larger
-    if quick(run, attack) and attack.kind != "clean":
+    if is_fast(run, attack) and attack.kind != "clean":
         what |= {"fast": True}  # another rounding: an image on the boundary may fall the other way
     return digest(what | {"attack": asdict(attack)})

@@ -1,4 +1,4 @@
-"""What is computed once: the key of a result, and the parts of an unfinished one."""
+"""Finished results by their key, and the finished parts of interrupted ones."""
 
 import zipfile
 from pathlib import Path

@@ -1,5 +1,6 @@
-"""An attack's settings to the images that it makes, each checked against its ball and the box."""
+"""From an attack's settings to adversarial images, each checked against its ball and the box."""
 
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -11,9 +12,9 @@ from advdpnp import attacks
 from advdpnp.config import AttackConfig, RunConfig
 from advdpnp.errors import UserError
 from advdpnp.hardware import pick_precision
-from advdpnp.models.batchnorm_folding import StandIn, folded
+from advdpnp.models.batchnorm_folding import FoldedSurrogate, folded
 
-Record = Callable[[dict[str, attacks.Tally]], None]  # told what AutoAttack's components did
+Record = Callable[[dict[str, attacks.Tally]], None]  # receives what AutoAttack's components did
 SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
 
 
@@ -40,8 +41,9 @@ def _autoattack(
 ) -> Tensor:  # fmt: skip
     parts = ("apgd-ce", "square") if attack.version == "smoke" else None
     limits: dict[str, Any] = {"attacks": parts, "square_queries": attack.square_queries or None}
-    search = StandIn(model, bf16=pick_precision("auto", x.device) == "bf16") if quick(run, attack) else None
-    limits |= {"search": search, "record": record}
+    bf16 = pick_precision("auto", x.device) == "bf16"
+    surrogate = FoldedSurrogate(model, bf16=bf16) if is_fast(run, attack) else None
+    limits |= {"surrogate": surrogate, "record": record}
     return attacks.autoattack(model, x, y, epsilon=attack.epsilon, norm=attack.norm, seed=seed, **limits)
 
 
@@ -69,9 +71,11 @@ def craft(
     """Adversarial images [B, C, H, W] for one batch. Raises RuntimeError should they leave ball or box."""
     if attack.kind == "clean":
         return x
-    stands_in = folded if quick(run, attack) and attack.kind != "autoattack" else nullcontext  # AutoAttack has its own
+    as_folded = (
+        folded if is_fast(run, attack) and attack.kind != "autoattack" else nullcontext
+    )  # AutoAttack has its own
     more = {"record": record} if attack.kind == "autoattack" else {}
-    with attacks.frozen(model), stands_in(model):
+    with attacks.frozen(model), as_folded(model):
         x_adv = KINDS[attack.kind](model, x, y, attack, run, seed, **more)
     return _verified(x_adv, x, attack)
 
@@ -87,26 +91,51 @@ def craft_together(
     model: nn.Module, x: Tensor, y: Tensor, group: Sequence[AttackConfig], run: RunConfig, seed: int,
     record: Record | None = None,
 ) -> list[Tensor]:  # fmt: skip
-    """`craft` for each attack of a group of trajectories.py, for the price of the longest."""
+    """`craft` for each attack of a group (trajectories.py), at the cost of the longest."""
     if len(group) == 1:
         return [craft(model, x, y, group[0], run, seed, record)]
     one = group[0]
     options = {"epsilon": one.epsilon, "step_size": one.step_size, "norm": one.norm, "l1_step": one.l1_step}
     options |= {"random_start": one.random_start, "generator": torch.Generator(x.device).manual_seed(seed)}
-    with attacks.frozen(model), folded(model) if quick(run, one) else nullcontext():
+    with attacks.frozen(model), folded(model) if is_fast(run, one) else nullcontext():
         found = attacks.pgd_prefixes(model, x, y, reads=[(each.steps, each.restarts) for each in group], **options)
     return [_verified(x_adv, x, attack) for x_adv, attack in zip(found, group, strict=True)]
 
 
-def quick(run: RunConfig, attack: AttackConfig) -> bool:
+def is_fast(run: RunConfig, attack: AttackConfig) -> bool:
     """Whether an attack of the run takes its faster path."""
     return run.evaluation.autoattack == "surrogate" if attack.kind == "autoattack" else run.evaluation.fast
 
 
 def path_of(attack: AttackConfig, run: RunConfig, device: torch.device) -> str:
-    """How the attack met the network, said in the result; it does not change what the number means."""
-    if not quick(run, attack) or attack.kind == "clean":
+    """The arithmetic of the attack, in words, for the result file; it does not change what the number means."""
+    if not is_fast(run, attack) or attack.kind == "clean":
         return "fp32"
     if attack.kind != "autoattack":
         return "fp32, batch norm folded"
     return f"searched in {pick_precision('auto', device)}, batch norm folded; counted by the fp32 network"
+
+
+def draw_seed(run: RunConfig, name: str, attack: AttackConfig, start: int) -> int:
+    """Of an attack's draws on the batch that begins with image `start`.
+
+    PGD's starts come from what the trajectory is and not from the evaluation's name: more iterations or more starts
+    then contain the fewer (Tables 6 and 7).
+    """
+    what = f"{attack.norm} {attack.epsilon:.9g} {attack.step_size:.9g}" if attack.random_start else name
+    return zlib.crc32(f"{run.seed} {what} {start}".encode())
+
+
+@torch.no_grad()
+def measured(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    group: Sequence[AttackConfig],
+    run: RunConfig,
+    seed: int,
+    record: Record | None = None,
+) -> list[tuple[Tensor, Tensor]]:
+    """Logits [B, M] and ||x~ - x|| [B] of the batch under each attack of the group."""
+    made = craft_together(model, x, y, group, run, seed, record)
+    return [(model(x_adv), lengths(x_adv, x, attack.norm)) for x_adv, attack in zip(made, group, strict=True)]

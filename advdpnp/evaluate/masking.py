@@ -1,9 +1,9 @@
 """Can an evaluation be trusted? Symptoms of gradient masking and of broken attacks, each as a check with its evidence.
 
 After Athalye et al. (2018), Carlini et al. (2019, "On Evaluating Adversarial Robustness") and Pintor et al. (2022,
-"Indicators of Attack Failure"). `probe` (masking_probes.py) attacks a few images in ways that cannot beat the
-white-box attack on an honest model, and `judge` reads the outcome; `order`, `gap` and `spent` read the stored
-evaluations.
+"Indicators of Attack Failure"). `run_probes` (masking_probes.py) attacks a few images in ways that cannot beat
+the white-box attack on an honest model, and `check_probes` reads the outcome; `check_attack_order`, `check_gap` and
+`check_budget_spent` read the stored evaluations.
 "Stronger" always means beyond noise: two attacks on the same images are compared by McNemar's exact test, at LEVEL.
 """
 
@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 
 from advdpnp.errors import UserError
-from advdpnp.evaluate.masking_probes import IMAGES, SCALES, identity, probe
+from advdpnp.evaluate.masking_probes import IMAGES, SCALES, cache_key, run_probes
 from advdpnp.markdown import literal
 from advdpnp.paper.consistency import widest_gap
 
 __all__ = [
-    "CHECKS", "IMAGES", "LEVEL", "Check", "gap", "identity", "judge", "loaded", "markdown", "order", "probe", "spent",
-    "surprise",
+    "CHECKS", "IMAGES", "LEVEL", "Check", "cache_key", "check_attack_order", "check_budget_spent", "check_gap",
+    "check_probes", "from_json", "markdown", "mcnemar_p", "run_probes",
 ]  # fmt: skip
 
 LEVEL = 0.001  # a tier asks about a hundred such questions; false alarms should be rare among all of them
-UPHILL = 0.25  # share of the linear gain that a converged attack has not left; half is a random point's
-SPENT = 0.5  # share of an l1 or l2 budget that the survivors of a working attack have used
+_UPHILL = 0.25  # share of the linear gain that a converged attack has not left; half is a random point's
+_SPENT = 0.5  # share of an l1 or l2 budget that the survivors of a working attack have used
 
 CHECKS = {  # name: (heading in the report, what a warning means)
     "order": ("clean ≥ FGSM ≥ PGD-20 ≥ PGD-100 ≥ Ensemble", "a stronger attack is beaten by a weaker one"),
@@ -59,7 +59,7 @@ class Check:
 # ------------------------------------------------------------------------------------------------ paired comparison
 
 
-def surprise(weaker: np.ndarray, stronger: np.ndarray) -> float:
+def mcnemar_p(weaker: np.ndarray, stronger: np.ndarray) -> float:
     """One-sided exact McNemar test: the chance of such flags if `stronger` were at least as strong as `weaker`.
 
     Flags, bool [N], say which images the model still gets right. Of the images on which the two differ, at most half
@@ -75,7 +75,7 @@ def _not_weaker(name: str, flags: Mapping[str, np.ndarray | None], stronger: str
     if one is None or other is None:
         return Check(name, None, f"{stronger if one is None else weaker} was not run")
     n = min(len(one), len(other))
-    p = surprise(other[:n], one[:n])
+    p = mcnemar_p(other[:n], one[:n])
     shown = f"{stronger} leaves {_percent(one[:n])}, {weaker} {_percent(other[:n])} of {n} images"
     return Check(name, p >= LEVEL, shown if p >= LEVEL else f"{shown} (p = {p:.1g})")
 
@@ -87,7 +87,7 @@ def _percent(flags: np.ndarray) -> str:
 # ------------------------------------------------------------------------------------------------ stored evaluations
 
 
-def order(flags: Mapping[str, np.ndarray | None]) -> list[Check]:
+def check_attack_order(flags: Mapping[str, np.ndarray | None]) -> list[Check]:
     """clean >= FGSM >= PGD-20 >= PGD-100 >= Ensemble, and AutoAttack not above the strongest PGD, as far as stored.
 
     flags: {evaluation: bool [N] or None}; the first images of each are the same. Neighbours are compared in pairs.
@@ -101,8 +101,8 @@ def order(flags: Mapping[str, np.ndarray | None]) -> list[Check]:
     return [first, _not_weaker("autoattack", flags, "aa", strongest)]
 
 
-def gap(flags: Mapping[str, np.ndarray | None]) -> Check:
-    """Whether PGD-20 leaves more beyond AutoAttack than in any row of the paper, surely: by three standard errors."""
+def check_gap(flags: Mapping[str, np.ndarray | None]) -> Check:
+    """Whether PGD-20 minus AutoAttack stays within the paper's largest gap, up to three standard errors."""
     pgd20, aa = flags.get("pgd20"), flags.get("aa")
     if pgd20 is None or aa is None:
         return Check("gap", None, f"{'pgd20' if pgd20 is None else 'aa'} was not run")
@@ -114,19 +114,21 @@ def gap(flags: Mapping[str, np.ndarray | None]) -> Check:
     return Check("gap", bool(lost.mean() - 3 * error <= most.value), shown)
 
 
-def spent(used: Mapping[str, float | None]) -> Check:
+def check_budget_spent(used: Mapping[str, float | None]) -> Check:
     """Whether l1 and l2 attacks used their budget on the images that withstood them: {evaluation: median share}."""
     known = {name: share for name, share in used.items() if share is not None}
-    little = {name: share for name, share in known.items() if share < SPENT}
+    little = {name: share for name, share in known.items() if share < _SPENT}
     shown = "; ".join(f"{name} used {100 * share:.0f} % of its budget" for name, share in (little or known).items())
-    return Check("budget", not little if known else None, shown or "no l1 or l2 attack told what its survivors used")
+    return Check(
+        "budget", not little if known else None, shown or "no l1 or l2 attack recorded what its survivors used"
+    )
 
 
 # ----------------------------------------------------------------------------------------------- what the probes found
 
 
-def judge(found: Mapping[str, Any]) -> list[Check]:
-    """What the flags of `probe` say: the checks from "gradient" to "straight through"."""
+def check_probes(found: Mapping[str, Any]) -> list[Check]:
+    """What the flags of `run_probes` say: the checks from "gradient" to "straight through"."""
     flat, n = found["zero_gradient"] & found["white box"], len(found["clean"])
     random, left = int((~found["repeated"]).sum()), found["large epsilon"]
     temperatures = (*(f"logits x {scale:g}" for scale in SCALES), "best temperature")
@@ -157,7 +159,7 @@ def _stationary(left: np.ndarray) -> Check:
         return Check("stationary", True, "no image withstands PGD")
     median = float(np.median(left))
     share = f"{100 * median:.2g} % of the linear gain is left, in the median of {len(left)} images that withstand PGD"
-    return Check("stationary", median <= UPHILL, share)
+    return Check("stationary", median <= _UPHILL, share)
 
 
 def _heads(found: Mapping[str, np.ndarray | None]) -> Check:
@@ -172,8 +174,8 @@ def _heads(found: Mapping[str, np.ndarray | None]) -> Check:
 # ------------------------------------------------------------------------------------------------------------ report
 
 
-def loaded(values: list, where: str) -> list[Check]:
-    """The checks of an evaluation's JSON. Raises UserError for what `judge` never writes."""
+def from_json(values: list, where: str) -> list[Check]:
+    """The checks of an evaluation's JSON. Raises UserError for what `check_probes` never writes."""
     known = {"name": CHECKS, "ok": (True, False, None)}
     if not all(isinstance(v, dict) and v.keys() == {"name", "ok", "detail"} for v in values) or not all(
         v[key] in known[key] for v in values for key in known

@@ -1,4 +1,4 @@
-"""Attacks on a few images that cannot beat the white-box attack on an honest model; masking.py judges what they find.
+"""Attacks on a few images that cannot beat the white-box attack on an honest model; masking.py reads what they find.
 
 Beside a black box, a transfer and a budget beyond all use: cross-entropy at other temperatures, both readings of
 prototypes as a head, operators without a gradient passed straight through (BPDA, Athalye et al. 2018), and how much of
@@ -22,22 +22,22 @@ IMAGES = 100  # probed test images, from the first on
 SQUARE_QUERIES = 200  # enough to beat a white-box attack that got nowhere
 LARGE = AttackConfig(epsilon=0.5, step_size=0.0625, steps=40)  # reaches grey from everywhere: nothing withstands it
 REPEATS = 3  # passes over the same images
-ROUNDING = 1e-4  # by which equal passes may differ, relative to the largest logit
+_ROUNDING = 1e-4  # by which equal passes may differ, relative to the largest logit
 SCALES = (0.25, 4.0)  # of the logits, beside the one that suits each image best
-AGREE = 0.9  # share of images on which a reading of the prototypes must decide as the model does, to be one
+_AGREE = 0.9  # share of images on which a reading of the prototypes must decide as the model does, to be one
 
 Found = dict[str, np.ndarray | None]
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
-def identity() -> dict:
-    """What decides the outcome of `probe` besides model, images, attack and surrogate."""
+def cache_key() -> dict:
+    """What decides the outcome of `run_probes` besides model, images, attack and surrogate."""
     large = asdict(LARGE)
     return {"version": 3, "images": IMAGES, "square": SQUARE_QUERIES, "large": large, "repeats": REPEATS,
-            "scales": SCALES, "agree": AGREE}  # fmt: skip
+            "scales": SCALES, "agree": _AGREE}  # fmt: skip
 
 
-def probe(
+def run_probes(
     model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, surrogate: nn.Module | None = None, seed: int = 0
 ) -> Found:
     """Flags, bool [B]: which images the model gets right under each probe; None for a probe that cannot run here.
@@ -117,7 +117,7 @@ def _temperatures(model: nn.Module, x: Tensor) -> dict[str, Loss]:
 
 
 def _through_heads(model: nn.Module, x: Tensor, right: Callable, crafted: Callable) -> Found:
-    """Attacks through both readings of prototypes, z_j = c_j^T f(x) and -||f(x) - c_j||^2, each judged on both.
+    """Attacks through both readings of prototypes, z_j = c_j^T f(x) and -||f(x) - c_j||^2, each counted by both.
 
     "inner by distance": right by inner product under the attack through distances. Empty where the model has none, or
     where one of them does not decide as the model does: its centers are then no prototypes.
@@ -132,7 +132,7 @@ def _through_heads(model: nn.Module, x: Tensor, right: Callable, crafted: Callab
     }
     with torch.no_grad():
         said = model(x).argmax(1)
-        if any((head(x).argmax(1) == said).float().mean() < AGREE for head in heads.values()):
+        if any((head(x).argmax(1) == said).float().mean() < _AGREE for head in heads.values()):
             return {}
     found: Found = {}
     for through, head in heads.items():
@@ -203,5 +203,5 @@ def _zero_gradient(model: nn.Module, x: Tensor, y: Tensor) -> np.ndarray:
 def _repeated(model: nn.Module, x: Tensor) -> np.ndarray:
     """Whether each image's logits are the same in every pass, up to rounding: bool [B]."""
     first, *others = (model(x) for _ in range(REPEATS))
-    slack = ROUNDING * first.abs().max()
+    slack = _ROUNDING * first.abs().max()
     return torch.stack([((other - first).abs() <= slack).all(1) for other in others]).all(0).cpu().numpy()

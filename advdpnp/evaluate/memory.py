@@ -11,11 +11,11 @@ from torch.utils.checkpoint import checkpoint
 from advdpnp.errors import UserError
 
 
-class InPieces(nn.Module):
+class ChunkedModel(nn.Module):
     """A network that sees at most `size` images at once, whatever the batch that an attack works on.
 
     Attacks keep their batch, and with it every random draw, also AutoAttack's: only the passes through the network are
-    cut. A piece's activations are dropped and computed again for its gradient, so one piece at a time takes memory.
+    cut. A chunk's activations are dropped and computed again for its gradient, so one chunk at a time takes memory.
     In eval mode images don't see each other: the result is the same up to the rounding of other kernel shapes.
     """
 
@@ -40,8 +40,8 @@ class InPieces(nn.Module):
         if len(x) <= self.size:
             return function(x)
         if torch.is_grad_enabled():
-            return torch.cat([checkpoint(function, piece, use_reentrant=False) for piece in x.split(self.size)])
-        return torch.cat([function(piece) for piece in x.split(self.size)])
+            return torch.cat([checkpoint(function, chunk, use_reentrant=False) for chunk in x.split(self.size)])
+        return torch.cat([function(chunk) for chunk in x.split(self.size)])
 
 
 def _memory_is_out(error: Exception) -> bool:
@@ -50,7 +50,7 @@ def _memory_is_out(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in told)
 
 
-def halving(model: InPieces, work: Callable[[], Any]) -> Any:
+def retry_with_smaller_chunks(model: ChunkedModel, work: Callable[[], Any]) -> Any:
     """What `work` returns; when memory runs out, the same work again with half as many images in the network at once.
 
     Raises UserError when one image is too many.

@@ -1,4 +1,4 @@
-"""Which attacks are read off one computation: from what the tables ask for to what is computed.
+"""Which attacks share one computation: groups of those that the tables ask for.
 
 PGD with one loss, norm, budget, step and start is a single trajectory. PGD-20 is the beginning of PGD-100; Table 6's 20
 to 500 iterations are one run of 500, read at five places; Table 7's 1, 5, 10 and 20 starts are the first ones of 20.
@@ -14,7 +14,7 @@ from advdpnp.config import AttackConfig
 
 
 def shared(attacks: Mapping[str, AttackConfig], images: Mapping[str, int]) -> list[list[str]]:
-    """Names in groups that one computation serves, first come first; `images`: how many each is asked of.
+    """Names in groups that share one computation, in order of appearance; `images`: how many each attacks.
 
     In a group of one step count the starts differ, in one of single starts the steps do.
     """

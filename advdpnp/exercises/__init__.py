@@ -4,6 +4,9 @@ A check never raises: a stub, a wrong shape or an exception in the student's cod
 likely mistakes by what they would give (the sign forgotten, a sum for a mean) and points to the hint about them.
 """
 
+import sys
+
+from advdpnp.checkout import check_kernel
 from advdpnp.exercises.attacks import check_fgsm, check_pgd, check_project_l2, check_project_linf, check_worst_margin
 from advdpnp.exercises.defense import check_alp_loss, check_defense
 from advdpnp.exercises.geometry import check_mean_separation, check_min_separation, check_scr
@@ -27,3 +30,6 @@ __all__ = [
     "check_min_separation", "check_negative_prototypes", "check_pgd", "check_probabilities", "check_project_l2",
     "check_project_linf", "check_scr", "check_trades_loss", "check_worst_margin",
 ]  # fmt: skip
+
+if "ipykernel" in sys.modules:  # a student's notebook, and the code that judges it, are of one checkout
+    check_kernel()

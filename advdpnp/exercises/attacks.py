@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from advdpnp import attacks
 from advdpnp.attacks.projections import projection
-from advdpnp.exercises.verdict import Off, ask, checks, compare
+from advdpnp.exercises.verdict import WrongAnswer, call_student, checks, compare
 
 
 def _problem() -> tuple[nn.Module, Tensor, Tensor]:
@@ -40,7 +40,9 @@ def check_fgsm(fgsm: Callable) -> str:
         (x + epsilon * g.sign(), "some pixels left [0, 1]: they are no pixels any more.", 3),
         (x, "these are the clean images.", 2),
     ]
-    compare("x_adv", ask(fgsm, model, x, y, epsilon), attacks.fgsm(model, x, y, epsilon=epsilon), mistakes, hint=2)
+    compare(
+        "x_adv", call_student(fgsm, model, x, y, epsilon), attacks.fgsm(model, x, y, epsilon=epsilon), mistakes, hint=2
+    )
     return "right: one signed step up the loss, inside the box."
 
 
@@ -58,7 +60,7 @@ def check_worst_margin(worst_margin: Callable) -> str:
         (margin - epsilon * w.sum(), "without absolute values: each pixel chooses its own sign.", 5),
         (margin - w.abs().sum(), "epsilon is missing.", 5),
     ]
-    compare("the worst margin", ask(worst_margin, margin, w, epsilon), right, mistakes, hint=5)
+    compare("the worst margin", call_student(worst_margin, margin, w, epsilon), right, mistakes, hint=5)
     return "right: the same as trying all 32 corners of the cube. A linear model's robustness is known in closed form."
 
 
@@ -82,7 +84,7 @@ def check_project_linf(project: Callable) -> str:
         (z.clamp(0, 1), "inside the box, but further than epsilon from x.", 2),
         ((x + epsilon * (z - x).sign()).clamp(0, 1), "points inside the ball must stay where they are.", 2),
     ]
-    compare("the projection", ask(project, z, x, epsilon), projection(x, epsilon, "linf")(z), mistakes, hint=2)
+    compare("the projection", call_student(project, z, x, epsilon), projection(x, epsilon, "linf")(z), mistakes, hint=2)
     return "right: inside the ball and inside the box, and what was inside already has not moved."
 
 
@@ -104,7 +106,7 @@ def check_project_l2(project: Callable) -> str:
          "clipped to the box first, projected second. That also ends inside both, but closer to x than need be: "
          "project, then clip.", 3),
     ]  # fmt: skip
-    compare("the projection", ask(project, z, x, epsilon), projection(x, epsilon, "l2")(z), mistakes, hint=3)
+    compare("the projection", call_student(project, z, x, epsilon), projection(x, epsilon, "l2")(z), mistakes, hint=3)
     return "right: scaled, not cut, and each image by its own length."
 
 
@@ -145,8 +147,8 @@ def check_pgd(pgd: Callable) -> str:
     }
     mistakes = [(_walk(model, x, y, *budget.values(), name), says, 4) for name, says in wrong.items()]
     mistakes.append((attacks.fgsm(model, x, y, epsilon=budget["step_size"]), "only one step was taken.", 4))
-    answer = ask(pgd, model, x, y, **budget)
+    answer = call_student(pgd, model, x, y, **budget)
     compare("x_adv", answer, right, mistakes, hint=4)
     if answer.requires_grad:
-        raise Off("the numbers are right, but x_adv still drags its graph along: detach it.", 5)
+        raise WrongAnswer("the numbers are right, but x_adv still drags its graph along: detach it.", 5)
     return "right, the same as advdpnp.attacks.pgd to the last digit."

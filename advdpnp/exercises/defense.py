@@ -8,7 +8,7 @@ from torch import Tensor
 
 from advdpnp.config import RunConfig
 from advdpnp.defenses import Defense
-from advdpnp.exercises.verdict import Off, ask, checks, compare
+from advdpnp.exercises.verdict import WrongAnswer, call_student, checks, compare
 
 
 def alp_loss(clean_logits: Tensor, adversarial_logits: Tensor, labels: Tensor, weight: float) -> Tensor:
@@ -34,7 +34,7 @@ def check_alp_loss(loss: Callable) -> str:
         ((ce + ce_adv) / 2 + weight * squared.sqrt().mean(), "the norm is squared.", 2),
         ((ce + ce_adv + weight * squared.mean()) / 2, "the pairing is not halved.", 1),
     ]  # fmt: skip
-    answer = ask(loss, clean, adversarial, labels, weight)
+    answer = call_student(loss, clean, adversarial, labels, weight)
     compare("the loss", answer, alp_loss(clean, adversarial, labels, weight), mistakes, tolerance=1e-6)
     return "right."
 
@@ -43,29 +43,31 @@ def check_alp_loss(loss: Callable) -> str:
 def check_defense(method: type, run: RunConfig) -> str:
     """Exercise 9: a Defense whose loss is `alp_loss` of its model's logits; `run` is a small configuration of it."""
     if not (isinstance(method, type) and issubclass(method, Defense)):
-        raise Off("a class that inherits from advdpnp.defenses.Defense is wanted.", 3)
+        raise WrongAnswer("expected a class that inherits from advdpnp.defenses.Defense.", 3)
     if "loss" not in vars(method):
-        raise Off("the class has no method `loss(self, x, x_adv, y)` yet.", 3)
+        raise WrongAnswer("the class has no method `loss(self, x, x_adv, y)` yet.", 3)
     torch.manual_seed(0)
     defense, draw = method(run).double().eval(), torch.Generator().manual_seed(7)
     x, x_adv = torch.rand(2, 4, run.facts.channels, run.facts.size, run.facts.size, generator=draw).double()
     y = torch.tensor([0, 1, 2, 3])
-    answer = ask(defense.loss, x, x_adv, y)
+    answer = call_student(defense.loss, x, x_adv, y)
     if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
-        raise Off("`loss` returns two things: the scalar to minimise, and a dictionary of its terms for the log.", 4)
+        raise WrongAnswer(
+            "`loss` returns two things: the scalar to minimise, and a dictionary of its terms for the log.", 4
+        )
     loss, terms = answer
     clean, adversarial = defense.model(x), defense.model(x_adv)
     swapped = alp_loss(clean, clean, y, run.hyper.weight)
     mistakes = [(swapped, "x_adv plays no part: is it x twice?", 3)]
     right = alp_loss(clean, adversarial, y, run.hyper.weight)
     compare("the loss", loss, right.detach(), mistakes, hint=3, tolerance=1e-9)
-    wanted = torch.autograd.grad(right, [*defense.model.parameters()])
+    expected = torch.autograd.grad(right, [*defense.model.parameters()])
     if not loss.requires_grad:
-        raise Off("the loss has no gradient: is something detached?", 3)
+        raise WrongAnswer("the loss has no gradient: is something detached?", 3)
     got = torch.autograd.grad(loss, [*defense.model.parameters()], allow_unused=True)
-    for (name, _), mine, theirs in zip(defense.model.named_parameters(), got, wanted):
+    for (name, _), mine, theirs in zip(defense.model.named_parameters(), got, expected):
         mine = torch.zeros_like(theirs) if mine is None else mine
         compare(f"the gradient of {name}", mine, theirs, hint=3, tolerance=1e-9)
     if not terms or any(not isinstance(term, Tensor) or term.numel() != 1 for term in terms.values()):
-        raise Off("the terms are scalars (tensors) by name, such as {'ce_clean': ...}; the log shows them.", 4)
+        raise WrongAnswer("the terms are scalars (tensors) by name, such as {'ce_clean': ...}; the log shows them.", 4)
     return "right: the training loop knows the rest."

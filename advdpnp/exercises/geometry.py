@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advdpnp import geometry
-from advdpnp.exercises.verdict import ask, checks, compare
+from advdpnp.exercises.verdict import call_student, checks, compare
 
 
 def _centers() -> Tensor:
@@ -34,7 +34,7 @@ def check_min_separation(min_separation: Callable) -> str:
         (geometry.mean_separation(centers), "that is MeanSep, Eq. (11).", 1),
         (torch.cdist(centers, centers).fill_diagonal_(torch.inf).min(), "that is a distance, not an angle.", 1),
     ]
-    answer = ask(min_separation, centers)
+    answer = call_student(min_separation, centers)
     compare("MinSep", answer, right, mistakes, hint=1, tolerance=1e-3)
     return "right. Centers of any length: only their directions count (ledger 10)."
 
@@ -53,7 +53,7 @@ def check_mean_separation(mean_separation: Callable) -> str:
         (geometry.min_separation(centers), "that is MinSep, Eq. (12).", 1),
         (torch.deg2rad(torch.tensor(right)), "in radians; Table 4 has degrees.", 2),
     ]
-    compare("MeanSep", ask(mean_separation, centers), right, mistakes, hint=1, tolerance=1e-3)
+    compare("MeanSep", call_student(mean_separation, centers), right, mistakes, hint=1, tolerance=1e-3)
     return "right: the mean of the five smallest angles."
 
 
@@ -80,7 +80,7 @@ def check_scr(scr: Callable) -> str:
         ((nearest / squared).mean(), "the distances of the features were squared.", 3),
         (0.0, "each center is its own nearest rival here: leave out k = j.", 1),
     ]  # fmt: skip
-    answer = ask(scr, features, labels, centers)
+    answer = call_student(scr, features, labels, centers)
     right = geometry.separation_to_compactness(features, labels, centers)
     compare("SCR", answer, right, mistakes, hint=3, tolerance=1e-3)
     return "right: how many spreads away the nearest rival is."

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from advdpnp import losses
 from advdpnp.defenses.trades import trades_loss
-from advdpnp.exercises.verdict import Off, ask, checks, compare
+from advdpnp.exercises.verdict import WrongAnswer, call_student, checks, compare, trained
 
 RADIUS, LAMBDA_DPP = 4.0, 0.3
 
@@ -47,10 +47,10 @@ def check_probabilities(probabilities: Callable) -> str:
         ((-distances / RADIUS).softmax(1), "Eq. (1) takes inner products, not distances.", 1),
     ]
     right = losses.prototype_logits(features, prototypes, radius=RADIUS).softmax(1)
-    compare("p", ask(probabilities, features, prototypes, RADIUS), right, mistakes, hint=1)
-    large = ask(probabilities, 500 * features, prototypes, RADIUS)
+    compare("p", call_student(probabilities, features, prototypes, RADIUS), right, mistakes, hint=1)
+    large = call_student(probabilities, 500 * features, prototypes, RADIUS)
     if large.isnan().any():
-        raise Off("right for small features, but exp overflows for large ones: let softmax take care of it.", 2)
+        raise WrongAnswer("right for small features, but exp overflows for large ones: let softmax take care of it.", 2)
     return "right: rows of probabilities that add up to one."
 
 
@@ -68,13 +68,15 @@ def check_dpp_loss(dpp_loss: Callable) -> str:
         (ce + LAMBDA_DPP / 2 * squared.sqrt().mean(), "the distance is squared in Eq. (3).", 4),
         (ce + LAMBDA_DPP / 2 * squared.mean() / 3, "the squares were averaged over the coordinates (as mse_loss does); "
          "a squared norm sums them.", 4),
-        (len(labels) * right, "summed over the batch; a mean is wanted, as Eq. (7) divides by N.", 3),
+        (len(labels) * right, "summed over the batch; expected the mean, as Eq. (7) divides by N.", 3),
         (len(labels) * ce + LAMBDA_DPP / 2 * squared.mean(), "cross-entropy is summed, the pull averaged.", 3),
         (ce + LAMBDA_DPP / 2 * squared.sum(), "the pull is summed over the batch, cross-entropy averaged.", 4),
         (ce - LAMBDA_DPP / 2 * squared.mean(), "this pushes features away from their prototype: check the sign.", 4),
     ]  # fmt: skip
-    answer = ask(dpp_loss, features, prototypes, labels, RADIUS, LAMBDA_DPP)
+    answer = call_student(dpp_loss, features, prototypes, labels, RADIUS, LAMBDA_DPP)
     compare("L_DPP", answer, right, mistakes, hint=3, tolerance=1e-6)
+    leaves = features.clone().requires_grad_(), prototypes.clone().requires_grad_()
+    trained("L_DPP", call_student(dpp_loss, *leaves, labels, RADIUS, LAMBDA_DPP), *leaves, hint=3)
     return "right: classify, and name a place to go to."
 
 
@@ -91,10 +93,14 @@ def check_negative_prototypes(negative_prototypes: Callable) -> str:
         (torch.arange(5), "each prototype is its own nearest: k must differ from j.", 1),
         (distances.argmax(1), "these are the furthest; Eq. (4) takes the arg min.", 1),
         (products.argmax(1), "chosen by inner product; Eq. (4) takes the Euclidean distance.", 1),
-        (prototypes[losses.negative_prototypes(prototypes)], "the prototypes; their indices [M] are wanted.", 1),
+        (
+            prototypes[losses.negative_prototypes(prototypes)],
+            "these are prototypes; expected their indices [M].",
+            1,
+        ),
     ]
     right = losses.negative_prototypes(prototypes)
-    compare("the indices", ask(negative_prototypes, prototypes), right, mistakes, hint=1)
+    compare("the indices", call_student(negative_prototypes, prototypes), right, mistakes, hint=1)
     return "right: the nearest rival of each."
 
 
@@ -113,13 +119,12 @@ def check_dnp_loss(dnp_loss: Callable) -> str:
         (-difference.square().sum(1).sqrt().mean(), "that is the Euclidean distance.", 3),
         (-difference.sum(1).mean(), "that is the l1 distance; the roots are missing.", 3),
     ]
-    compare("L_DNP", ask(dnp_loss, prototypes), losses.dnp_loss(prototypes), mistakes, hint=2)
+    compare("L_DNP", call_student(dnp_loss, prototypes), losses.dnp_loss(prototypes), mistakes, hint=2)
     shared = torch.tensor([[1.0, 2.0], [1.0, 5.0], [-4.0, 0.0]], requires_grad=True)
-    value = ask(dnp_loss, shared)
-    if not value.requires_grad:
-        raise Off("no gradient reaches the prototypes: is something detached that should not be?", 4)
+    value = call_student(dnp_loss, shared)
+    trained("L_DNP", value, shared, hint=4)
     if not torch.autograd.grad(value, shared)[0].isfinite().all():
-        raise Off("right, but two prototypes that share a coordinate get an infinite gradient (ledger 8).", 4)
+        raise WrongAnswer("right, but two prototypes that share a coordinate get an infinite gradient (ledger 8).", 4)
     return "right, and its gradient is finite where two prototypes share a coordinate."
 
 
@@ -136,15 +141,19 @@ def check_dfa_loss(dfa_loss: Callable) -> str:
         (losses.dfa_loss(adversarial, clean), "the two are swapped: p(x) weighs, p(x~) is measured. KL has no "
          "symmetry, and F.kl_div takes its arguments in the other order.", 2),
         (-right, "the sign: a divergence is never negative.", 1),
-        (len(clean) * right, "summed over the batch; a mean is wanted.", 3),
+        (len(clean) * right, "summed over the batch; expected the mean.", 3),
         (right / clean.shape[1], "divided by the classes too: reduction='mean' does that, 'batchmean' does not.", 3),
         (-(log_p.exp() * log_q).sum(1).mean(), "that is the cross-entropy of the two; p log p is missing.", 1),
         ((log_p - log_q).sum(1).mean(), "the weights p_j(x) are missing.", 1),
     ]  # fmt: skip
-    answer = ask(dfa_loss, clean, adversarial)
+    answer = call_student(dfa_loss, clean, adversarial)
     compare("L_DFA", answer, right, mistakes, tolerance=1e-6)
-    if not float(ask(dfa_loss, 1000 * clean, 1000 * clean)) == 0:
-        raise Off("right here, but not a number for large logits: use log_softmax, not the log of a softmax.", 3)
+    leaves = clean.clone().requires_grad_(), adversarial.clone().requires_grad_()
+    trained("L_DFA", call_student(dfa_loss, *leaves), *leaves)
+    if not float(call_student(dfa_loss, 1000 * clean, 1000 * clean)) == 0:
+        raise WrongAnswer(
+            "right here, but not a number for large logits: use log_softmax, not the log of a softmax.", 3
+        )
     return "right: how much the attack changed the prediction, in nats."
 
 
@@ -170,7 +179,9 @@ def check_adv_dpnp(adv_dpnp_loss: Callable) -> str:
          "the 1/2 of Eq. (3) is already in the pull terms.", 4),
     ]  # fmt: skip
     right = losses.weigh_terms(terms, **weights)
-    compare("L", ask(adv_dpnp_loss, terms, **weights), right, mistakes, hint=4)
+    compare("L", call_student(adv_dpnp_loss, terms, **weights), right, mistakes, hint=4)
+    leaves = {name: value.clone().requires_grad_() for name, value in terms.items()}
+    trained("L", call_student(adv_dpnp_loss, leaves, **weights), *leaves.values(), hint=4)
     return "right: Eq. (7)."
 
 
@@ -188,7 +199,9 @@ def check_trades_loss(trades: Callable) -> str:
         (ce + kl / 6, "beta multiplies the KL here (Zhang et al. write 1/lambda; their code's beta is 6).", 5),
     ]
     right, _ = trades_loss(clean, adversarial, labels, beta=6.0)
-    compare("L", ask(trades, clean, adversarial, labels, 6.0), right, mistakes, hint=5, tolerance=1e-6)
+    compare("L", call_student(trades, clean, adversarial, labels, 6.0), right, mistakes, hint=5, tolerance=1e-6)
+    leaves = clean.clone().requires_grad_(), adversarial.clone().requires_grad_()
+    trained("L", call_student(trades, *leaves, labels, 6.0), *leaves, hint=5)
     return "right: the same KL, other company."
 
 
@@ -196,9 +209,9 @@ def check_trades_loss(trades: Callable) -> str:
 
 
 def _gradients(value: Tensor, *inputs: Tensor) -> list[Tensor]:
-    """Of a scalar, zero where none arrives. Raises Off when there is no graph at all."""
+    """Of a scalar, zero where none arrives. Raises WrongAnswer when there is no graph at all."""
     if not isinstance(value, Tensor) or not value.requires_grad:
-        raise Off("no gradient reaches anything: torch.no_grad or .detach cut off more than the prototypes.", 2)
+        raise WrongAnswer("no gradient reaches anything: torch.no_grad or .detach cut off more than the prototypes.", 2)
     found = torch.autograd.grad(value, inputs, allow_unused=True)
     return [torch.zeros_like(x) if g is None else g for g, x in zip(found, inputs)]
 
@@ -209,16 +222,16 @@ def check_adversarial_branch(adversarial_branch: Callable) -> str:
     features, prototypes, labels = _batch()
     features.requires_grad_(), prototypes.requires_grad_()
     right = losses.dpp_loss(features, prototypes, labels, radius=RADIUS, lambda_dpp=LAMBDA_DPP)
-    wanted, _ = _gradients(right, features, prototypes)
-    answer = ask(adversarial_branch, features, prototypes, labels, RADIUS, LAMBDA_DPP)
+    expected, _ = _gradients(right, features, prototypes)
+    answer = call_student(adversarial_branch, features, prototypes, labels, RADIUS, LAMBDA_DPP)
     compare("L_DPP(x~)", answer, right.detach(), hint=1, tolerance=1e-6)
     to_features, to_prototypes = _gradients(answer, features, prototypes)
     if not to_features.any():
-        raise Off("the features were locked: they are what this branch trains. Lock the prototypes.", 2)
+        raise WrongAnswer("the features were locked: they are what this branch trains. Lock the prototypes.", 2)
     if to_prototypes.any():
         size = float(to_prototypes.norm())
-        raise Off(f"the value is right, but a gradient of norm {size:.3g} still reaches the prototypes.", 1)
-    compare("the gradient of the features", to_features, wanted, hint=2, tolerance=1e-6)
+        raise WrongAnswer(f"the value is right, but a gradient of norm {size:.3g} still reaches the prototypes.", 1)
+    compare("the gradient of the features", to_features, expected, hint=2, tolerance=1e-6)
     return "right: same value, same gradient for the features, none for the prototypes."
 
 
@@ -235,17 +248,17 @@ def check_dfa_branches(dfa: Callable) -> str:
         return losses.dfa_loss(*logits)
 
     right = through(prototypes, prototypes.detach())
-    wanted, _, to_prototypes = _gradients(right, *leaves)
-    answer = ask(dfa, *leaves, RADIUS)
+    expected, _, to_prototypes = _gradients(right, *leaves)
+    answer = call_student(dfa, *leaves, RADIUS)
     compare("L_DFA", answer, right.detach(), hint=3, tolerance=1e-6)
     got = _gradients(answer, *leaves)
     if not got[0].any() or not got[1].any():
-        raise Off("features of one branch get no gradient: only prototypes are to be locked.", 3)
+        raise WrongAnswer("features of one branch get no gradient: only prototypes are to be locked.", 3)
     mistakes = [
         (_gradients(through(prototypes, prototypes), *leaves)[2], "nothing is locked: p(x~) moves them too.", 3),
         (torch.zeros_like(prototypes), "both are locked: p(x) may move the prototypes (Algorithm 1, line 21).", 3),
         (_gradients(through(prototypes.detach(), prototypes), *leaves)[2], "the wrong one of the two is locked.", 3),
     ]
     compare("the gradient of the prototypes", got[2], to_prototypes, mistakes, hint=3, tolerance=1e-6)
-    compare("the gradient of the clean features", got[0], wanted, hint=3, tolerance=1e-6)
+    compare("the gradient of the clean features", got[0], expected, hint=3, tolerance=1e-6)
     return "right: clean images may move the prototypes, adversarial ones may not."

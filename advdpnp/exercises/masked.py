@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from advdpnp.attacks import pgd
 from advdpnp.data import load, to_float
-from advdpnp.exercises.verdict import Off, ask, checks
+from advdpnp.exercises.verdict import WrongAnswer, call_student, checks
 
 EPSILON = 40 / 255
 IMAGES = 100
@@ -98,7 +98,7 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor, passes: int = 16) -> float:
 
 
 def naive(model: nn.Module, x: Tensor, y: Tensor, epsilon: float) -> Tensor:
-    """PGD-20 on cross-entropy, as a paper in a hurry runs it."""
+    """PGD-20 on cross-entropy, as a careless evaluation runs it."""
     return pgd(model, x, y, epsilon=epsilon, step_size=epsilon / 8, steps=20, norm="linf", random_start=False)
 
 
@@ -106,21 +106,23 @@ def naive(model: nn.Module, x: Tensor, y: Tensor, epsilon: float) -> Tensor:
 def check_break(name: str, attack: Callable) -> str:
     """Exercise 8: attack(model, x, y, epsilon) must bring the defense `name` to BROKEN %, inside ball and box."""
     if name not in DEFENSES:
-        raise Off(f"there is no defense '{name}'; choose one of {', '.join(DEFENSES)}.")
+        raise WrongAnswer(f"there is no defense '{name}'; choose one of {', '.join(DEFENSES)}.")
     hint = 1 + [*DEFENSES].index(name)
     x, y = images()
-    x_adv = ask(attack, defended(name), x, y, EPSILON)
+    x_adv = call_student(attack, defended(name), x, y, EPSILON)
     if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
-        raise Off(f"images [{', '.join(map(str, x.shape))}] are wanted back.", hint)
+        raise WrongAnswer(f"expected images [{', '.join(map(str, x.shape))}] back.", hint)
     x_adv = x_adv.detach()
     far = float((x_adv - x).abs().max())
     if not far <= EPSILON + 1e-5:
-        raise Off(f"some pixels moved by {255 * far:.1f}/255; the ball allows {255 * EPSILON:.0f}/255.", 4)
+        raise WrongAnswer(f"some pixels moved by {255 * far:.1f}/255; the ball allows {255 * EPSILON:.0f}/255.", 4)
     if not (x_adv.min() >= 0 and x_adv.max() <= 1):
-        raise Off("some pixels left [0, 1].", 4)
+        raise WrongAnswer("some pixels left [0, 1].", 4)
     left = accuracy(defended(name), x_adv, y)
     if left > BROKEN:
         claim = accuracy(defended(name), naive(defended(name), x, y, EPSILON), y)
         how = "no better than plain PGD-20" if left >= claim - 5 else "better than plain PGD-20, not yet enough"
-        raise Off(f"{left:.0f} % are still right ({how}, which leaves {claim:.0f} %); get to {BROKEN:.0f} %.", hint)
+        raise WrongAnswer(
+            f"{left:.0f} % are still right ({how}, which leaves {claim:.0f} %); get to {BROKEN:.0f} %.", hint
+        )
     return f"broken: {left:.0f} % of the images are still right, where plain PGD-20 had reported far more."

@@ -32,7 +32,7 @@ class Verdict:
         return f"<div style='border-left:4px solid {colour};padding:.4em .8em'>{escape(repr(self))}</div>"
 
 
-class Off(Exception):
+class WrongAnswer(Exception):
     """An answer is not right yet: what is off, and the number of the hint that is about it."""
 
     def __init__(self, says: str, hint: int | None = None):
@@ -41,32 +41,53 @@ class Off(Exception):
 
 
 def checks(check: Callable[..., str]) -> Callable[..., Verdict]:
-    """Decorator: `check` returns praise or raises Off; its callers get a Verdict and never an exception."""
+    """Decorator: `check` returns praise or raises WrongAnswer; its callers get a Verdict and never an exception.
+
+    A check draws its own tensors, on the CPU and with gradients, whatever the student's notebook has set.
+    """
 
     @wraps(check)
-    def judged(*answers: Any) -> Verdict:
+    def checked(*answers: Any) -> Verdict:
         try:
-            return Verdict(True, check(*answers))
-        except Off as off:
+            with torch.device("cpu"), torch.enable_grad():
+                return Verdict(True, check(*answers))
+        except WrongAnswer as off:
             return Verdict(False, off.says, off.hint)
+        except Exception as error:
+            return Verdict(False, f"the check could not read this answer ({type(error).__name__}: {error}).")
 
-    return judged
+    return checked
 
 
-def ask(function: Any, *inputs: Any, **settings: Any) -> Any:
-    """What the student's function returns for copies of the inputs. Raises Off when it fails or is not written yet."""
+def call_student(function: Any, *inputs: Any, **settings: Any) -> Any:
+    """What the student's function returns for copies of the inputs. Raises WrongAnswer when it fails or is a stub."""
     if not callable(function):
-        raise Off("hand over the function itself, not what it returns: check_it(my_function).")
+        raise WrongAnswer("hand over the function itself, not what it returns: check_it(my_function).")
     copies = [value.clone() if isinstance(value, Tensor) else value for value in inputs]  # gradients pass through
     try:
         answer = function(*copies, **settings)
     except Exception as error:
-        raise Off(f"{_where(function, error)} stops with {type(error).__name__}: {error}") from None
+        raise WrongAnswer(f"{_where(function, error)} stops with {type(error).__name__}: {error}") from None
     if answer is ...:
-        raise Off(f"{function.__name__} is still a stub: write the line that says `...`.", 1)
+        raise WrongAnswer(f"{_name(function)} is still a stub: write the line that says `...`.", 1)
     if answer is None:
-        raise Off(f"{function.__name__} returns None: does it end in `return`?")
+        raise WrongAnswer(f"{_name(function)} returns None: does it end in `return`?")
     return answer
+
+
+def trained(what: str, value: Any, *inputs: Tensor, hint: int = 1) -> None:
+    """Pass in silence when a loss has a gradient for each of its inputs, else raise WrongAnswer."""
+    if not isinstance(value, Tensor):
+        raise WrongAnswer(f"{what} is a {type(value).__name__}, which trains nothing: return a tensor.", hint)
+    if not value.requires_grad:
+        raise WrongAnswer(f"{what} has the right value and no gradient: is something detached, or under no_grad?", hint)
+    found = torch.autograd.grad(value, inputs, allow_unused=True, retain_graph=True)
+    if any(gradient is None for gradient in found):
+        raise WrongAnswer(f"{what} has the right value, but no gradient for some of its inputs: is one detached?", hint)
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", "your function")
 
 
 def _where(function: Callable, error: Exception) -> str:
@@ -74,7 +95,7 @@ def _where(function: Callable, error: Exception) -> str:
     line, trace, code = None, error.__traceback__, getattr(function, "__code__", None)
     while trace:
         line, trace = trace.tb_lineno if trace.tb_frame.f_code is code else line, trace.tb_next
-    name = getattr(function, "__name__", "the function")
+    name = _name(function)
     return f"{name}, line {line - code.co_firstlineno + 1} of the function," if line else name
 
 
@@ -87,22 +108,22 @@ def same(answer: Tensor, right: Tensor, tolerance: float) -> bool:
 def compare(
     what: str, answer: Any, right: Any, mistakes: Iterable[Mistake] = (), *, hint: int = 1, tolerance: float = 1e-4
 ) -> None:
-    """Pass in silence when `answer` is `right`, else raise Off: with a known mistake's sentence, or the difference."""
+    """Return when `answer` is `right`, else raise WrongAnswer: with a known mistake's sentence, or the difference."""
     if not isinstance(answer, Tensor | int | float):
-        raise Off(f"{what} is a {type(answer).__name__}; a tensor is wanted.", hint)
+        raise WrongAnswer(f"{what}: expected a tensor, got {type(answer).__name__}.", hint)
     answer, right = torch.as_tensor(answer).detach(), torch.as_tensor(right)
     if same(answer, right, tolerance):
         return
     for wrong, says, number in mistakes:
         if same(answer, torch.as_tensor(wrong), tolerance):
-            raise Off(f"{what}: {says}", number)
+            raise WrongAnswer(f"{what}: {says}", number)
     if answer.shape != right.shape:
-        raise Off(f"{what} has shape {[*answer.shape]}, wanted is {[*right.shape]}.", hint)
+        raise WrongAnswer(f"{what}: expected shape {[*right.shape]}, got {[*answer.shape]}.", hint)
     if answer.isnan().any():
-        raise Off(f"{what} is not a number (nan) in places.", hint)
+        raise WrongAnswer(f"{what} is not a number (nan) in places.", hint)
     if right.ndim == 0:
-        raise Off(f"{what} is {float(answer):.5g} where {float(right):.5g} is right.", hint)
+        raise WrongAnswer(f"{what}: expected {float(right):.5g}, got {float(answer):.5g}.", hint)
     worst = (answer.double() - right.double()).abs().flatten().argmax()
-    got, wanted = float(answer.flatten()[worst]), float(right.flatten()[worst])
+    got, expected = float(answer.flatten()[worst]), float(right.flatten()[worst])
     place = [int(i) for i in torch.unravel_index(worst, right.shape)]
-    raise Off(f"{what} is off; the worst at {place}: {got:.5g} where {wanted:.5g} is right.", hint)
+    raise WrongAnswer(f"{what} is off; the worst at {place}: expected {expected:.5g}, got {got:.5g}.", hint)

@@ -4,7 +4,6 @@ For a borrowed GPU machine: it needs torch, numpy, pyarrow and Pillow. AutoAttac
 scipy; where one is missing, those evaluations are left for another machine, and said to be.
 """
 
-import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ from advdpnp.jobs.status import run_state
 from advdpnp.paper import artefacts
 from advdpnp.progress import TimeUp, time_limit
 from advdpnp.share.publish import small_files
-from advdpnp.store import eval_path, read_json, run_dir, tier_dir
+from advdpnp.store import check_writable, copy_file, eval_path, read_json, run_dir, tier_dir
 from advdpnp.train import fit
 
 # The method, what it is measured against first, then the others.
@@ -45,8 +44,12 @@ def work(
     """
     tier = load_tier(tier_name)
     runs = with_dependencies([resolve(tier, name) for name in run_ids] or ordered(tier))
+    if not runs:
+        raise UserError(f"no table or figure shows a run of tier {tier.name}; name the runs.")
     for run in runs:
         require_hardware(run, device, allow_cpu)
+    if output is not None:
+        check_writable(output)
     clock, left_out = Clock(max_minutes), set()
     try:
         for run in runs:
@@ -159,7 +162,6 @@ def copy_small(runs: Iterable[RunConfig], output: Path) -> str:
             for path in source.glob(pattern):
                 if not path.name.endswith(".part.npz"):
                     target = output / run.tier / path.relative_to(source)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(path, target)
+                    copy_file(path, target)
                     copied, size = copied + 1, size + path.stat().st_size
     return f"{copied} files, {size / 1e6:.1f} MB, copied to {output}"

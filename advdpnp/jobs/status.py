@@ -1,13 +1,16 @@
 """What a tier needs, what of it is done, and how long the rest would take here. `status` loads no torch."""
 
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import asdict
+from pathlib import Path
 from statistics import fmean
 
-from advdpnp.config import GEOMETRY_DEFINITION, RunConfig, digest, load_tier, resolved_attack
+from advdpnp.config import GEOMETRY_DEFINITION, INSTALLED, RunConfig, digest, load_tier, resolved_attack
 from advdpnp.jobs.estimate import network, passes
 from advdpnp.paper import artefacts
-from advdpnp.progress import duration, paint
+from advdpnp.progress import colour, duration
+from advdpnp.report import agreement
 from advdpnp.store import eval_path, held, read_json, run_dir
 
 
@@ -17,20 +20,22 @@ def epochs_done(run: RunConfig) -> int:
     return max(0, len(log.read_bytes().splitlines()) - 1) if log.exists() else 0
 
 
-def run_state(run: RunConfig) -> str:
-    """'done', 'running ...', 'stale' (trained under other settings), '7/110 epochs', or 'missing'."""
+def run_state(run: RunConfig, odd: Collection[Path] = ()) -> str:
+    """'done', 'running ...', 'stale' (trained under other settings, or among the `odd` files, which disagree with those
+    of other runs), '7/110 epochs', or 'missing'.
+    """
     epochs, holder = epochs_done(run), held(run_dir(run))
     if holder:
         return f"running, {epochs}/{run.optim.epochs} epochs, {holder}"
     done = run_dir(run) / "train.json"
     if done.exists():
-        made = read_json(done, "settings_digest")["settings_digest"]
-        return "done" if made == digest(run.training_settings()) else "stale"
+        made = read_json(done, "settings_digest")
+        return "stale" if done in odd or made["settings_digest"] != digest(run.training_settings()) else "done"
     return f"{epochs}/{run.optim.epochs} epochs" if epochs else "missing"
 
 
-def eval_state(run: RunConfig, name: str) -> str:
-    """'done', 'running', 'stale' (of other weights, another attack or definition than now), or 'missing'."""
+def eval_state(run: RunConfig, name: str, odd: Collection[Path] = ()) -> str:
+    """'done', 'running', 'stale' (of other weights, images, attack or definition than now), or 'missing'."""
     path = eval_path(run, name)
     if held(path):
         return "running"
@@ -40,30 +45,33 @@ def eval_state(run: RunConfig, name: str) -> str:
     other_weights = trained.exists() and read_json(trained, "model_sha256")["model_sha256"] != found["model_sha256"]
     other_attack = name in run.attacks and found.get("settings") != asdict(resolved_attack(run, name))
     other_definition = name == "geometry" and found.get("definition", 1) != GEOMETRY_DEFINITION
-    return "stale" if other_weights or other_attack or other_definition else "done"
+    return "stale" if path in odd or other_weights or other_attack or other_definition else "done"
 
 
 def status(tier_name: str) -> str:
     """What is done, running, stale and missing of a tier's trainings, tables and figures, and the hours left."""
     tier = load_tier(tier_name)
     runs = artefacts.all_runs(tier)
-    states = {name: run_state(run) for name, run in runs.items()}
+    odd = {stranger.path for stranger in agreement.strangers(runs.values())}
+    states = {name: run_state(run, odd) for name, run in runs.items()}
     lines = [f"tier {tier.name}: {tier.label}", f"{len(runs)} trainings:"]
-    lines += [f"  {name:<44}{paint(state, state.split(',')[0])}" for name, state in states.items()]
+    lines += [f"  {name:<44}{colour(state, state.split(',')[0])}" for name, state in states.items()]
     lines.append("evaluations:")
     pairs: dict[tuple[str, str], str] = {}
     for name in artefacts.built():
         wanted = artefacts.wanted(tier, name)
-        pairs |= {(run.id, e): eval_state(run, e) for run, e in wanted if (run.id, e) not in pairs}
+        pairs |= {(run.id, e): eval_state(run, e, odd) for run, e in wanted if (run.id, e) not in pairs}
         count = Counter(pairs[run.id, e] for run, e in wanted)
-        more = "".join(paint(f", {count[state]} {state}", state) for state in ("running", "stale") if count[state])
+        more = "".join(colour(f", {count[state]} {state}", state) for state in ("running", "stale") if count[state])
         if wanted:
             complete = "done" if count["done"] == len(wanted) else "missing" if not count["done"] else ""
-            shown = paint(f"{count['done']}/{len(wanted)}", complete)
+            shown = colour(f"{count['done']}/{len(wanted)}", complete)
             lines.append(f"  {name:<44}{shown}{more}")
     missing = [name for name in artefacts.ARTEFACTS if name not in artefacts.built()]
     if missing:
         lines.append(f"no notebook yet: {', '.join(missing)}")
+    if INSTALLED:
+        lines.append("pictures are drawn by the notebooks, which need a checkout; `work` and `report` do not")
     return "\n".join([*lines, *time_left(runs, states, pairs)])
 
 
@@ -87,6 +95,8 @@ def time_left(runs: dict[str, RunConfig], states: dict[str, str], pairs: dict[tu
     kept = {n: 0 if s == "stale" else epochs_done(runs[n]) / runs[n].optim.epochs for n, s in states.items()}
     train = {n: 1 - kept[n] for n, s in states.items() if s != "done"}
     attack = [pair for pair, state in pairs.items() if state != "done" and pair[0] in runs]
+    if not runs:
+        return ["no table or figure shows a run of this tier; `train` and `evaluate` take runs by name"]
     if not train and not attack:
         return ["nothing is left to do"]
     lines = []

@@ -1,6 +1,6 @@
 """Batch normalisation folded into the convolution before it: the same function, fewer passes over memory.
 
-Crafting differentiates the network in eval mode, where batch norm is a fixed affine map a channel. Jacob et al. (CVPR
+Crafting differentiates the network in eval mode, where batch norm is a fixed affine map per channel. Jacob et al. (CVPR
 2018), Section 3.2, fold it the same way for inference.
 """
 
@@ -64,7 +64,7 @@ def _replacements(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]
 
 @contextmanager
 def folded(model: nn.Module) -> Iterator[nn.Module]:
-    """The model with its batch norms folded, weights as they are on entry; as it was afterwards, also after an error.
+    """The model with its batch norms folded, with the weights at entry; restored on exit, also after an error.
 
     For a frozen model in eval mode: weights get no gradient inside. A pair with forward hooks is left alone.
     """
@@ -96,7 +96,7 @@ class Outside(nn.Module):
             return self.layer(x.to(self.layer.weight.dtype))
 
 
-class StandIn(nn.Module):
+class FoldedSurrogate(nn.Module):
     """A frozen copy of a model as fast as it gets: folded, channels_last and, where asked for, in bfloat16.
 
     In float32 it is the same function up to rounding; in bfloat16 logits are off in the third digit. Its last linear

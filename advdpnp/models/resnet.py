@@ -30,7 +30,7 @@ class BasicBlock(nn.Module):
 class ResNet18(nn.Module):
     """[B, C, H, W] -> features [B, 8 width]; `maps` stops before the pooling.
 
-    `activation` makes the nonlinearity, one a block (the orthogonal classifier wants PReLU); `last_relu=False` leaves
+    `activation` makes the nonlinearity, one per block (the orthogonal classifier needs PReLU); `last_relu=False` leaves
     it out after the last addition, so that features can be negative (ledger 7).
     """
 

@@ -7,11 +7,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from advdpnp.config import ATTACKS, CORRUPTION_TYPES, GEOMETRY_DEFINITION, ROOT, RunConfig, Tier, with_dependencies
+from advdpnp.config import (
+    ATTACKS,
+    CORRUPTION_TYPES,
+    GEOMETRY_DEFINITION,
+    INSTALLED,
+    ROOT,
+    RunConfig,
+    Tier,
+    with_dependencies,
+)
 from advdpnp.errors import UserError, nearest
 
 PRINTED = "Adv-DPNP (as printed)"
-VARIANT_ROWS = {PRINTED: ("Adv-DPNP", "printed")}  # rows beside the paper's: a method under a variant (ledger 17)
+# Rows beside the paper's: a method under a variant (ledger 17). A tier may say which variant stands there (`printed`).
+VARIANT_ROWS = {PRINTED: ("Adv-DPNP", "printed")}
 BASELINES = ("ST", "AT", "AT_HE", "TRADES", "MART", "Adv-DPNP")
 STATE_OF_THE_ART = ("OC", "PCL", "HAT", "FSR", "DIO", "IKL", "Adv-DPNP")
 FOUR = ("FSR", "DIO", "IKL", "Adv-DPNP")
@@ -41,6 +51,7 @@ class Artefact:
     without numbers. `attacks` lists what else is evaluated.
     `one_seed`: it shows single networks, not averages. `variants`: trainings under one changed switch of the tier,
     beside those of the rows' methods, evaluated with `variant_attacks`; a tier with none of them lacks the artefact.
+    `only`: the tiers that have it, where not all do.
     """
 
     title: str
@@ -51,6 +62,7 @@ class Artefact:
     one_seed: bool = False
     variants: tuple[str, ...] = ()
     variant_attacks: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
 
     def evaluations(self, variant: str = "") -> tuple[str, ...]:
         """Names for `evaluate`, of a row's own training or of its `variant`, without repetition; the guard with all."""
@@ -149,12 +161,19 @@ ARTEFACTS = {
         variants=("printed", "norm", "balanced", "features_only", "slow_prototypes"),
         variant_attacks=("clean", "pgd20", "cw30", "geometry"),
     ),
+    "contrasts": Artefact(  # docs/medium-preregistration.md; report/contrasts.py makes "worst" of them
+        "The contrasts that were named before a network was evaluated", "4.2",
+        {CIFAR10: ("AT", "TRADES", "Adv-DPNP", PRINTED)}, {}, ("clean", "pgd20", "cw30"), only=("medium",),
+    ),
 }  # fmt: skip
 
 
 # Artefacts that show evaluations of another one: Figure 3 is Table 5 taken apart.
 SHARED = {"figure3": "table5"}
-SECTIONS = {"readings": "table4"}  # artefacts that are a section of another one's notebook, made by the same job
+SECTIONS = {
+    "readings": "table4",
+    "contrasts": "table1",
+}  # artefacts that are a section of another one's notebook, made by the same job
 EVERYTHING = "everything"  # in place of an artefact's name: all of them
 
 
@@ -171,28 +190,37 @@ def notebook_of(name: str) -> Path:
 
 
 def built() -> tuple[str, ...]:
-    """Names of the artefacts whose notebooks exist."""
-    return tuple(name for name in ARTEFACTS if notebook_of(name).exists())
+    """Names of the artefacts whose notebooks exist; of all where the package is installed, which carries none.
+
+    Raises UserError for a checkout without any: nothing would be left to do.
+    """
+    found = tuple(name for name in ARTEFACTS if INSTALLED or notebook_of(name).exists())
+    if not found:
+        raise UserError(f"{notebook_of('table1').parent}: holds no notebook; `git checkout notebooks` brings them.")
+    return found
 
 
 def runs_of_row(tier: Tier, block: str, row: str, one_seed: bool = False) -> list[RunConfig]:
     """The trainings behind a row of `block`, one per seed; none where the tier lacks block, method or variant."""
     method, variant = VARIANT_ROWS.get(row, (row, ""))
+    variant = tier.printed if row == PRINTED else variant
     if block not in tier.blocks or method not in tier.methods or variant not in ("", *tier.variants):
         return []
-    return [tier.run(block, method, seed, variant) for seed in tier.seeds_of(method)[: 1 if one_seed else None]]
+    seeds = tier.seeds_of(method, variant)[: 1 if one_seed else None]
+    return [tier.run(block, method, seed, variant) for seed in seeds]
 
 
 def runs_of(tier: Tier, name: str) -> Iterator[RunConfig]:
     """The trainings that a table or figure needs in a tier: its rows and variants, as far as the tier has them."""
     spec = artefact(name)
     variants = [variant for variant in spec.variants if variant in tier.variants]
-    if spec.variants and not variants:
+    if (spec.variants and not variants) or (spec.only and tier.name not in spec.only):
         return
     for block, rows in spec.rows.items():
         for row in rows:
             for run in runs_of_row(tier, block, row, spec.one_seed):
-                own = [] if row in VARIANT_ROWS else variants
+                trained = [v for v in variants if run.seed in tier.seeds_of(run.method, v)]
+                own = [] if row in VARIANT_ROWS else trained
                 yield from (run, *(tier.run(block, run.method, run.seed, variant) for variant in own))
 
 

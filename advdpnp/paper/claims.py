@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from advdpnp.config import CORRUPTION_TYPES
-from advdpnp.names import BACKBONES, DATASETS
+from advdpnp.names import BACKBONES, DATASETS, METRICS, column_name
 from advdpnp.paper.consistency import STATED
 from advdpnp.paper.numbers import FIGURES, OURS, TINY, Values, methods_of, paper_values, reported_table
 
@@ -85,16 +85,17 @@ class Quantity(NamedTuple):
 
 def change(metric: str) -> Quantity:
     """|adversarial - clean| of a metric of Table 4."""
-    return Quantity(f"{metric} change", (f"{metric}_clean", f"{metric}_adv"), lambda c, a: abs(a - c))
+    return Quantity(f"{METRICS[metric]} change", (f"{metric}_clean", f"{metric}_adv"), lambda c, a: abs(a - c))
 
 
 def growth(metric: str) -> Quantity:
     """adversarial / clean of a metric of Table 4."""
     columns = (f"{metric}_clean", f"{metric}_adv")
-    return Quantity(f"{metric} adv/clean", columns, lambda c, a: a / c if c else float("inf"))
+    return Quantity(f"{METRICS[metric]} adversarial/clean", columns, lambda c, a: a / c if c else float("inf"))
 
 
-GAP = Quantity("clean minus AA", ("clean", "aa"), lambda clean, aa: clean - aa)
+CURVES = {"fgsm": "FGSM", "pgd": "PGD-20"}  # of Figure 4
+GAP = Quantity("clean minus AutoAttack", ("clean", "aa"), lambda clean, aa: clean - aa)
 
 
 def _read(values: Values, block: Block, method: str, quantity: Quantity) -> float | None:
@@ -192,7 +193,7 @@ def _standing(
     """Is `who` among the first `place`? A rival is beaten if the whole interval of the lead exceeds `by`, ahead if the
     whole interval does not; between the two these numbers do not tell.
     """
-    name = f"{block} {quantity.label}"
+    name = f"{block}, {column_name(quantity.label)}:"
     own = _read(values, block, who, quantity)
     found = {rival: _read(values, block, rival, quantity) for rival in rivals}
     missing = [rival for rival, value in found.items() if value is None]
@@ -293,7 +294,7 @@ def rises(blocks: Sequence[Block], metrics: Sequence[str]) -> Check:
 
     def part(values: Values, block: Block, method: str, metric: str) -> Part:
         clean, adv = (values(*block, method, f"{metric}_{side}") for side in ("clean", "adv"))
-        name = f"{block} {method} {metric}"
+        name = f"{block}, {method} {METRICS.get(metric, metric)}:"
         if clean is None or adv is None:
             there = any(values(*block, m, f"{metric}_clean") is not None for m in methods_of(*block))
             return Part(None, f"{name} is missing", str(block), ran=there)
@@ -322,7 +323,8 @@ def monotone(blocks: Sequence[Block], prefix: str, *, rising: bool = False) -> C
                 wrong.append(after)
         holds = False if wrong else None if len(numbers) < len(columns) else True
         shown = " ".join(f"{numbers[c]:g}" if c in numbers else "?" for c in columns)
-        return Part(holds, f"{block} {columns[0]} to {columns[-1]}: {shown}", str(block), ran=bool(numbers))
+        first, last = column_name(columns[0]), column_name(columns[-1])
+        return Part(holds, f"{block}, {first} to {last}: {shown}", str(block), ran=bool(numbers))
 
     return lambda values: combine([part(values, block) for block in blocks])
 
@@ -343,7 +345,8 @@ def settled(blocks: Sequence[Block], prefix: str, *, within: float, relative: bo
         holds = False if low > within + TINY else None if missing or high > within + TINY else True
         percent, scale = (" %", 100) if relative else ("", 1)
         bounds = f" [{scale * low:.3g}, {scale * high:.3g}]" if low < high else ""
-        detail = f"{block} {columns[0]} to {columns[-1]}: range {scale * span:.3g}{percent}{bounds}"
+        ends = f"{column_name(columns[0])} to {column_name(columns[-1])}"
+        detail = f"{block}, {ends}: range {scale * span:.3g}{percent}{bounds}"
         detail += f" (limit {scale * within:g}{percent})"
         return Part(holds, detail + (f", missing: {', '.join(missing)}" if missing else ""), str(block))
 
@@ -354,13 +357,14 @@ def not_lower(blocks: Sequence[Block], before: str, after: str, *, by: float) ->
     """Adv-DPNP's accuracy in column `after` is at most `by` points below that in `before`."""
 
     def part(values: Values, block: Block) -> Part:
+        names = column_name(before), column_name(after)
         numbers = [values(*block, OURS, column) for column in (before, after)]
         if None in numbers:
-            return Part(None, f"{block} {before} or {after} is missing", str(block), ran=numbers != [None, None])
+            return Part(None, f"{block}: {names[0]} or {names[1]} is missing", str(block), ran=numbers != [None, None])
         step, low, high = _step(values, block, before, after, numbers[1] - numbers[0])
         holds = True if low >= -by - TINY else False if high < -by - TINY else None
         bounds = f" [{low:+.3g}, {high:+.3g}]" if low < high else ""
-        detail = f"{block} {before} {numbers[0]:.4g}, {after} {numbers[1]:.4g} ({step:+.3g}{bounds})"
+        detail = f"{block}, {names[0]} {numbers[0]:.4g}, {names[1]} {numbers[1]:.4g} ({step:+.3g}{bounds})"
         return Part(holds, detail, str(block))
 
     return lambda values: combine([part(values, block) for block in blocks])
@@ -376,7 +380,7 @@ def _curve_falls(values: Values) -> Outcome:
     def part(block: Block, attack: str) -> Part:
         curve = _curve(values, block, attack)
         if len(curve) < 2:
-            return Part(None, f"{block} {attack}: fewer than two budgets", str(block), ran=bool(curve))
+            return Part(None, f"{block}, {CURVES[attack]}: fewer than two budgets", str(block), ran=bool(curve))
         rises: list[str] = []
         flat: list[str] = []
         for a, b in pairwise(curve):
@@ -386,7 +390,7 @@ def _curve_falls(values: Values) -> Outcome:
                 (rises if told else flat).append(f"{a}/255 {curve[a]:g} -> {b}/255 {curve[b]:g}")
         ends = f"{next(iter(curve.values())):g} to {list(curve.values())[-1]:g}"
         note = f", not at {', '.join(rises or flat)}" if rises or flat else ""
-        return Part(False if rises else None if flat else True, f"{block} {attack} {ends}{note}", str(block))
+        return Part(False if rises else None if flat else True, f"{block}, {CURVES[attack]} {ends}{note}", str(block))
 
     return combine([part(block, attack) for block in F4 for attack in ("fgsm", "pgd")])
 
@@ -395,9 +399,9 @@ def _curve_ends(values: Values) -> Outcome:
     def part(block: Block) -> Part:
         curve = _curve(values, block, "pgd")
         if not curve:
-            return Part(None, f"{block} pgd: not measured", str(block), ran=False)
+            return Part(None, f"{block}, PGD-20: not measured", str(block), ran=False)
         largest = max(curve)
-        return Part(curve[largest] < ZERO, f"{block} pgd at {largest}/255: {curve[largest]:g}", str(block))
+        return Part(curve[largest] < ZERO, f"{block}, PGD-20 at {largest}/255: {curve[largest]:g}", str(block))
 
     return combine([part(block) for block in F4])
 
@@ -457,15 +461,15 @@ def _aligned(values: Values) -> Outcome:
     distance = values(*block, OURS, "distance_adv")
     if distance is None:
         return Outcome(None, "", (), (str(block),))
-    return Outcome(distance < ALIGNED, f"{block} distance {distance:.3g} of the norm", (str(block),))
+    return Outcome(distance < ALIGNED, f"{block}: distance {distance:.3g} of the norm", (str(block),))
 
 
 def _collapsed(values: Values) -> Outcome:
     def part(block: Block) -> Part:
         accuracy = values(*block, "ST", "aa")
         if accuracy is None:
-            return Part(None, f"{block} aa: ST is missing", str(block), ran=False)
-        return Part(accuracy < COLLAPSED, f"{block} aa: ST {accuracy:g}", str(block))
+            return Part(None, f"{block}, AutoAttack: ST is missing", str(block), ran=False)
+        return Part(accuracy < COLLAPSED, f"{block}, AutoAttack: ST {accuracy:g}", str(block))
 
     return combine([part(block) for block in T1])
 

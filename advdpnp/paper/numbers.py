@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
-from advdpnp.config import DATASETS, ROOT
+from advdpnp.config import DATASETS, SHIPPED
 from advdpnp.errors import UserError, nearest
 
 Values = Callable[[int | str, str, str, str, str], float | None]  # table, dataset, backbone, method, column
 
-PAPER_DIR = ROOT / "data" / "paper"
+PAPER_DIR = SHIPPED / "data" / "paper"
 OURS = "Adv-DPNP"  # the row of the paper's own method
 TABLES = (1, 2, 3, 4, 5, 6, 7, 8)
 FIGURES = ("figure2", "figure3", "figure4")  # drawn in the paper without numbers

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from advdpnp.config import RunConfig, Tier
 from advdpnp.intervals import Difference, SeedVariance, paired_difference
 from advdpnp.paper import artefacts
+from advdpnp.report import agreement
 from advdpnp.report.tables import by_seed, cell, is_accuracy, seed_spread
 
 
@@ -13,7 +14,8 @@ class Switch(NamedTuple):
     """One choice, our default and the other way, and how to measure it.
 
     `sources` are pairs of evaluations (default, other) of one training; where `variant` names a second training, the
-    other evaluation is that one's. `base` names the variant that the default side is, if it is one.
+    other evaluation is that one's. `base` names the variant that the default side is, if it is one; "printed" is
+    the tier's own (`Tier.printed`).
     """
 
     id: str  # of docs/ledger.md
@@ -54,10 +56,12 @@ def effects(tier: Tier, root: Path | None = None) -> list[dict]:
     (intervals.py): over test images, and over seeds too where the other choice is another training. Reads only.
     """
     runs = list(artefacts.runs_of(tier, "ledger"))
+    agreement.refuse(runs, root)
     rows = []
     for switch in SWITCHES:
-        base = {run.seed: run for run in runs if run.variant == switch.base}
-        others = {run.seed: run for run in runs if run.variant == (switch.variant or switch.base)}
+        default = tier.printed if switch.base == "printed" else switch.base
+        base = {run.seed: run for run in runs if run.variant == default}
+        others = {run.seed: run for run in runs if run.variant == (switch.variant or default)}
         for source, other_source in switch.sources:
             pairs = [
                 (base[seed], source, others[seed], other_source)
@@ -88,7 +92,7 @@ def _row(switch: Switch, pairs: Pairs, spread: SeedVariance | None, root: Path |
         "high": high,
     }
     return {
-        "id": switch.id, "choice": switch.choice + (f" ({switch.base})" if switch.base else ""),
+        "id": switch.id, "choice": switch.choice + (f" ({pairs[0][0].variant})" if switch.base else ""),
         "default": switch.default, "other": switch.other, "measure": pairs[0][1],
         **{key: value if value == "" else round(float(value), 2) for key, value in values.items()},
         "by_seed": " ".join(f"{value:+.2f}" for value in each), "images": paired.images if paired else "",

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from advdpnp.config import Tier
 from advdpnp.intervals import holm, paired_difference
-from advdpnp.names import block_name
+from advdpnp.markdown import literal
+from advdpnp.names import block_name, column_name
 from advdpnp.paper import artefacts
 from advdpnp.paper.numbers import OURS
-from advdpnp.report.tables import by_seed, images_note, literal, paper_shaped, seed_spread
+from advdpnp.report import agreement
+from advdpnp.report.render import images_note
+from advdpnp.report.tables import by_seed, paper_shaped, seed_spread
 
 TABLES = ("table1", "table2", "table3", "table5")  # those that set Adv-DPNP beside rivals on the same images
 COLUMNS = (
@@ -34,6 +37,7 @@ PRIMARY_NOTE = (
 def rivals(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
     """A row for each rival and column of a table where both were measured. Reads, computes nothing."""
     spec, number = artefacts.artefact(name), int(name.removeprefix("table"))
+    agreement.refuse(artefacts.runs_of(tier, name), root)
     rows = []
     for block, methods in spec.rows.items():
         if (here := tier.blocks.get(block)) is None:
@@ -67,34 +71,39 @@ def primary(rows: Sequence[Mapping]) -> list[dict]:
     return found
 
 
-def primary_markdown(rows: Sequence[Mapping], label: str) -> str:
+def primary_markdown(rows: Sequence[Mapping], label: str = "") -> str:
     """The primary contrasts as a table, one line each; one sentence where nothing was measured."""
     if not rows:
         return "Neither AT nor TRADES was measured on the same images as Adv-DPNP."
-    lines = [f"*{literal(label)}. {PRIMARY_NOTE}*", ""]
+    lines = [f"*{_said(label)}{PRIMARY_NOTE}*", ""]
     header = ("data set", "Adv-DPNP minus", "column", "difference [95 %]", "p (Holm)", "told", "images", "seeds")
     lines += [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for row in rows:
         told = "no" if row["p"] >= 0.05 else "**ahead**" if row["difference"] > 0 else "**behind**"
         difference = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
-        place = f"{block_name(row['dataset'], row['backbone'])} | {row['rival']} | {row['column']}"
+        place = f"{block_name(row['dataset'], row['backbone'])} | {row['rival']} | {column_name(row['column'])}"
         lines.append(f"| {place} | {difference} | {row['p']:.3f} | {told} | {row['images']:,} | {row['seeds']} |")
     return "\n".join(lines)
 
 
-def markdown(rows: Sequence[Mapping], label: str) -> str:
+def markdown(rows: Sequence[Mapping], label: str = "") -> str:
     """The differences under the tier's `label`, a line a rival, a column for each of the table's; or one sentence."""
     if not rows:
         return "No two methods were measured on the same images."
-    lines = [f"*{literal(label)}. {LEGEND}.*", ""]
+    lines = [f"*{_said(label)}{LEGEND}.*", ""]
     for (dataset, backbone), methods in paper_shaped([{**row, "method": row["rival"]} for row in rows]).items():
         columns = list(dict.fromkeys(column for cells in methods.values() for column in cells))
-        lines += [f"**{dataset}, {backbone}**", "", f"| Adv-DPNP minus | {' | '.join(columns)} |"]
+        head = " | ".join(map(column_name, columns))
+        lines += [f"**{block_name(dataset, backbone)}**", "", f"| Adv-DPNP minus | {head} |"]
         lines.append("|---" * (len(columns) + 1) + "|")
         for rival, cells in methods.items():
             lines.append(f"| {rival} | {' | '.join(_shown(cells.get(column)) for column in columns)} |")
         lines += ["", literal(images_note(methods)), ""]
     return "\n".join(lines)
+
+
+def _said(label: str) -> str:
+    return f"{literal(label)}. " if label else ""
 
 
 def decided(row: Mapping) -> bool:

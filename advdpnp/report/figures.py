@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from advdpnp.names import column_name, heading
 from advdpnp.store import write_atomic
 
 # Paul Tol's "muted" palette: distinguishable with all common colour deficiencies.
@@ -178,7 +179,7 @@ def dots(rows: Sequence[Mapping], columns: Sequence[str], *, paper: bool) -> Fig
                 ax.plot(float(row["ours"]), y, "o", color=colour, markersize=5.5)
             if paper and row["paper"] != "":
                 ax.plot(float(row["paper"]), y, "D", markersize=5.5, markerfacecolor="none", markeredgecolor="black")
-        ax.set(title=column, yticks=range(len(methods)), yticklabels=methods)
+        ax.set(title=textwrap.fill(heading(column), 18), yticks=range(len(methods)), yticklabels=methods)
         ax.title.set_fontsize(9)
         ax.grid(axis="y", visible=False)
     np.atleast_1d(axes)[0].invert_yaxis()
@@ -196,7 +197,12 @@ def rivals(rows: Sequence[Mapping]) -> Figure:
             ax.plot([row["low"], row["high"]], [height] * 2, color=colour, linewidth=2)
             ax.plot(row["difference"], height, "o", color=colour, markersize=6)
         ax.axvline(0, color="black", linewidth=0.8)
-        ax.set(title=column, yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
+        ax.set(
+            title=textwrap.fill(column_name(column), 18),
+            yticks=range(len(names)),
+            yticklabels=names,
+            ylim=(len(names) - 0.4, -0.6),
+        )
     fig.suptitle("Adv-DPNP minus each rival, in points\nbars: 95 % over images, grey where they span zero", fontsize=9)
     return fig
 

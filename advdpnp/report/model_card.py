@@ -11,6 +11,7 @@ from advdpnp.config import Tier
 from advdpnp.errors import UserError
 from advdpnp.paper import artefacts
 from advdpnp.progress import duration
+from advdpnp.report import agreement
 from advdpnp.store import machines, read_json, write_text
 
 
@@ -94,6 +95,7 @@ def write_card(root: Path, run_id: str, target: Path | None = None) -> Path:
 
 def write_cards(tier: Tier, root: Path, run_ids: Iterable[str] = ()) -> list[Path]:
     """Cards of the named runs, or of all of the tier's that are trained. Raises UserError where there are none."""
+    agreement.refuse(artefacts.all_runs(tier).values(), root)
     trained = [name for name in artefacts.all_runs(tier) if (root / "runs" / name / "train.json").exists()]
     names = [*run_ids] or trained
     if not names:

@@ -4,15 +4,16 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, ROOT, Tier, load_tier
+from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, INSTALLED, ROOT, Tier, load_tier, need_checkout
 from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL, images_of, masking, resolved_attack
+from advdpnp.markdown import literal
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import claims_markdown
 from advdpnp.paper.consistency import consistency
 from advdpnp.paper.resolution import resolution_markdown
 from advdpnp.progress import duration
-from advdpnp.report import differences, fingerprint, tables
+from advdpnp.report import agreement, contrasts, differences, fingerprint, render, summary, tables
 from advdpnp.report.ablations import effects, ledger_markdown
 from advdpnp.report.measurements import Measurements
 from advdpnp.store import machines, read_json, tier_dir, write_text
@@ -29,6 +30,11 @@ READINGS_NOTE = (
     "the paper it follows from its MeanSep and SCR. Summed is |log(ours / the paper's on CIFAR-10)|, and a reading "
     f"fits if the mean of the eight is below {fingerprint.FITS:.3f} for each seed. † is not counted by the rule. "
     "Accuracies (%) and PGD-20's cross-entropy follow the protocol, which is not the paper's, and are not counted."
+)
+CONTRASTS_NOTE = (
+    "Named, with the rule that judges them, in docs/medium-preregistration.md before a network was evaluated. `worst`: "
+    "right on the image itself, under PGD-20 and under C&W-30; `avg`: the mean of clean and worst. p after Holm's "
+    f"correction for six; small: the 95 % interval lies within {contrasts.MATTERS:g} point of zero."
 )
 FIGURES_NOTE = (
     "The paper draws its figures without numbers, so none stands beside ours. Figure 2: spread within a class, a mean "
@@ -75,7 +81,7 @@ def figures_markdown(tier: Tier, rows: list[dict]) -> str:
     for name in built_figures():
         own = [row for row in rows if row["table"] == name]
         title = f"Figure {name.removeprefix('figure')}: {artefacts.artefact(name).title}"
-        lines += [f"### {title}", "", tables.markdown(own, tier.label)]
+        lines += [f"### {title}", "", render.markdown(own)]
     return "\n".join(lines)
 
 
@@ -104,8 +110,8 @@ def costs_markdown(tier: Tier, root: Path) -> str:
             t = read_json(path, "train_images", "final", "seconds", "images_per_second", "precision", "provenance")
             lines.append(
                 f"| {name} | {t['train_images']:,} | {t['final']['epoch'] + 1} | {duration(t['seconds'])} | "
-                f"{t['images_per_second']:.0f} | {tables.literal(t['precision'])} | "
-                f"{tables.literal(machines(t))} |"
+                f"{t['images_per_second']:.0f} | {literal(t['precision'])} | "
+                f"{literal(machines(t))} |"
             )
     return "\n".join(lines)
 
@@ -125,7 +131,6 @@ def strangers(tier: Tier, root: Path) -> list[str]:
     A setting that a file does not know, because it came later, is no difference; nor is the code's revision.
     """
     found: list[str] = []
-    test_sets: dict[str, dict] = {}  # data set -> its first evaluation
     runs = artefacts.all_runs(tier)
     for run in runs.values():
         path, sha256 = root / "runs" / run.id / "config.json", None
@@ -143,10 +148,8 @@ def strangers(tier: Tier, root: Path) -> list[str]:
             expected["images"] = images_of(run, path.stem, range(run.facts.test_images))
             if path.stem in ATTACKS:
                 expected["settings"] = json.loads(json.dumps(asdict(resolved_attack(run, path.stem))))
-            found += _stranger(path, value := read_json(path, "images"), expected)
-            first = test_sets.setdefault(run.dataset, value)
-            found += _stranger(path, value, {"data_sha256": first.get("data_sha256")})
-    return found
+            found += _stranger(path, read_json(path, "images"), expected)
+    return found + [str(stranger) for stranger in agreement.strangers(runs.values(), root)]
 
 
 def _stranger(path: Path, value: dict, expected: dict) -> list[str]:
@@ -168,6 +171,16 @@ def refuse_strangers(tier: Tier, root: Path) -> None:
         )
 
 
+def preregistered(tier: Tier, root: Path) -> list[str]:
+    """The contrasts of docs/medium-preregistration.md, a table for each reading; [] for a tier that has none."""
+    if not any(artefacts.runs_of(tier, "contrasts")):
+        return []
+    lines = ["### The contrasts that were named first", "", CONTRASTS_NOTE, ""]
+    for reading in ("Adv-DPNP", artefacts.PRINTED):
+        lines += [contrasts.markdown(contrasts.contrasts(tier, reading, root), reading), ""]
+    return lines
+
+
 def trust_markdown(tier: Tier, root: Path) -> str:
     """What masking.py says of each run that was evaluated: from the stored flags, and from the evaluation `guard`."""
     checks = {}
@@ -178,8 +191,12 @@ def trust_markdown(tier: Tier, root: Path) -> str:
             probed = tables.stored(run, "guard", root, "checks") or {"checks": []}
             norms = (name for name, attack in run.attacks.items() if attack.kind == "pgd" and attack.norm != "linf")
             used = {name: (tables.stored(run, name, root) or {}).get("budget_used") for name in norms}
-            checks[run.id] = [*masking.order(flags), masking.gap(flags), masking.spent(used)]
-            checks[run.id] += masking.loaded(probed["checks"], f"{run.id}, guard.json")
+            checks[run.id] = [
+                *masking.check_attack_order(flags),
+                masking.check_gap(flags),
+                masking.check_budget_spent(used),
+            ]
+            checks[run.id] += masking.from_json(probed["checks"], f"{run.id}, guard.json")
     return masking.markdown(checks) if checks else "There is nothing to check: no run was evaluated."
 
 
@@ -187,21 +204,27 @@ def report_markdown(tier: Tier, root: Path) -> str:
     """The report's text from the evaluation files below `root`; without any, every cell reads "not run"."""
     refuse_strangers(tier, root)
     comparable = tier.name == "paper"
-    lines = [f"# Results of tier {tier.name}", "", f"Protocol: {tables.literal(tier.label)}.", ""]
-    if not (root / "evals").is_dir():
+    lines = [f"# Results of tier {tier.name}", "", f"Protocol: {literal(tier.label)}.", ""]
+    ran = (root / "evals").is_dir()
+    if not ran:
         lines += ["**Nothing has been run under this protocol yet.** Where our numbers would stand is a dash.", ""]
     if not comparable:
         lines += [
-            "**This is not the paper's protocol.** The paper's numbers stand beside ours to show what would be "
-            "compared; there is no difference between the two, and every verdict reads *smaller protocol*.",
+            "**This is not the paper's protocol.** The paper's numbers stand below ours to show what would be "
+            "compared; no difference between the two is taken, and every verdict reads *smaller protocol*.",
             "",
         ]
-    rows = []
+    found_rows = {name: tables.table_rows(tier, name, root) for name in (*built_tables(), *built_figures())}
+    rows = [row for name in built_tables() for row in found_rows[name]]
+    drawn = [row for name in built_figures() for row in found_rows[name]]
+    ours = Measurements(tier, [*rows, *drawn], root) if tier.name != "demo" else None
+    if ours and ran:
+        lines += ["## In short", "", summary.headlines(tier, root, ours), "", *pictures(tier, root)]
+    lines += ["## How to read the tables", "", render.legend(rows), ""]
     for name in built_tables():
-        found = tables.table_rows(tier, name, root)
-        rows += found
+        found = found_rows[name]
         spec = artefacts.artefact(name)
-        lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", tables.markdown(found, tier.label)]
+        lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", render.markdown(found, fold=ran)]
         if name == "table4":
             lines += [SCR_NOTE, "", *earlier_geometry(tier, root)]
         if name in differences.TABLES and (against := differences.rivals(tier, name, root)):
@@ -209,16 +232,15 @@ def report_markdown(tier: Tier, root: Path) -> str:
                 lines += [
                     "### The primary contrasts",
                     "",
-                    differences.primary_markdown(differences.primary(against), tier.label),
+                    differences.primary_markdown(differences.primary(against)),
                     "",
+                    *preregistered(tier, root),
                 ]
-            lines += ["### Image by image", "", differences.markdown(against, tier.label)]
-    drawn = [row for name in built_figures() for row in tables.table_rows(tier, name, root)]
+            lines += ["### Image by image", "", differences.markdown(against)]
     lines += ["## The figures in numbers", "", figures_markdown(tier, drawn)]
     verdicts = {v: sum(row["verdict"] == v for row in rows) for v in dict.fromkeys(row["verdict"] for row in rows)}
     lines += ["## Verdicts", "", ", ".join(f"{n} cells: {v}" for v, n in verdicts.items()), ""]
     lines += ["## Can these numbers be trusted?", "", TRUST, "", trust_markdown(tier, root)]
-    ours = Measurements(tier, [*rows, *drawn], root) if tier.name != "demo" else None
     lines += ["## The paper's claims", "", claims_markdown(ours), ""]
     lines += ["## Does the paper agree with itself?", "", "| where | what | holds | detail |", "|---|---|---|---|"]
     lines += [
@@ -240,6 +262,25 @@ def report_markdown(tier: Tier, root: Path) -> str:
     return "\n".join(lines)
 
 
+PICTURES = {  # of the first screen, by file name
+    "fingerprint": "The readings of Eq. (3) beside the geometry of the paper's Table 4",
+    "table1-rivals-cifar10-resnet18": "Adv-DPNP minus the baselines of Table 1, with 95 % intervals",
+    "table2-rivals-cifar10-resnet18": "Adv-DPNP minus the defenses of Table 2, with 95 % intervals",
+}
+
+
+def pictures(tier: Tier, root: Path) -> list[str]:
+    """Links to PICTURES, as far as they were drawn, from where the report lies."""
+    lines = []
+    for name, what in PICTURES.items():
+        own, committed = root / "figures" / f"{name}.png", ROOT / "figures" / tier.name / f"{name}.png"
+        if own.exists():
+            lines += [f"![{what}](figures/{name}.png)", ""]
+        elif root == published_dir(tier.name) and committed.exists():
+            lines += [f"![{what}](../../figures/{tier.name}/{name}.png)", ""]
+    return lines
+
+
 def write_report(tier_name: str, *, published: bool = False, output: str | None = None) -> str:
     """Write the report; returns its path, or its text for output '-'.
 
@@ -248,8 +289,11 @@ def write_report(tier_name: str, *, published: bool = False, output: str | None 
     """
     tier = load_tier(tier_name)
     root, own = published_dir(tier.name) if published else tier_dir(tier.name), tier_dir(tier.name)
+    if published:
+        need_checkout("published results lie")
     if not (published or (own / "evals").is_dir()):
-        raise UserError(f"{own}: holds no evaluations; run snakemake --cores 1 {tier.name}, or report another tier.")
+        how = f"python -m advdpnp work --tier {tier_name}" if INSTALLED else f"snakemake --cores 1 {tier.name}"
+        raise UserError(f"{own}: holds no evaluations; run {how}, or report another tier.")
     if published and not (root / "evals").is_dir() and (own / "evals").is_dir():
         raise UserError(f"{root}: nothing is published of tier {tier.name}; without --published, {own} is reported.")
     text = report_markdown(tier, root)

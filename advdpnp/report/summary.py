@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from advdpnp.config import Tier
-from advdpnp.names import block_name
+from advdpnp.markdown import literal
+from advdpnp.names import block_name, heading
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import CLAIMS, WORDS, counts, outcomes
 from advdpnp.paper.numbers import FIGURES, OURS, Values, methods_of, paper_values
 from advdpnp.report import ablations, differences, fingerprint
 from advdpnp.report.measurements import Measurements
-from advdpnp.report.tables import bounds, literal, number, table_rows
+from advdpnp.report.tables import bounds, number, table_rows
 
 
 class Headline(NamedTuple):
@@ -43,12 +44,13 @@ def measurements(tier: Tier, root: Path | None = None) -> Measurements:
     return Measurements(tier, [row for name in names for row in table_rows(tier, name, root)], root)
 
 
-def headlines(tier: Tier, root: Path | None = None) -> str:
+def headlines(tier: Tier, root: Path | None = None, values: Measurements | None = None) -> str:
     """The claims of HEADLINES as a table: Adv-DPNP and its best rival with the verdict, in the paper and here."""
-    values = measurements(tier, root)
+    values = values or measurements(tier, root)
     chosen = [claim for claim in CLAIMS if claim.id in HEADLINES]
     theirs, ours = outcomes(paper_values, chosen), outcomes(values, chosen)
-    lines = ["| the paper says of Adv-DPNP | its numbers | | ours, smaller protocol | |", "|---|---|---|---|---|"]
+    whose = "ours" if tier.name == "paper" else "ours, smaller protocol"
+    lines = [f"| the paper says of Adv-DPNP | its numbers | | {whose} | |", "|---|---|---|---|---|"]
     for name, headline in HEADLINES.items():
         drawn = all(table in FIGURES for claim in chosen if claim.id == name for table in claim.tables)
         sides = _beside(paper_values, headline), "drawn" if drawn else theirs[name].word
@@ -58,7 +60,7 @@ def headlines(tier: Tier, root: Path | None = None) -> str:
 
 def _beside(values: Values, headline: Headline) -> str:
     """'43.4 %, HAT 46.9': Adv-DPNP's number and the best of its rivals'."""
-    found = {}
+    found: dict[str, float] = {}
     for table in headline.tables:
         for method in methods_of(table, "cifar10", "resnet18"):
             value = values(table, "cifar10", "resnet18", method, headline.column)
@@ -101,7 +103,7 @@ def accuracies(tier: Tier, root: Path | None = None) -> str:
     dataset, backbone = rows[0]["dataset"], rows[0]["backbone"]
     rows = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone)]
     columns, methods = (list(dict.fromkeys(row[key] for row in rows)) for key in ("column", "method"))
-    lines = [f"| {block_name(dataset, backbone)}, accuracy (%) | {' | '.join(literal(c) for c in columns)} |"]
+    lines = [f"| {block_name(dataset, backbone)}, accuracy (%) | {' | '.join(heading(c) for c in columns)} |"]
     lines.append("|---" * (len(columns) + 1) + "|")
     cells = {(row["method"], row["column"]): row for row in rows}
     for method in methods:
@@ -122,5 +124,5 @@ def figure2(tier: Tier, root: Path | None = None) -> str:
     lines = [f"| Figure 2 | {' | '.join(methods)} |", "|---" * (len(methods) + 1) + "|"]
     for column in dict.fromkeys(row["column"] for row in rows):
         cells = {row["method"]: number(row) for row in rows if row["column"] == column}
-        lines.append(f"| {literal(column)} | {' | '.join(cells[method] for method in methods)} |")
+        lines.append(f"| {heading(column)} | {' | '.join(cells[method] for method in methods)} |")
     return "\n".join(lines)

@@ -17,16 +17,16 @@ import numpy as np
 from advdpnp.config import CORRUPTION_TYPES, RunConfig, Tier
 from advdpnp.errors import UserError
 from advdpnp.intervals import SeedVariance, accuracy_interval, mean_interval, pooled_seed_variance
-from advdpnp.markdown import literal
+from advdpnp.names import LOWER_IS_BETTER
 from advdpnp.paper import artefacts
 from advdpnp.paper.numbers import column_kind, reported, verdict
+from advdpnp.report import agreement
 from advdpnp.store import read_arrays, read_json, tier_dir
 
 COLUMNS = (
     "table", "dataset", "backbone", "method", "column", "ours", "std", "seeds", "paper", "difference", "verdict",
     "low", "high", "interval", "images", "by_seed",
 )  # fmt: skip
-LOWER_IS_BETTER = ("fdr", "afs", "loss", "angular", "radial", "distance")
 
 
 def stored(run: RunConfig, name: str, root: Path | None = None, key: str = "images") -> dict | None:
@@ -198,6 +198,7 @@ def printed_as(name: str) -> int | str:
 def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
     """Every cell of a table or figure in long form, the paper's rows and columns in their order. Attacks nothing."""
     spec, number = artefacts.artefact(name), printed_as(name)
+    agreement.refuse(artefacts.runs_of(tier, name), root)
     rows = []
     for block, methods in spec.rows.items():
         here = tier.blocks.get(block)
@@ -315,12 +316,6 @@ def empty(methods: Mapping[str, Mapping[str, dict]]) -> bool:
     return all(row["ours"] == row["paper"] == "" for cells in methods.values() for row in cells.values())
 
 
-def corner(methods: Mapping[str, Mapping[str, dict]]) -> str:
-    """What the first column of a block of `paper_shaped` holds."""
-    down = any(label != row["method"] for label, cells in methods.items() for row in cells.values())
-    return "epsilon (1/255)" if down else "method"
-
-
 def number(row: Mapping) -> str:
     """'83.78', or '–' for a cell that was not run; as many digits as the others of its column."""
     return "–" if row["ours"] == "" else f"{float(row['ours']):.{digits_of(row['column'])}f}"
@@ -332,83 +327,3 @@ def bounds(row: Mapping) -> str:
         return ""
     digits = 1 if digits_of(row["column"]) == 2 else 3
     return f"[{float(row['low']):.{digits}f}, {float(row['high']):.{digits}f}]"
-
-
-MARKS = {"match": "✓", "near": "≈", "differs": "✗"}  # beside a cell that is compared with the paper
-LEGEND = (
-    "Each cell: ours, a mean over seeds [95 % interval]{paper}. Best in bold, second best underlined. Intervals are "
-    "over test images{seeds}"
-)
-OVER_SEEDS = " and seeds, whose variance is pooled over all methods trained more than once"
-
-
-def images_note(methods: Mapping[str, Mapping]) -> str:
-    """A sentence where the columns of a block rest on different numbers of test images; nothing where they do not."""
-    groups: dict[int, list[str]] = {}
-    for cells in methods.values():
-        for column, row in cells.items():
-            if row["ours"] != "" and row["images"] != "" and column not in groups.setdefault(int(row["images"]), []):
-                groups[int(row["images"])].append(column)
-    counts = "; ".join(f"the first {n:,} for {', '.join(groups[n])}" for n in sorted(groups, reverse=True))
-    return f"Compare down, not across: test images are {counts}." if len(groups) > 1 else ""
-
-
-def markdown(rows: list[dict], label: str) -> str:
-    """The table in the paper's shape, 'ours [low, high] | paper' in each cell; our best bold, our second underlined."""
-    compared = {row["verdict"] for row in rows} & set(MARKS)
-    verdicts = "; " + ", ".join(f"{mark} {v}" for v, mark in MARKS.items()) if compared else ""
-    printed = any(row["paper"] != "" for row in rows)  # a figure's numbers are not
-    seeds = OVER_SEEDS if any(row["interval"] == "images and seeds" for row in rows) else ""
-    lines = [f"*{literal(label)}. {LEGEND.format(paper=' | paper' if printed else '', seeds=seeds)}{verdicts}.*", ""]
-    for (dataset, backbone), methods in paper_shaped(rows).items():
-        if empty(methods):
-            lines += [f"**{dataset}, {backbone}**: not run.", ""]
-            continue
-        columns = list(next(iter(methods.values())))
-        lines += [f"**{dataset}, {backbone}**", "", f"| {corner(methods)} | " + " | ".join(columns) + " |"]
-        lines.append("|---|" + "---|" * len(columns))
-        marks = {c: best_and_second(competing(methods, c), c) for c in columns}
-        for method, cells in methods.items():
-            shown = []
-            for column in columns:
-                text = number(cells[column])
-                best, second = marks[column]
-                if text != "–":
-                    text = f"**{text}**" if method in best else f"<u>{text}</u>" if method in second else text
-                extras = bounds(cells[column]), MARKS.get(cells[column]["verdict"], "")
-                paper = f" \\| {cells[column]['paper']}" if printed and cells[column]["paper"] != "" else ""
-                shown.append(" ".join(filter(None, (text, *extras))) + paper)
-            lines.append(f"| {method} | " + " | ".join(shown) + " |")
-        lines.append("")
-        if note := images_note(methods):
-            lines += [literal(note), ""]
-    return "\n".join(lines)
-
-
-def competing(methods: Mapping[str, Mapping], column: str) -> dict[str, float]:
-    """Ours in one column by method; one method's points do not compete with each other.
-
-    ST, which defends against nothing, does not compete (the paper's convention).
-    """
-    rows = [cells[column] for cells in methods.values()]
-    return {row["method"]: float(row["ours"]) for row in rows if row["ours"] != "" and row["method"] != "ST"}
-
-
-def latex(rows: list[dict], label: str) -> str:
-    """The table as a LaTeX tabular of ours, best in bold, second underlined; the protocol in a comment."""
-    lines = [f"% {label}"]
-    for (dataset, backbone), methods in paper_shaped(rows).items():
-        columns = list(next(iter(methods.values())))
-        clean = [c.replace("_", r"\_") for c in columns]
-        lines += [rf"\begin{{tabular}}{{l{'c' * len(columns)}}} % {dataset}, {backbone}", r"\hline"]
-        lines += [f"{corner(methods).capitalize()} & " + " & ".join(clean) + r" \\", r"\hline"]
-        for method, cells in methods.items():
-            shown = []
-            for column in columns:
-                text = number(cells[column]).replace("–", "--")
-                best, second = best_and_second(competing(methods, column), column)
-                wrap = r"\textbf{%s}" if method in best else r"\underline{%s}" if method in second else "%s"
-                shown.append(wrap % text)
-            lines.append(method.replace("_", r"\_") + " & " + " & ".join(shown) + r" \\")
-        lines += [r"\hline", r"\end{tabular}"]
-    return "\n".join(lines) + "\n"

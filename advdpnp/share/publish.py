@@ -1,16 +1,16 @@
 """The copy of a tier's results that is committed, and back."""
 
 import json
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from advdpnp.config import ROOT, load_tier
+from advdpnp.config import ROOT, load_tier, need_checkout
 from advdpnp.errors import UserError
 from advdpnp.paper import artefacts
+from advdpnp.report import agreement
 from advdpnp.report.model_card import write_card
 from advdpnp.report.page import published_dir
-from advdpnp.store import read_json, tier_dir, write_text
+from advdpnp.store import copy_file, read_json, results_root, tier_dir, write_text
 
 
 def without_paths(notebook: Path) -> str:
@@ -18,7 +18,8 @@ def without_paths(notebook: Path) -> str:
     content = read_json(notebook)
     for part in (content, *content["cells"]):
         part["metadata"].pop("papermill", None)
-    return json.dumps(content, indent=1, ensure_ascii=False).replace(str(ROOT), ".") + "\n"
+    text = json.dumps(content, indent=1, ensure_ascii=False).replace(str(results_root()), "results")
+    return text.replace(str(ROOT), ".") + "\n"
 
 
 def small_files(run_ids: Iterable[str]) -> list[str]:
@@ -36,6 +37,7 @@ def publish(tier_name: str) -> str:
     source, target, pictures = tier_dir(tier.name), published_dir(tier.name), ROOT / "figures" / tier.name
     if not (source / "evals").is_dir():
         raise UserError(f"{source}: holds no evaluations to publish; run snakemake --cores 1 {tier.name} first.")
+    agreement.refuse(artefacts.all_runs(tier).values(), source)
     wanted = ["tables/*", "notebooks/*.ipynb", "report.md", *small_files(artefacts.all_runs(tier))]
     copied, size = 0, 0
     for pattern, base in [*((w, target) for w in wanted), ("figures/*.png", None)]:
@@ -43,11 +45,10 @@ def publish(tier_name: str) -> str:
             if path.name.endswith(".part.npz") or not path.is_file():
                 continue
             to = pictures / path.name if base is None else base / path.relative_to(source)
-            to.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix == ".ipynb":
                 write_text(to, without_paths(path))
             else:
-                shutil.copyfile(path, to)
+                copy_file(path, to)
             copied, size = copied + 1, size + path.stat().st_size
     for name in artefacts.all_runs(tier):
         if (target / "runs" / name / "train.json").exists():
@@ -62,6 +63,7 @@ def restore(tier_name: str) -> str:
     made. Runs come back without weights, so a further attack on them needs them trained again.
     """
     tier = load_tier(tier_name)
+    need_checkout("published results lie")
     source, target = published_dir(tier.name), tier_dir(tier.name)
     if not (source / "evals").is_dir():
         raise UserError(
@@ -71,7 +73,6 @@ def restore(tier_name: str) -> str:
     for path in sorted([*source.glob("runs/*/*"), *source.glob("evals/*/*")]):
         to = target / path.relative_to(source)
         if not to.exists():
-            to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, to)
+            copy_file(path, to)
             copied += 1
     return f"{copied} files copied to {target}"

@@ -30,7 +30,7 @@ from advdpnp.data import augment, load, to_float
 from advdpnp.evaluate import evaluate, masking_probes
 from advdpnp.hardware import pick_device, seeded
 from advdpnp.jobs import estimate
-from advdpnp.models.batchnorm_folding import StandIn
+from advdpnp.models.batchnorm_folding import FoldedSurrogate
 from advdpnp.store import eval_path, read_arrays, read_json, run_dir
 from advdpnp.train import fit, load_model, load_state
 from benchmarks import attacks as attack_benchmark
@@ -148,12 +148,12 @@ def victim() -> tuple[torch.nn.Module, Tensor, Tensor]:
         return model, x, model(x).argmax(1)
 
 
-def component(name: str, norm: str = "linf", quick: bool = True) -> dict[str, Tensor]:
-    """Images of one component of AutoAttack, on a stand-in in bfloat16 or as the package runs it."""
+def component(name: str, norm: str = "linf", fast: bool = True) -> dict[str, Tensor]:
+    """Images of one component of AutoAttack, on a surrogate in bfloat16 or as the package runs it."""
     model, x, y = victim()
-    search = StandIn(model, bf16=True) if quick else None
+    surrogate = FoldedSurrogate(model, bf16=True) if fast else None
     epsilon = {"linf": 0.15, "l2": 1.0, "l1": 5.0}[norm]
-    limits = {"attacks": [name], "square_queries": 10, "search": search}
+    limits = {"attacks": [name], "square_queries": 10, "surrogate": surrogate}
     return {"images": attacks.autoattack(model, x, y, epsilon=epsilon, norm=norm, **limits)}
 
 
@@ -244,7 +244,7 @@ CASES: dict[str, Callable[[], Mapping[str, Any]]] = {
     "evaluation aa, plain": partial(evaluated, "aa", evaluation={"fast": False}),
     **{f"AutoAttack {name}": partial(component, name) for name in (*STANDARD, "apgd-dlr", "fab")},
     **{f"AutoAttack {norm} {name}": partial(component, name, norm) for norm in ("l2", "l1") for name in STANDARD},
-    **{f"AutoAttack {name}, plain": partial(component, name, quick=False) for name in STANDARD},
+    **{f"AutoAttack {name}, plain": partial(component, name, fast=False) for name in STANDARD},
     "AutoAttack on the CPU": attack_on_cpu,
     "start from the CPU": cpu_start,
     **{f"step of {method}": partial(one_step, method) for method in METHODS},

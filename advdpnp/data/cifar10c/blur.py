@@ -1,4 +1,4 @@
-"""Blurs. uint8 [N, H, W, 3] in and out; `rngs`: one generator an image, unused where nothing is drawn."""
+"""Blurs. uint8 [N, H, W, 3] in and out; `rngs`: one generator per image, unused where nothing is drawn."""
 
 import numpy as np
 from scipy.ndimage import correlate

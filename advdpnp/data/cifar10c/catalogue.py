@@ -108,7 +108,7 @@ def check_choice(name: str, severity: int) -> None:
     if name not in CORRUPTIONS:
         raise UserError(f"unknown corruption '{name}': {nearest(name, CORRUPTIONS)}")
     if not isinstance(severity, int | np.integer) or severity not in SEVERITIES:
-        raise UserError(f"severity of {name} must be an integer from 1 to 5, not {severity!r}")
+        raise UserError(f"severity of {name}: expected an integer from 1 to 5, got {severity!r}")
 
 
 def check_images(images: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Digital: contrast, warps and codecs. uint8 [N, H, W, 3] in and out; `rngs`: one generator an image."""
+"""Digital: contrast, warps and codecs. uint8 [N, H, W, 3] in and out; `rngs`: one generator per image."""
 
 from io import BytesIO
 

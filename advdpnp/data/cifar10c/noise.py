@@ -1,4 +1,4 @@
-"""Noise: every draw is per pixel and per channel. uint8 [N, H, W, 3] in and out; `rngs`: one generator an image."""
+"""Noise: every draw is per pixel and per channel. uint8 [N, H, W, 3] in and out; `rngs`: one generator per image."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def shot_noise(images: np.ndarray, rngs: Generators, photons: float) -> np.ndarr
 def impulse_noise(images: np.ndarray, rngs: Generators, probability: float) -> np.ndarray:
     """Salt and pepper: each value is replaced with `probability`, by white or black with equal chance.
 
-    Differs from the official script: one uniform draw a value instead of two (the same distribution).
+    Differs from the official script: one uniform draw per value instead of two (the same distribution).
     """
     u = draw(rngs, lambda rng: rng.random(images.shape[1:]))
     out = images.copy()

@@ -1,6 +1,6 @@
 """What several corruptions need: draws, the cast to bytes, HSV, the clipped zoom, motion blur, bilinear sampling.
 
-Shapes: N images of H x W pixels with C channels, [N, H, W, C]; `rngs` holds one numpy Generator an image, so that
+Shapes: N images of H x W pixels with C channels, [N, H, W, C]; `rngs` holds one numpy Generator per image, so that
 an image's pixels never depend on the batch it came in.
 """
 
@@ -25,7 +25,7 @@ def to_bytes(x: np.ndarray) -> np.ndarray:
 
 
 def draw(rngs: Generators, sample: Callable[[np.random.Generator], np.ndarray]) -> np.ndarray:
-    """One `sample(rng)` an image, stacked: [N, ...]."""
+    """One `sample(rng)` per image, stacked: [N, ...]."""
     return np.stack([sample(rng) for rng in rngs])
 
 
@@ -71,7 +71,7 @@ def zoom_matrix(size: int, factor: float) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def _zoom_operator(height: int, width: int, factors: tuple[float, ...]) -> csr_array:
-    """Sparse [H*W, H*W]: the sum of the 2-D zooms; a handful of neighbours a pixel, so far cheaper than dense."""
+    """Sparse [H*W, H*W]: the sum of the 2-D zooms; a handful of neighbours per pixel, so far cheaper than dense."""
     zooms = (kron(csr_array(zoom_matrix(height, z)), csr_array(zoom_matrix(width, z))) for z in factors)
     return csr_array(sum(zooms))
 

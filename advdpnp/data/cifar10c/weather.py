@@ -1,4 +1,4 @@
-"""Weather: one random map an image, shared by its channels. uint8 [N, H, W, 3] in and out; `rngs`: one an image."""
+"""Weather: one random map per image, shared by its channels. uint8 [N, H, W, 3] in and out; `rngs`: one per image."""
 
 import numpy as np
 

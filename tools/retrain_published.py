@@ -1,6 +1,6 @@
 """Train published networks again, each with the code that trained it, and compare the weights, bit for bit.
 
-    python tools/again.py short cifar10-resnet18-at-s0 cifar10-resnet18-trades-s0
+    python tools/retrain_published.py short cifar10-resnet18-at-s0 cifar10-resnet18-trades-s0
 
 The repository holds numbers and no weights; this gives them back. The code is taken from git at the revision that the
 run's train.json names, under the name that the run had there (`trained_as`, where it got another since). Weights that
@@ -18,6 +18,7 @@ import tarfile
 from io import BytesIO
 from pathlib import Path
 
+from advdpnp.checkout import NotOurs, git
 from advdpnp.data import cache_root, data_root
 from advdpnp.errors import UserError, nearest
 from advdpnp.store import read_json, results_root, write_atomic
@@ -26,16 +27,21 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def code_of(revision: str) -> Path:
-    """The checkout's files at `revision`, below results/again/. Raises UserError for one that git does not have."""
-    folder = results_root() / "again" / revision
+    """The files of `revision`, below results/retrain_published/. Raises UserError for one that git does not have."""
+    folder = results_root() / "retrain_published" / revision
     if not folder.exists():
-        done = subprocess.run(["git", "archive", revision], cwd=ROOT, capture_output=True, check=False)
-        if done.returncode:
+        try:
+            archive = git("archive", revision, root=ROOT)
+        except FileNotFoundError:
+            raise UserError(f"{revision}: git, which has this code, is not installed") from None
+        except subprocess.SubprocessError as error:
+            here = not isinstance(error, NotOurs) and (ROOT / ".git").exists()
             why = "was never committed" if revision.endswith("+") else "is not in this clone (git fetch --unshallow)"
-            raise UserError(f"{revision}: this code {why}")
+            why = why if here else f"is in the project's git history, which {ROOT} came without: clone the project"
+            raise UserError(f"{revision}: this code {why}") from None
         new = folder.with_name(f".{revision}.tmp")
         shutil.rmtree(new, ignore_errors=True)
-        with tarfile.open(fileobj=BytesIO(done.stdout)) as files:
+        with tarfile.open(fileobj=BytesIO(archive)) as files:
             files.extractall(new, filter="data")
         new.rename(folder)
     return folder

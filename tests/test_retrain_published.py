@@ -1,4 +1,4 @@
-"""A published network, which has no weights in the repository, is trained again and compared: tools/again.py."""
+"""A published network, which has no weights in the repository, is trained again: tools/retrain_published.py."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def run(repository, *command, results="results"):
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
     """A repository of its own, in which one tiny network was trained and published; since then the code went on."""
-    here = tmp_path_factory.mktemp("again")
+    here = tmp_path_factory.mktemp("retrain_published")
     ignore = shutil.ignore_patterns("__pycache__")
     for name in ("advdpnp", "tools", "data/paper"):
         shutil.copytree(ROOT / name, here / name, ignore=ignore)
@@ -55,12 +55,12 @@ def repository(tmp_path_factory):
     return here
 
 
-def again(repository, run_id=RUN):
-    return run(repository, sys.executable, "tools/again.py", "tiny", run_id)
+def retrained(repository, run_id=RUN):
+    return run(repository, sys.executable, "tools/retrain_published.py", "tiny", run_id)
 
 
 def test_the_code_of_then_gives_the_weights_of_then(repository):
-    done = again(repository)
+    done = retrained(repository)
     assert done.returncode == 0, done.stderr
     assert "the published weights, bit for bit" in done.stdout
     first, second = (repository / place / "tiny" / "runs" / RUN / "model.pt" for place in ("first", "results"))
@@ -73,7 +73,7 @@ def test_a_run_that_was_renamed_is_trained_under_its_name_of_then(repository):
     shutil.copytree(old, target)
     about = json.loads((target / "train.json").read_text()) | {"run": new, "trained_as": RUN}
     (target / "train.json").write_text(json.dumps(about))
-    done = again(repository, new)
+    done = retrained(repository, new)
     assert done.returncode == 0, done.stderr
     first = repository / "first" / "tiny" / "runs" / RUN / "model.pt"
     assert (repository / "results" / "tiny" / "runs" / new / "model.pt").read_bytes() == first.read_bytes()
@@ -86,7 +86,7 @@ def test_other_weights_are_said_to_be_others_and_stay_where_they_are(repository)
     kept = path.read_text()
     path.write_text(json.dumps(json.loads(kept) | {"model_sha256": "0" * 64}))
     shutil.rmtree(repository / "results" / "tiny", ignore_errors=True)
-    done = again(repository)
+    done = retrained(repository)
     path.write_text(kept)
     assert done.returncode == 1
     assert "other weights" in done.stdout
@@ -97,14 +97,14 @@ def test_a_network_of_ones_own_is_not_written_over(repository):
     own = repository / "results" / "tiny" / "runs" / RUN / "train.json"
     own.parent.mkdir(parents=True, exist_ok=True)
     own.write_text(json.dumps({"model_sha256": "1" * 64}))
-    done = again(repository)
+    done = retrained(repository)
     assert (done.returncode, "holds another network of yours" in done.stderr) == (2, True)
     assert json.loads(own.read_text())["model_sha256"] == "1" * 64
     shutil.rmtree(repository / "results" / "tiny")
 
 
 def test_a_run_or_a_revision_that_is_not_there_is_one_sentence(repository):
-    done = again(repository, RUN.replace("dpnp", "dpmp"))
+    done = retrained(repository, RUN.replace("dpnp", "dpmp"))
     assert (done.returncode, done.stderr) == (
         2,
         f"error: published/tiny has no run '{RUN.replace('dpnp', 'dpmp')}'; did you mean '{RUN}'?\n",
@@ -112,7 +112,7 @@ def test_a_run_or_a_revision_that_is_not_there_is_one_sentence(repository):
     path = repository / "published" / "tiny" / "runs" / RUN / "train.json"
     kept = json.loads(path.read_text())
     path.write_text(json.dumps(kept | {"provenance": kept["provenance"] | {"code_revision": "0123456789ab"}}))
-    done = again(repository)
+    done = retrained(repository)
     path.write_text(json.dumps(kept))
     assert done.returncode == 2
     assert "0123456789ab: this code is not in this clone" in done.stderr
