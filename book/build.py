@@ -222,9 +222,9 @@ def write_instruments() -> list[str]:
                 SIMPLEX=f"{lines['simplex']:.1f}", INPUTS=str(EFFORT["inputs"]),
                 STEPS=str(round(391 / EFFORT["stride"])))  # fmt: skip
     (folder / "prototypes.md").write_text(text)
-    tier = next(tier for tier in TIERS if source_of(tier))
-    flags = instruments.flags_of(load_tier(tier), source_of(tier))
-    (folder / "images.md").write_text(fill("images.md", DATA=instruments.json_script("flags", flags), TIER=tier))
+    measured = [tier for tier in TIERS if source_of(tier)]
+    flags = [b for tier in measured for b in instruments.flags_of(load_tier(tier), source_of(tier))]
+    (folder / "images.md").write_text(fill("images.md", DATA=instruments.json_script("flags", flags)))
     return ["instruments/prototypes.md", "instruments/images.md"]
 
 
@@ -293,11 +293,11 @@ def write_landing(found: dict[str, Path], tried: list[str]) -> None:
     trees.append(toctree("To look up", ["costs.md", *rest, "api/index.md"]))
     first = f"[lecture plan]({teaching[0]})" if "plan" in teaching[0] else f"[exercises]({teaching[0]})"
     best = next(tier for tier in TIERS if of_tier[tier] and tier != "demo")
-    picture = ROOT / "figures" / best / "figure2.png"
-    shutil.copyfile(picture, PAGES / "files" / f"{best}-figure2.png")
+    drawn = next(tier for tier in TIERS if (ROOT / "figures" / tier / "figure2.png").exists())
     (PAGES / "index.md").write_text(
         fill("index.md", TIERS="\n".join(tiers), TREES="\n".join(trees), VERDICTS=verdict_list(best), TEACH=first,
-             BEST=best, ALT=pictures.alt_of_file("figure2"), LABEL=load_tier(best).label.split(": ", 1)[-1])
+             BEST=best, LABEL=load_tier(best).label.split(": ", 1)[-1], DRAWN=drawn,
+             ALT=pictures.alt_of_file("figure2"))
     )  # fmt: skip
 
 

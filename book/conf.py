@@ -4,12 +4,16 @@ import dataclasses
 import importlib.util
 import re
 import shutil
+import sys
 from html import escape
 from pathlib import Path
 
 from advdpnp import __version__
 from advdpnp.config import load_tier
 from advdpnp.store import results_root
+
+sys.path.insert(0, str(Path(__file__).parent))
+from build import TIERS
 
 project = "Adv-DPNP: a reproducible companion"
 author = "the authors of this companion"
@@ -72,7 +76,7 @@ def tier_label(page: str) -> str:
     tier = page.split("/")[0]
     if tier == "paper":
         return f"paper tier: {load_tier(tier).label}"
-    if tier in ("short", "demo"):
+    if tier in TIERS:
         return f"{tier} tier: {load_tier(tier).label.split(': ', 1)[-1]}; not the paper's protocol"
     if page.startswith("notebooks/exercises"):
         return "no tier: exercises on small data"
@@ -82,7 +86,7 @@ def tier_label(page: str) -> str:
 def tier_tabs(app, page: str) -> str:
     """Links to the same table, figure or report in the other tiers, as tabs; nothing where there is one tier only."""
     tier, _, name = page.partition("/")
-    there = [each for each in ("paper", "short", "demo") if f"{each}/{name}" in app.env.found_docs]
+    there = [each for each in TIERS if f"{each}/{name}" in app.env.found_docs]
     if tier not in there or len(there) < 2:
         return ""
     tabs = [

@@ -88,8 +88,8 @@ def row_label(run: RunConfig) -> str:
     return rows.get((run.method, run.variant), run.method + (f", {run.variant}" if run.variant else ""))
 
 
-def flags_of(tier: Tier, root: Path) -> dict:
-    """{tier, blocks: [{label, spread, attacks: {name: label}, rows: {row: {seed: {attack: packed flags}}}}]}.
+def flags_of(tier: Tier, root: Path) -> list[dict]:
+    """A tier's blocks: [{label, spread, attacks: {name: label}, rows: {row: {seed: {attack: packed flags}}}}].
 
     `spread` is what `advdpnp.report.differences` gives `paired_difference`: variance in points^2 and its degrees of
     freedom, or None. Attacks with one flag per image only: corruptions have ninety-five.
@@ -104,7 +104,7 @@ def flags_of(tier: Tier, root: Path) -> dict:
             block["attacks"] |= {name: attack_label(run.attacks[name]) for name in own}
     for block in blocks.values():
         block["attacks"] = told_apart({name: block["attacks"][name] for name in ATTACKS if name in block["attacks"]})
-    return {"tier": tier.label, "blocks": list(blocks.values())}
+    return list(blocks.values())
 
 
 def told_apart(labels: dict[str, str]) -> dict[str, str]:
@@ -117,5 +117,5 @@ def told_apart(labels: dict[str, str]) -> dict[str, str]:
 
 def new_block(tier: Tier, run: RunConfig, root: Path) -> dict:
     spread, place = seed_spread(tier, run.block, root), tier.blocks[run.block]
-    label = block_name(place.dataset, place.backbone)
+    label = f"{block_name(place.dataset, place.backbone)} ({tier.name} tier)"
     return {"label": label, "spread": spread._asdict() if spread else None, "attacks": {}, "rows": {}}

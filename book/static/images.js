@@ -3,7 +3,7 @@
 
 (() => {
   const form = document.getElementById("images");
-  const data = JSON.parse(document.getElementById("flags").textContent);
+  const blocks = JSON.parse(document.getElementById("flags").textContent);
   const KINDS = { both: "both right", won: "won", lost: "lost", neither: "both wrong" };
 
   form.innerHTML =
@@ -28,7 +28,7 @@
     field(name).value = [kept, preferred, values[0]].find((value) => values.includes(value)) ?? "";
   }
 
-  const block = () => data.blocks[Number(field("block").value)];
+  const block = () => blocks[Number(field("block").value)];
   const seedsUnder = (row, attack) => Object.keys(block().rows[row]).filter((seed) => attack in block().rows[row][seed]);
   const common = (attack) => seedsUnder(field("ours").value, attack)
     .filter((seed) => seedsUnder(field("theirs").value, attack).includes(seed));
@@ -87,7 +87,8 @@
   }
 
   function drawSquares(split, seed) {
-    const total = Object.values(split).reduce((sum, list) => sum + list.length, 0), across = 50;
+    const total = Object.values(split).reduce((sum, list) => sum + list.length, 0);
+    const across = total > 2000 ? 125 : 50;
     const squares = Object.entries(split).flatMap(([kind, list]) => list.map((i) =>
       `<rect x="${(i % across) * 8}" y="${Math.floor(i / across) * 8}" width="7" height="7" class="${kind}"/>`));
     const svg = by(".squares");
@@ -99,13 +100,12 @@
       `<span class="key"><svg viewBox="0 0 10 10" aria-hidden="true"><rect width="10" height="10" class="${kind}"/></svg> ${name}</span>`).join(" ");
   }
 
-  offer("block", data.blocks.map((each, k) => [String(k), each.label]), "0");
+  offer("block", blocks.map((each, k) => [String(k), each.label]), "0");
   form.addEventListener("input", update);
   form.addEventListener("submit", (event) => event.preventDefault());
   field("swap").addEventListener("click", () => {
     [field("ours").value, field("theirs").value] = [field("theirs").value, field("ours").value];
     update();
   });
-  globalThis.imagesPage = { data };
   update();
 })();

@@ -171,6 +171,5 @@
   form.addEventListener("reset", () => setTimeout(run));
   form.addEventListener("submit", (event) => event.preventDefault());
   form.elements.again.addEventListener("click", () => { seed += 1; run(); });
-  globalThis.simulatorPage = { work: (S) => [...work(S)].at(-1), settings };
   run();
 })();
