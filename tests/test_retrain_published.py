@@ -40,6 +40,8 @@ def repository(tmp_path_factory):
         shutil.copytree(ROOT / name, here / name, ignore=ignore)
     (here / "config").mkdir()
     (here / "config" / "tiny.toml").write_text(TIER)
+    for name in ("Snakefile", "config/demo.toml"):  # what makes it a checkout
+        shutil.copy(ROOT / name, here / name)
     (here / ".gitignore").write_text("results/\n")
     git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c")
     for command in (("init", "-q"), ("add", "."), ("commit", "-qm", "then")):
