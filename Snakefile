@@ -31,7 +31,7 @@ os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["
 os.environ["PYTHONPATH"] = workflow.basedir + os.pathsep + os.environ.get("PYTHONPATH", "")
 os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one of the user's that has its name
 os.environ["ADVDPNP_PREFIX"] = sys.prefix  # notebooks refuse to run in another
-for tool in ("sacct", "squeue"):  # words of a job's end that the Slurm plugin does not know (profiles/slurm/README.md)
+for tool in ("sacct", "squeue"):  # in words for a job's end that the Slurm plugin knows
     if shutil.which(tool):
         os.environ["PATH"] = f"{workflow.basedir}/profiles/slurm/{tool}{os.pathsep}{os.environ['PATH']}"
 

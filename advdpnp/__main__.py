@@ -1,6 +1,7 @@
 """python -m advdpnp: fetch data, train, evaluate, see what is done, report, publish, restore, export, work."""
 
 import argparse
+import errno
 import os
 import sys
 from pathlib import Path
@@ -38,6 +39,7 @@ EXAMPLE = {  # shown by `python -m advdpnp <command> --help`
     "work": "work --tier paper --max-minutes 9 --output small",
     "export": "export --tier short cifar10-resnet18-adv_dpnp-s0 --onnx",
 }
+PLACES = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)  # a place, and not the code, is at fault
 EX_TEMPFAIL = 75  # of sysexits.h: time is up, call again
 
 
@@ -97,9 +99,6 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "--for", dest="artefact", help="what a table or figure needs, such as table1; or everything"
             )
-            sub.add_argument("--model", metavar="FILE", help="Python file with a `model` of yours, in place of a run")
-            sub.add_argument("--dataset", default="cifar10", help="whose test images --model sees (default: cifar10)")
-            sub.add_argument("--images", type=int, default=0, help="of them the first n, for --model (default: all)")
             sub.add_argument("--force", action="store_true", help="compute again what is there")
             sub.add_argument("--record", metavar="FILE", help="write the results' keys to FILE (the workflow does)")
             sub.add_argument("--wait", action="store_true", help="wait for another process that computes the same")
@@ -316,6 +315,11 @@ def main(arguments: list[str] | None = None) -> int:
         if "--debug" in arguments:
             raise
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if "--debug" in arguments or error.errno not in PLACES or not error.filename:
+            raise
+        print(f"error: {UserError(f'{error.filename}: {error.strerror}; mend that and start again.')}", file=sys.stderr)
         return 2
     except TimeUp:
         print("time is up; what is finished is kept, the same command goes on", file=sys.stderr)

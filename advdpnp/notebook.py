@@ -4,7 +4,10 @@ A notebook runs alone: in the demo tier it trains and evaluates what is missing 
 what is there, and cells that were not run say so.
 """
 
+import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,7 @@ from matplotlib.figure import Figure
 from advdpnp import __version__
 from advdpnp.checkout import check_kernel
 from advdpnp.config import ATTACKS, RunConfig, Tier, dependency, load_tier
+from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
 from advdpnp.hardware import pick_device
 from advdpnp.markdown import literal
@@ -124,25 +128,41 @@ def components(runs: list[RunConfig]) -> "pd.DataFrame":
     return pd.DataFrame(rows).T
 
 
+@contextmanager
+def saving() -> Iterator[None]:
+    """Where nothing can be written, as on a read-only share, a notebook opened by hand says so and goes on.
+
+    In the workflow, which wants the files, it ends. Raises UserError there.
+    """
+    try:
+        yield
+    except UserError as error:
+        if "ADVDPNP_PREFIX" in os.environ:
+            raise
+        display(Markdown(f"*Not saved: {error}*"))
+
+
 def show_table(tier: Tier, name: str) -> list[dict]:
     """Show a table in the paper's shape, or a figure in numbers; save CSV, Markdown and LaTeX; return the long form."""
     rows = tables.table_rows(tier, name)
     folder = tier_dir(tier.name) / "tables"
     text = render.markdown(rows, tier.label)
-    write_text(folder / f"{name}.md", text)
-    write_text(folder / f"{name}.tex", render.latex(rows, tier.label))
+    with saving():
+        write_text(folder / f"{name}.md", text)
+        write_text(folder / f"{name}.tex", render.latex(rows, tier.label))
+        write_csv(folder / f"{name}.csv", rows, tables.COLUMNS)
     for block in render.blocks(rows):
         display(HTML(render.html(block, f"{block.name} ({tier.label})")))
     if missing := render.not_run(rows):
         display(Markdown(f"*{missing}*"))
-    write_csv(folder / f"{name}.csv", rows, tables.COLUMNS)
     return rows
 
 
 def show_rivals(tier: Tier, name: str) -> list[dict]:
     """Show Adv-DPNP minus each rival, image by image, as a table and pictures; save both; return the long form."""
     rows = differences.rivals(tier, name)
-    write_csv(tier_dir(tier.name) / "tables" / f"{name}-rivals.csv", rows, differences.COLUMNS)
+    with saving():
+        write_csv(tier_dir(tier.name) / "tables" / f"{name}-rivals.csv", rows, differences.COLUMNS)
     display(Markdown(differences.markdown(rows, tier.label)))
     for dataset, backbone in dict.fromkeys((row["dataset"], row["backbone"]) for row in rows):
         here = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone)]
@@ -181,5 +201,6 @@ def show_film(animated_png: bytes, text: str) -> None:
 def save_figure(tier: Tier, name: str, fig: Figure) -> None:
     """Label a picture with the protocol, save it to results/<tier>/figures/<name>.png and .pdf, and display it."""
     figures.label_protocol(fig, tier.label, paper=tier.name == "paper")
-    figures.save(fig, tier_dir(tier.name) / "figures" / f"{name}.png")
+    with saving():
+        figures.save(fig, tier_dir(tier.name) / "figures" / f"{name}.png")
     show(fig)

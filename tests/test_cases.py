@@ -3,6 +3,7 @@
 A name that holds case_NN tells which. Cases of one module alone are tested where that module is.
 """
 
+import errno
 import json
 import os
 import re
@@ -14,7 +15,9 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+import yaml
 
+from advdpnp import __main__ as main
 from advdpnp import notebook, store, train
 from advdpnp.config import digest, load_tier, parse_switch
 from advdpnp.errors import UserError
@@ -58,12 +61,12 @@ def checkout(tmp_path):
     return checkout_at(tmp_path / "repo")
 
 
-def call(place: Path, *command: str, **environment: str) -> subprocess.CompletedProcess:
+def call(place: Path, *command: str, seconds: float = 300, **environment: str) -> subprocess.CompletedProcess:
     """A command of this interpreter in `place`, without this process's own settings."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(("ADVDPNP_", "SLURM_", "JUPYTER_"))}
     own |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""} | environment
     command = (sys.executable, "-m", *command)
-    return subprocess.run(command, cwd=place, env=own, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=place, env=own, capture_output=True, text=True, timeout=seconds, check=False)
 
 
 def workflow(place: Path, *arguments: str, **environment: str) -> tuple[int, str]:
@@ -520,10 +523,104 @@ def test_case_12_places_that_cannot_be_written_are_one_sentence(tmp_path, monkey
         publish.restore("short")
 
 
+def test_case_12_a_notebook_shows_what_it_cannot_save(tmp_path, monkeypatch):
+    """Opened by hand; in the workflow, which wants the files, it ends."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path / "file"))
+    said = []
+    monkeypatch.setattr(notebook, "display", lambda shown: said.append(shown.data))
+    rows = notebook.show_table(load_tier("demo"), "table8")
+    assert rows
+    assert re.fullmatch(r"\*Not saved: .*table8\.md: could not be written .*\*", said[0])
+    monkeypatch.setenv("ADVDPNP_PREFIX", sys.prefix)
+    with pytest.raises(UserError, match="could not be written"):
+        notebook.show_table(load_tier("demo"), "table8")
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_case_12_any_place_that_refuses_is_one_sentence_and_status_2(monkeypatch, capsys, number):
+    def refuse(args):
+        raise OSError(number, os.strerror(number), "/a/place")
+
+    monkeypatch.setitem(main.COMMANDS, "status", refuse)
+    assert main.main(["status"]) == 2
+    assert capsys.readouterr().err == f"error: /a/place: {os.strerror(number)}; mend that and start again.\n"
+    with pytest.raises(OSError, match="/a/place"):
+        main.main(["--debug", "status"])
+
+
 # --- 19: a job that Slurm cancelled
 
 
-def test_case_19_the_profile_asks_squeue():
-    """sacct's "CANCELLED by UID" is no state that the executor knows."""
-    lines = (ROOT / "profiles" / "slurm" / "config.yaml").read_text().splitlines()
-    assert any(line.startswith("slurm-status-command: squeue") for line in lines)
+TOOLS = {
+    "sbatch": """n=$(($(wc -l < "$STUBS/submitted") + 1))
+if test -f "$TARGET"; then echo "$n finds $(cat "$TARGET")"; else echo "$n"; fi >> "$STUBS/submitted"
+if test "$n" -gt 1; then for file in "$TARGET" "$BENCHMARK"; do echo new > "$file"; done; fi
+echo "$n" """,
+    "sacct": 'case "$*" in *State*) printf "1|$WORD\\n2|COMPLETED\\n";; esac',
+    "squeue": 'printf "1|$WORD\\n2|COMPLETED\\n"',
+    "scontrol": 'echo "MinJobAge = 300 sec"',
+    **dict.fromkeys(("sinfo", "scancel", "sacctmgr", "sshare"), "true"),
+}
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    """The PATH of a Slurm that ends the first job as $WORD says, and finishes the second."""
+    folder = tmp_path / "bin of slurm"
+    folder.mkdir()
+    for name, body in TOOLS.items():
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    (folder / "submitted").touch()
+    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "STUBS": str(folder)}
+
+
+@pytest.mark.parametrize("word", ["CANCELLED by 1000", "PREEMPTED", "CANCELLED"])
+@pytest.mark.parametrize("tool", ["sacct", "squeue"])
+def test_case_19_a_cancelled_job_is_told_in_words_that_the_executor_knows(slurm, tool, word):
+    ours = ROOT / "profiles" / "slurm" / tool
+    path = os.pathsep.join([str(ours), str(ours), slurm["PATH"]])  # twice: a job's Snakemake puts it there again
+    told = subprocess.run(
+        [tool, "--format=JobIdRaw,State"], env=slurm | {"PATH": path, "WORD": word}, capture_output=True, text=True
+    )
+    assert told.stdout == "1|CANCELLED\n2|COMPLETED\n"
+
+
+def test_case_19_an_answer_that_failed_stays_a_failure(slurm):
+    (Path(slurm["STUBS"]) / "sacct").write_text("#!/bin/sh\necho accounting is disabled >&2\nexit 3\n")
+    path = f"{ROOT / 'profiles' / 'slurm' / 'sacct'}{os.pathsep}{slurm['PATH']}"
+    told = subprocess.run(["sacct"], env=slurm | {"PATH": path}, capture_output=True, text=True)
+    assert (told.returncode, told.stdout, told.stderr) == (3, "", "accounting is disabled\n")
+
+
+@pytest.mark.parametrize(("tool", "word"), [("sacct", "CANCELLED by 1000"), ("squeue", "PREEMPTED")])
+def test_case_19_a_job_that_slurm_ended_is_submitted_again(checkout, slurm, tool, word):
+    """And what was finished before is there until the job has made it anew (case 09)."""
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    target, benchmark = checkout / trained(), checkout / f"results/mini/benchmarks/train/{RUN}.tsv"
+    store.write_text(target, "old\n")
+    store.write_text(benchmark, "")
+    store.write_json(checkout / "results" / "data" / "digits.json", {})
+    options = [
+        "--profile",
+        "profiles/slurm",
+        "--latency-wait",
+        "5",
+        "--slurm-status-command",
+        tool,
+        "--forcerun",
+        "train",
+    ]
+    options += ["--slurm-init-seconds-before-status-checks", "1", "--slurm-no-account", "--retries", "1"]
+    place = slurm | {"WORD": word, "TARGET": str(target), "BENCHMARK": str(benchmark)}
+    done = call(checkout, "snakemake", trained(), *options, seconds=150, **place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (Path(slurm["STUBS"]) / "submitted").read_text() == "1 finds old\n2 finds old\n"
+    assert target.read_text() == "new\n"
+
+
+def test_case_09_a_profile_keeps_what_a_failed_job_declared():
+    """Under Slurm no backup is where Snakemake looks for it when the job has failed, and it removes the output."""
+    for profile in ("default", "slurm"):
+        assert yaml.safe_load((ROOT / "profiles" / profile / "config.yaml").read_text())["keep-incomplete"] is True

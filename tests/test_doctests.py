@@ -6,10 +6,12 @@ import inspect
 
 import pytest
 
+# What a function takes, checked: nothing to show.
+CHECKS = ("answering", "at_least_float32", "checked_inputs", "checked_logits", "misfit")
 MODULES = {
     "losses": (),
     "geometry": (),
-    "attacks.gradient": ("at_least_float32", "checked_inputs"),  # what a function takes, checked: nothing to show
+    "attacks.gradient": CHECKS,
     "attacks.projections": ("full_precision",),
     "attacks.autoattack_adapter": (),
     "attacks.autoattack_fast": ("attack_by_surrogate",),  # the inside of `autoattack`

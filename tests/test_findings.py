@@ -15,7 +15,7 @@ from logs import RUNS, gaps, logged, predicted
 from advdpnp import prototype_dynamics as theory
 from advdpnp.paper.numbers import OURS, reported
 from advdpnp.report.page import published_dir
-from advdpnp.store import read_arrays
+from advdpnp.store import read_arrays, read_json
 
 DOCS = Path(__file__).parent.parent / "docs"
 FINDINGS, QUESTIONS = ((DOCS / name).read_text() for name in ("findings.md", "questions-for-the-authors.md"))
@@ -28,6 +28,15 @@ def test_the_gaps_between_prototypes_in_the_prose_are_those_of_figure_2():
     gaps = sorted(np.diff(angles, append=angles[0] + 360))
     assert f"gaps of {gaps[-2]:.0f} and {gaps[-1]:.0f} degrees on the circle" in " ".join(FINDINGS.split())
     assert f"closest (0 and 9) are {gaps[0]:.0f} degrees apart" in " ".join(FINDINGS.split())
+
+
+def test_the_losses_of_the_other_readings_in_the_prose_are_those_published():
+    evals = published_dir("short") / "evals"
+    names = ("adv_dpnp.features_only", "adv_dpnp.slow_prototypes", "adv_dpnp")
+    features, slow, mean = (
+        read_json(evals / f"cifar10-resnet18-{name}-s0" / "pgd20.json", "loss")["loss"] for name in names
+    )
+    says(FINDINGS, f"under PGD-20, {features:.2f} and {slow:.2f} (seed 0) where the average has {mean:.2f}")
 
 
 # --- The theory of the prototypes (advdpnp/prototype_dynamics.py)

@@ -41,7 +41,7 @@ FUNCTIONS = {
     "train": {"fit": ("run directory", "device max_minutes restart wait")},
     "evaluate": {
         "evaluate": ("run pgd20 aa", "directory device force wait"),
-        "evaluate_model": ("model x y pgd20 aa", "settings batch_size seed"),
+        "evaluate_model": ("model x y pgd20 aa", "batch_size seed attacks classes"),
     },
     "config": {"load_tier": ("name", ""), "parse_tier": ("name raw path", ""), "resolve": ("tier run_id", "")},
 }

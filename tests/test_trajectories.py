@@ -167,11 +167,11 @@ def test_a_stopped_group_goes_on_where_it_was(measure, monkeypatch):
     for name in names:
         eval_path(run, name).unlink()
     monkeypatch.setattr(module, "SAVE_EVERY", -1.0)
-    with stopped_at_third_call(monkeypatch, module, "craft_together"):
+    with stopped_at_third_call(monkeypatch, module.crafting, "craft_together"):
         measure(*names, **settings)
     assert not eval_path(run, "pgd20").exists()
-    whole, calls = module.craft_together, []
-    monkeypatch.setattr(module, "craft_together", lambda m, x, *a: calls.append(len(x)) or whole(m, x, *a))
+    whole, calls = module.crafting.craft_together, []
+    monkeypatch.setattr(module.crafting, "craft_together", lambda m, x, *a: calls.append(len(x)) or whole(m, x, *a))
     _, found = measure(*names, **settings)
     assert calls == [20]
     for name in names:

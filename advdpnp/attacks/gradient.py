@@ -27,6 +27,13 @@ def frozen(model: nn.Module, eval_mode: bool = True) -> Iterator[nn.Module]:
 
     eval_mode=False leaves the modes alone: batch normalisation in train mode then uses batch statistics and
     updates its running ones. Raises ValueError for what is no nn.Module.
+
+    >>> model = nn.Linear(2, 2)
+    >>> with frozen(model):
+    ...     print(model.training, model.weight.requires_grad)
+    False False
+    >>> model.training, model.weight.requires_grad
+    (True, True)
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"the model must be a torch.nn.Module, got {_article(model)}: let a module's forward call it")
@@ -370,7 +377,7 @@ def _ascend(
             total = losses.sum()
         if losses.shape != y.shape:
             shapes = f"{list(y.shape)}, got {list(losses.shape)}"
-            raise ValueError(f"the loss must return one value a sample, {shapes}")
+            raise ValueError(f"expected one loss value per sample, {shapes}")
         if not total.requires_grad:
             raise ValueError("no gradient reaches the images: the model or the loss detaches something")
         (gradient,) = torch.autograd.grad(total, x_adv)
