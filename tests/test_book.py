@@ -164,6 +164,21 @@ def test_a_table_sorts_down_up_and_back(browser):
     assert browser.execute_script(column) == original
 
 
+def test_the_papers_row_stays_below_its_own(browser):
+    opened(browser, "short/report.html")
+    table = "[...document.querySelectorAll('article table')].find(t => /^the paper$/m.test(t.tBodies[0].innerText))"
+    cells = "return [...arguments[0].tBodies[0].rows].map(r => [r.cells[0].innerText, r.cells[1].innerText])"
+    found = browser.execute_script(f"return {table}")
+    before = browser.execute_script(cells, found)
+    browser.execute_script("arguments[0].tHead.rows[0].cells[1].querySelector('button').click()", found)
+    after = browser.execute_script(cells, found)
+    assert before != after
+    pairs = [
+        [(*first, *second) for first, second in zip(rows[::2], rows[1::2], strict=True)] for rows in (before, after)
+    ]
+    assert sorted(pairs[0]) == sorted(pairs[1])
+
+
 # --- Films
 
 

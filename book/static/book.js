@@ -60,13 +60,23 @@
         const order = { none: "descending", descending: "ascending", ascending: "none" }[cell.ariaSort ?? "none"];
         for (const other of head.rows[0].cells) other.ariaSort = null;
         cell.ariaSort = order === "none" ? null : order;
-        body.append(...(order === "none" ? original : sorted(original, column, order)));
+        body.append(...(order === "none" ? original : sorted(together(original), column, order).flat()));
       });
     });
   }
 
+  // A row of the paper's numbers stays below the row that it belongs to
+  function together(rows) {
+    const groups = [];
+    for (const row of rows) {
+      if (groups.length && row.cells[0].textContent.trim() === "the paper") groups.at(-1).push(row);
+      else groups.push([row]);
+    }
+    return groups;
+  }
+
   function sorted(rows, column, order) {
-    const text = (row) => row.cells[column].textContent.trim(), sign = order === "ascending" ? 1 : -1;
+    const text = ([row]) => row.cells[column].textContent.trim(), sign = order === "ascending" ? 1 : -1;
     const values = new Map(rows.map((row) => [row, number(text(row))]));
     const numeric = rows.filter((row) => !Number.isNaN(values.get(row))).length > rows.length / 2;
     if (!numeric) return [...rows].sort((a, b) => sign * text(a).localeCompare(text(b)));
