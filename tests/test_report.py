@@ -100,6 +100,7 @@ def test_geometry_by_an_earlier_definition_is_shown_and_named(some_results):
 def test_the_demo_is_not_asked_about_claims(tmp_path):
     (tmp_path / "evals").mkdir()
     text = page.report_markdown(load_tier("demo"), tmp_path)
+    assert "the paper's numbers are left out" in text
     _, claims = text.split("\n## The paper's claims\n")
     claims, _ = claims.split("\n## Does the paper agree")
     rows = [line for line in claims.splitlines() if line.startswith("| ")][1:]

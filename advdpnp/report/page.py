@@ -209,11 +209,13 @@ def report_markdown(tier: Tier, root: Path) -> str:
     if not ran:
         lines += ["**Nothing has been run under this protocol yet.** Where our numbers would stand is a dash.", ""]
     if not comparable:
-        lines += [
-            "**This is not the paper's protocol.** The paper's numbers stand below ours to show what would be "
-            "compared; no difference between the two is taken, and every verdict reads *smaller protocol*.",
-            "",
-        ]
+        beside = (
+            "The paper's numbers stand below ours to show what would be compared; no difference between the two is taken, "
+            "and every verdict reads *smaller protocol*."
+        )
+        shown = "Its data are not the paper's either, so the paper's numbers are left out."
+        shown = shown if tier.name == "demo" else beside
+        lines += [f"**This is not the paper's protocol.** {shown}", ""]
     found_rows = {name: tables.table_rows(tier, name, root) for name in (*built_tables(), *built_figures())}
     rows = [row for name in built_tables() for row in found_rows[name]]
     drawn = [row for name in built_figures() for row in found_rows[name]]
