@@ -143,9 +143,13 @@ def test_the_report_of_a_tier_is_not_lost_to_an_empty_published_one(some_results
 def test_published_copies_hold_no_weights_and_nothing_unfinished(some_results, tmp_path, monkeypatch):
     for module in (page, publish):
         monkeypatch.setattr(module, "ROOT", tmp_path)
+    (some_results / "report.md").write_text("![what](figures/table1.png)")
     publish.publish("short")
+    report = next(tmp_path.glob("published/short/report.md"))
+    assert report.read_text() == "![what](../../figures/short/table1.png)"
+    assert (report.parent / "../../figures/short/table1.png").exists()
     names = {path.name for path in tmp_path.rglob("*") if path.is_file() and "results" not in path.parts}
-    assert names == {"clean.json", "clean.npz", "config.json", "train.json", "README.md", "table1.png"}
+    assert names == {"clean.json", "clean.npz", "config.json", "train.json", "README.md", "report.md", "table1.png"}
 
 
 def test_restored_results_fill_what_is_missing_and_overwrite_nothing(some_results, tmp_path, monkeypatch):

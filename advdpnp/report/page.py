@@ -210,8 +210,8 @@ def report_markdown(tier: Tier, root: Path) -> str:
         lines += ["**Nothing has been run under this protocol yet.** Where our numbers would stand is a dash.", ""]
     if not comparable:
         beside = (
-            "The paper's numbers stand below ours to show what would be compared; no difference between the two is taken, "
-            "and every verdict reads *smaller protocol*."
+            "The paper's numbers stand below ours to show what would be compared; no difference between the two is "
+            "taken, and every verdict reads *smaller protocol*."
         )
         shown = "Its data are not the paper's either, so the paper's numbers are left out."
         shown = shown if tier.name == "demo" else beside

@@ -47,6 +47,9 @@ def publish(tier_name: str) -> str:
             to = pictures / path.name if base is None else base / path.relative_to(source)
             if path.suffix == ".ipynb":
                 write_text(to, without_paths(path))
+            elif path.name == "report.md":  # its pictures lie in figures/<tier>/ then
+                text = path.read_text(encoding="utf-8")
+                write_text(to, text.replace("](figures/", f"](../../figures/{tier.name}/"))
             else:
                 copy_file(path, to)
             copied, size = copied + 1, size + path.stat().st_size
