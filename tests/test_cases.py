@@ -201,9 +201,17 @@ def test_case_18_a_permission_is_no_changed_setting(trained_checkout):
 # --- 07: a checkout that was copied or moved
 
 
+def make(place: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """The same whether `make test` started this process or not: an outer make hands its flags down."""
+    outer = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "VENV", "PYTHON"}
+    own = {name: value for name, value in os.environ.items() if name not in outer}
+    return subprocess.run(["make", *arguments], cwd=place, env=own, capture_output=True, text=True, timeout=60)
+
+
 def made(place: Path, target: str = "env") -> list[str]:
     """What `make` would run in `place`, line by line."""
-    done = subprocess.run(["make", "-n", target], cwd=place, capture_output=True, text=True, check=True, timeout=60)
+    done = make(place, "-n", target)
+    assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
@@ -236,7 +244,7 @@ def test_case_07_a_copied_or_moved_environment_is_made_anew(environment, tmp_pat
 def test_case_07_an_environment_behind_a_link_is_never_cleared(environment, tmp_path):
     shutil.move(environment / ".venv", tmp_path / "shared")
     (environment / ".venv").symlink_to(tmp_path / "shared")
-    done = subprocess.run(["make", "env", "PYTHON=true"], cwd=environment, capture_output=True, text=True, timeout=60)
+    done = make(environment, "env", "PYTHON=true")
     assert done.returncode == 2
     assert f"error: .venv leads to an environment that was made as {environment}/.venv; remove the link" in done.stderr
     assert (tmp_path / "shared" / ".ready").exists()
