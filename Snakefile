@@ -95,8 +95,7 @@ def evaluated(wildcards):
     sources += [name for name, notebook in artefacts.SECTIONS.items() if notebook == wildcards.name]
     records = []
     for source in sources:
-        # The demo's attacks take less time than starting Python: one job per run for all of them.
-        record = artefacts.EVERYTHING if tier.name == "demo" else source
+        record = artefacts.EVERYTHING if tier.policy.evaluate_at_once else source
         records += [f"results/{tier.name}/evaluated/{record}/{run.id}.json" for run in artefacts.runs_of(tier, source)]
     return list(dict.fromkeys(records))
 
@@ -124,18 +123,12 @@ localrules: all, demo, short, short100, medium, report, data  # a cluster's node
 resource_scopes: gpu="local"
 
 
-def gpus(wildcards):
-    """The paper's tier asks for one GPU per job, the small ones share a CPU (--set-resources train:gpu=1 gives them one too)."""
-    return 1 if wildcards.tier == "paper" else 0
+def request(key):
+    """What a job asks of a cluster, as its tier's policy says (--set-resources train:gpu=1 says otherwise)."""
+    return plain(lambda wildcards: getattr(load_tier(wildcards.tier).policy, key))
 
 
-def megabytes(wildcards):
-    return 16_000 if wildcards.tier == "paper" else 4_000
-
-
-def minutes(wildcards):
-    """What a job asks of a cluster. One that needs longer is submitted again and goes on from its state."""
-    return 24 * 60 if wildcards.tier == "paper" else 4 * 60
+REQUESTS = {"gpu": request("gpus"), "mem_mb": request("memory_mb"), "runtime": request("minutes")}
 
 
 rule all:
@@ -183,7 +176,7 @@ rule train:
     params: settings=lambda w: digest(run_of(w).training_settings())
     log: "results/{tier}/logs/train/{run}.log"
     benchmark: "results/{tier}/benchmarks/train/{run}.tsv"
-    resources: gpu=gpus, mem_mb=megabytes, runtime=minutes
+    resources: **REQUESTS
     shell: "python -m advdpnp train --tier {wildcards.tier} {wildcards.run} {ALLOW_CPU} > {log} 2>&1"
 
 
@@ -196,7 +189,7 @@ rule evaluate:
         attacks=lambda w: digest(artefacts.evaluation_settings(load_tier(w.tier), run_of(w), w.name)),
     log: "results/{tier}/logs/evaluate/{name}/{run}.log"
     benchmark: "results/{tier}/benchmarks/evaluate/{name}/{run}.tsv"
-    resources: gpu=gpus, mem_mb=megabytes, runtime=minutes
+    resources: **REQUESTS
     shell:
         "python -m advdpnp evaluate --tier {wildcards.tier} {wildcards.run} --for {wildcards.name}"
         " --wait --record {output} > {log} 2>&1"
@@ -268,18 +261,18 @@ rule report:
 
 
 onstart:
-    # A dry run (-n) plans anything; starting the paper's trainings on a CPU is something to be asked for.
-    paper = [job for job in dag_trainings() if job.wildcards.tier == "paper"]
-    if paper and workflow.local_exec and not ALLOW_CPU:  # a cluster's GPUs are on other machines
+    # A dry run (-n) plans anything; starting a large tier's trainings on a CPU is something to be asked for.
+    large = [job for job in dag_trainings() if load_tier(job.wildcards.tier).policy.needs_gpu]
+    if large and workflow.local_exec and not ALLOW_CPU:  # a cluster's GPUs are on other machines
         import torch
 
         from advdpnp.jobs.estimate import hours
 
         if not torch.cuda.is_available():
-            runs = {job.wildcards.run: run_of(job.wildcards) for job in paper}
+            runs = {job.wildcards.run: run_of(job.wildcards) for job in large}
             raise WorkflowError(
-                f"no GPU here: {len(runs)} trainings of the paper tier would take about "
-                f"{hours(load_tier('paper'), runs)} on this CPU. Add --config allow_cpu=true to start all the same, "
+                f"no GPU here: {len(runs)} trainings of the {large[0].wildcards.tier} tier would take about "
+                f"{hours(runs)} on this CPU. Add --config allow_cpu=true to start all the same, "
                 "or build a smaller tier: snakemake --cores 2 demo (minutes), snakemake --cores 2 short (hours)."
             )
 

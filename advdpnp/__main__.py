@@ -136,13 +136,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from advdpnp.config import resolve
+    from advdpnp.config import load_tier, resolve
 
     run = resolve(args.tier, args.run)
     from advdpnp.hardware import require_hardware
     from advdpnp.train import fit
 
-    require_hardware(run, args.device, args.allow_cpu)
+    require_hardware(load_tier(args.tier), run, args.device, args.allow_cpu)
     done = fit(run, device=args.device, max_minutes=args.max_minutes, restart=args.restart)
     return 0 if done else EX_TEMPFAIL
 
@@ -273,10 +273,11 @@ def _publish(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     from advdpnp.config import load_tier, resolve
 
-    run = resolve(args.tier, args.run)
+    run, tier = resolve(args.tier, args.run), load_tier(args.tier)
     from advdpnp.share.export import export
 
-    print(export(run, load_tier(args.tier).label, Path(args.output) if args.output else None, onnx=args.onnx))
+    output = Path(args.output) if args.output else None
+    print(export(run, tier.label, output, comparable=tier.policy.comparable, onnx=args.onnx))
     return 0
 
 

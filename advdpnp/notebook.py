@@ -1,7 +1,7 @@
 """What the notebooks share, so that a cell says what it shows and not how: provenance line, measuring, tables.
 
-A notebook runs alone: in the demo tier it trains and evaluates what is missing (minutes); in the other tiers it shows
-what is there, and cells that were not run say so.
+A notebook runs alone: it trains and evaluates what is missing where the tier says so (`policy.train_in_notebooks`: the
+demo, minutes); in other tiers it shows what is there, and cells that were not run say so.
 """
 
 import os
@@ -56,12 +56,12 @@ def _ensure_trained(run: RunConfig) -> None:
 def measure(tier: Tier, name: str) -> list[RunConfig]:
     """Have every run of a table or figure evaluated; returns the runs that are there.
 
-    In the demo tier what is missing is trained first; in other tiers it is named, with the command that makes it. Of a
-    run that is here without its weights, as `restore` leaves it, the stored results are shown as they are.
+    With `policy.train_in_notebooks` what is missing is trained first; else it is named, with the command that makes it.
+    Of a run that is here without its weights, as `restore` leaves it, the stored results are shown as they are.
     """
     there, missing, lacking = [], [], []
     for run in artefacts.runs_of(tier, name):
-        if tier.name == "demo":
+        if tier.policy.train_in_notebooks:
             _ensure_trained(run)
         evaluations = artefacts.artefact(name).evaluations(run.variant)
         if not (run_dir(run) / "train.json").exists():
@@ -158,6 +158,17 @@ def show_table(tier: Tier, name: str) -> list[dict]:
     return rows
 
 
+def show_dots(tier: Tier, name: str, rows: list[dict]) -> None:
+    """Show and save a table as dots with intervals, one picture per data set and network that was measured."""
+    for (dataset, backbone), methods in tables.paper_shaped(rows).items():
+        cells = [row for columns in methods.values() for row in columns.values()]
+        if any(row["ours"] != "" for row in cells):
+            picture = figures.dots(cells, list(next(iter(methods.values()))), paper=tier.policy.comparable)
+            marks = ": bars are ours, black marks the paper's" if tier.policy.comparable else ""
+            picture.suptitle(f"{dataset}, {backbone}{marks}")
+            save_figure(tier, f"{name}-{dataset}-{backbone}", picture)
+
+
 def show_rivals(tier: Tier, name: str) -> list[dict]:
     """Show Adv-DPNP minus each rival, image by image, as a table and pictures; save both; return the long form."""
     rows = differences.rivals(tier, name)
@@ -180,10 +191,10 @@ def verdicts(rows: list[dict]) -> "pd.DataFrame":
 def show_claims(tier: Tier, name: str, rows: list[dict]) -> None:
     """The paper's claims that rest on this table or figure: on the paper's own numbers, and on ours.
 
-    The demo's toy networks are not asked: what they say of the paper's claims would mean nothing.
+    Networks on other data than the paper's are not asked: what they say of its claims would mean nothing.
     """
     claims = [claim for claim in CLAIMS if tables.printed_as(name) in claim.tables]
-    ours = Measurements(tier, rows) if tier.name != "demo" else None
+    ours = Measurements(tier, rows) if tier.has_paper_data else None
     display(Markdown(claims_markdown(ours, claims, whose=f"ours ({tier.name})")))
 
 
@@ -200,7 +211,7 @@ def show_film(animated_png: bytes, text: str) -> None:
 
 def save_figure(tier: Tier, name: str, fig: Figure) -> None:
     """Label a picture with the protocol, save it to results/<tier>/figures/<name>.png and .pdf, and display it."""
-    figures.label_protocol(fig, tier.label, paper=tier.name == "paper")
+    figures.label_protocol(fig, tier.label, paper=tier.policy.comparable)
     with saving():
         figures.save(fig, tier_dir(tier.name) / "figures" / f"{name}.png")
     show(fig)

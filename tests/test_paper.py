@@ -126,9 +126,9 @@ def test_importing_loads_nothing_heavy():
         (51.68, 53.68, {}, "near"),
         (51.67, 53.68, {}, "differs"),
         (53.68, None, {}, "not reported"),
-        (53.68, 53.68, {"tier": "short"}, "smaller protocol"),
-        (53.68, None, {"tier": "demo"}, "smaller protocol"),
-        (None, 53.68, {"tier": "demo"}, "not run"),
+        (53.68, 53.68, {"comparable": False}, "smaller protocol"),
+        (53.68, None, {"comparable": False}, "smaller protocol"),
+        (None, 53.68, {"comparable": False}, "not run"),
         (53.68, 53.68, {"n": 1000}, "smaller protocol"),
         (53.68, 53.68, {"n": 10_000}, "match"),
         (93.33, 95.32, {"kind": "angle"}, "match"),
@@ -142,7 +142,7 @@ def test_importing_loads_nothing_heavy():
     ],
 )
 def test_verdict(ours, printed, options, expected):
-    assert verdict(ours, printed, **{"tier": "paper", **options}) == expected
+    assert verdict(ours, printed, **{"comparable": True, **options}) == expected
     assert expected in numbers.VERDICTS
 
 
@@ -152,7 +152,7 @@ def test_every_column_has_a_band():
     assert {kinds[c] for c in ("clean", "accuracy_20", "avg_accuracy", "starts_1", "ce", "adv-dpnp")} == {"accuracy"}
     assert (kinds["fdr_adv"], kinds["mean_sep"], kinds["loss_20"]) == ("fdr", "angle", "loss")
     with pytest.raises(UserError, match="did you mean 'angle'"):
-        verdict(1.0, 1.0, tier="paper", kind="angles")
+        verdict(1.0, 1.0, comparable=True, kind="angles")
 
 
 # --- Claims

@@ -41,7 +41,8 @@ METRICS = dict.fromkeys(artefacts.GEOMETRY, 0.5)
 
 
 def make_tier(name="paper", **changes):
-    raw = {"label": LABEL, "blocks": {CIFAR10: None, CIFAR100: None}} | changes
+    raw = {"label": LABEL, "blocks": {CIFAR10: None, CIFAR100: None}}
+    raw |= {"policy": {"comparable": name == "paper"}} | changes
     return parse_tier(name, raw, f"{name}.toml")
 
 

@@ -492,12 +492,13 @@ def test_precision_is_as_asked_unless_auto():
     assert pick_precision("auto", cpu) in ("fp32", "bf16")
 
 
-def test_the_paper_tier_is_not_started_on_a_cpu_by_accident(tiny):
-    run = load_tier("paper").run("cifar10/resnet18", "AT")
+def test_the_paper_tier_is_not_started_on_a_cpu_by_accident():
+    paper, short = load_tier("paper"), load_tier("short")
+    run = paper.run("cifar10/resnet18", "AT")
     with pytest.raises(UserError, match="--allow-cpu"):
-        require_hardware(run, "cpu")
-    require_hardware(run, "cpu", allow_cpu=True)
-    require_hardware(tiny(), "cpu")
+        require_hardware(paper, run, "cpu")
+    require_hardware(paper, run, "cpu", allow_cpu=True)
+    require_hardware(short, short.run("cifar10/resnet18", "AT"), "cpu")
 
 
 def test_a_finished_run_repeated_keeps_its_weights_and_where_they_were_made(tiny, tmp_path, monkeypatch):

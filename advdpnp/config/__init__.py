@@ -31,6 +31,7 @@ from advdpnp.config.settings import (
     EvaluationConfig,
     ModelConfig,
     OptimConfig,
+    Policy,
     need_checkout,
     setting,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "Oc",
     "OptimConfig",
     "Pcl",
+    "Policy",
     "RunConfig",
     "St",
     "Tier",

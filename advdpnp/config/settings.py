@@ -109,6 +109,20 @@ class CraftConfig:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """What a tier's numbers are good for, and what its jobs need. Changes no number, so it is in no digest."""
+
+    comparable: bool = setting(False, "it is the paper's protocol: differences from its numbers are taken and judged")
+    preregistered: bool = setting(False, "the contrasts of docs/medium-preregistration.md are its own")
+    train_in_notebooks: bool = setting(False, "a notebook trains and evaluates what is missing")
+    evaluate_at_once: bool = setting(False, "one workflow job evaluates a run for all tables, not one per table")
+    needs_gpu: bool = setting(False, "trainings start without a GPU only when told to (--allow-cpu)")
+    gpus: int = setting(0, "that a job asks of a cluster", low=0, high=64)
+    memory_mb: int = setting(4_000, "that a job asks of a cluster", low=1)
+    minutes: int = setting(240, "that a job asks of a cluster; one that needs longer is submitted again", low=1)
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """On what the trained network is attacked, and how hard."""
 

@@ -20,7 +20,16 @@ from advdpnp.config.attacks import ATTACKS, AttackConfig, budget_fault
 from advdpnp.config.datasets import BACKBONES, DATASETS, DatasetFacts
 from advdpnp.config.methods import METHODS, REQUIRES, slug, slugs
 from advdpnp.config.run import RunConfig, resolved_attack
-from advdpnp.config.settings import ROOT, SHIPPED, CraftConfig, DataConfig, EvaluationConfig, ModelConfig, OptimConfig
+from advdpnp.config.settings import (
+    ROOT,
+    SHIPPED,
+    CraftConfig,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    OptimConfig,
+    Policy,
+)
 from advdpnp.errors import UserError, nearest
 
 CONFIG_DIR = SHIPPED / "config"
@@ -119,7 +128,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Tier:
-    """A file of config/, checked: which blocks, methods and seeds; how long; how hard the attacks."""
+    """A file of config/, checked: which blocks, methods and seeds; how long; how hard the attacks; its policy."""
 
     name: str
     path: Path
@@ -131,6 +140,12 @@ class Tier:
     variants: Mapping[str, Mapping[str, Any]]
     variant_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     printed: str = "printed"  # the variant that the row "Adv-DPNP (as printed)" shows
+    policy: Policy = field(default_factory=Policy)
+
+    @property
+    def has_paper_data(self) -> bool:
+        """Whether any of its blocks is trained on the paper's data set and network, not on a stand-in for them."""
+        return any(name == f"{block.dataset}/{block.backbone}" for name, block in self.blocks.items())
 
     def seeds_of(self, method: str, variant: str = "") -> tuple[int, ...]:
         """The seeds that a method is trained with; under a variant with `variant_seeds` of its own, those."""
@@ -295,7 +310,8 @@ def _block(name: str, changes: Any, base: Mapping[str, Any], attacks: Mapping, w
 
 
 _TIER_KEYS = (
-    "label", "methods", "seeds", "more_seeds", "variant_seeds", "printed", "defaults", "attacks", "blocks", "variants",
+    "label", "methods", "seeds", "more_seeds", "variant_seeds", "printed", "policy", "defaults", "attacks", "blocks",
+    "variants",
 )  # fmt: skip
 
 
@@ -349,7 +365,10 @@ def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
         if not isinstance(known, str) or known not in variants:
             raise UserError(f"{path}: {key}: no variant {brief(known)}; {nearest(str(known), variants)}")
     own_seeds = {v: _seeds(s, f"{path}: variant_seeds.{v}") for v, s in of_variants.items()}
-    tier = Tier(name, Path(path), label.strip(), tuple(methods), seeds, more, blocks, variants, own_seeds, printed)
+    policy = build(Policy(), raw.get("policy"), f"{path}: policy")
+    tier = Tier(
+        name, Path(path), label.strip(), tuple(methods), seeds, more, blocks, variants, own_seeds, printed, policy
+    )
     for block in tier.blocks:
         for method in METHODS:
             tier.run(block, method)

@@ -1,6 +1,6 @@
 """How long: passes through a network, seconds of one, hours of a tier."""
 
-from advdpnp.config import RunConfig, Tier, load_tier
+from advdpnp.config import RunConfig, load_tier
 from advdpnp.paper import artefacts
 from advdpnp.progress import duration
 
@@ -50,7 +50,7 @@ def seconds_per_pass(run: RunConfig) -> float:
     return min(step() for _ in range(3)) / batch
 
 
-def training_hours(tier: Tier, runs: dict[str, RunConfig]) -> float:
+def training_hours(runs: dict[str, RunConfig]) -> float:
     """Rough hours of all trainings here, one after the other, from a step of each network timed now."""
     speed: dict[tuple, float] = {}
     total = 0.0
@@ -71,10 +71,10 @@ def plan(tier_name: str, *, measure: bool = False) -> str:
     for run in runs.values():
         lines.append(f"  {run.id:<44}{run.optim.epochs} epochs, {passes(run):.2g} passes")
     if measure:
-        lines.append(f"all trainings, one after the other, on this machine: about {hours(tier, runs)}")
+        lines.append(f"all trainings, one after the other, on this machine: about {hours(runs)}")
     return "\n".join(lines)
 
 
-def hours(tier: Tier, runs: dict[str, RunConfig]) -> str:
+def hours(runs: dict[str, RunConfig]) -> str:
     """`training_hours` as people read it: '3h20m', '12d04h'."""
-    return duration(3600 * training_hours(tier, runs))
+    return duration(3600 * training_hours(runs))

@@ -47,7 +47,7 @@ def work(
     if not runs:
         raise UserError(f"no table or figure shows a run of tier {tier.name}; name the runs.")
     for run in runs:
-        require_hardware(run, device, allow_cpu)
+        require_hardware(tier, run, device, allow_cpu)
     if output is not None:
         check_writable(output)
     clock, left_out = Clock(max_minutes), set()

@@ -51,7 +51,7 @@ class Artefact:
     without numbers. `attacks` lists what else is evaluated.
     `one_seed`: it shows single networks, not averages. `variants`: trainings under one changed switch of the tier,
     beside those of the rows' methods, evaluated with `variant_attacks`; a tier with none of them lacks the artefact.
-    `only`: the tiers that have it, where not all do.
+    `preregistered`: only a tier of which `policy.preregistered` is true has it.
     """
 
     title: str
@@ -62,7 +62,7 @@ class Artefact:
     one_seed: bool = False
     variants: tuple[str, ...] = ()
     variant_attacks: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
+    preregistered: bool = False
 
     def evaluations(self, variant: str = "") -> tuple[str, ...]:
         """Names for `evaluate`, of a row's own training or of its `variant`, without repetition; the guard with all."""
@@ -163,7 +163,7 @@ ARTEFACTS = {
     ),
     "contrasts": Artefact(  # docs/medium-preregistration.md; report/contrasts.py makes "worst" of them
         "The contrasts that were named before a network was evaluated", "4.2",
-        {CIFAR10: ("AT", "TRADES", "Adv-DPNP", PRINTED)}, {}, ("clean", "pgd20", "cw30"), only=("medium",),
+        {CIFAR10: ("AT", "TRADES", "Adv-DPNP", PRINTED)}, {}, ("clean", "pgd20", "cw30"), preregistered=True,
     ),
 }  # fmt: skip
 
@@ -214,7 +214,7 @@ def runs_of(tier: Tier, name: str) -> Iterator[RunConfig]:
     """The trainings that a table or figure needs in a tier: its rows and variants, as far as the tier has them."""
     spec = artefact(name)
     variants = [variant for variant in spec.variants if variant in tier.variants]
-    if (spec.variants and not variants) or (spec.only and tier.name not in spec.only):
+    if (spec.variants and not variants) or (spec.preregistered and not tier.policy.preregistered):
         return
     for block, rows in spec.rows.items():
         for row in rows:

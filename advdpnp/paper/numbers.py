@@ -157,18 +157,20 @@ def column_kind(column: str) -> str:
     return kind if kind in BANDS else "accuracy"
 
 
-def verdict(ours: float | None, paper: float | None, *, tier: str, n: int | None = None, kind: str = "accuracy") -> str:
+def verdict(
+    ours: float | None, paper: float | None, *, comparable: bool, n: int | None = None, kind: str = "accuracy"
+) -> str:
     """One of VERDICTS for a cell: ours against the paper's, in the column's unit; `n` test images, where known.
 
-    Only the paper tier on whole test sets is compared: a smaller `tier` or `n` is a "smaller protocol" whatever the
-    numbers. "not reported": the paper has no number for this cell. The bands never widen with `n`, so that a small
-    sample cannot buy a match. Raises UserError for an unknown kind.
+    Only the paper's protocol (`comparable`) on whole test sets is compared: everything else is a "smaller protocol"
+    whatever the numbers. "not reported": the paper has no number for this cell. The bands never widen with `n`, so that
+    a small sample cannot buy a match. Raises UserError for an unknown kind.
     """
     if kind not in BANDS:
         raise UserError(f"unknown kind of column '{kind}'; {nearest(kind, BANDS)}")
     if ours is None or math.isnan(ours):
         return "not run"
-    if tier != "paper" or (n is not None and n < FULL_TEST_SET):
+    if not comparable or (n is not None and n < FULL_TEST_SET):
         return "smaller protocol"
     if paper is None or math.isnan(paper):
         return "not reported"

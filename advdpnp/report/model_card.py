@@ -43,14 +43,16 @@ def numbers(evaluations: Iterable[Mapping]) -> list[str]:
     return rows if len(rows) > 2 else ["Not evaluated yet."]
 
 
-def model_card(settings: Mapping, train: Mapping, evaluations: Iterable[Mapping]) -> str:
-    """The card as Markdown, from the contents of config.json, train.json and the evaluations' files."""
+def model_card(settings: Mapping, train: Mapping, evaluations: Iterable[Mapping], comparable: bool) -> str:
+    """The card as Markdown, from the contents of config.json, train.json and the evaluations' files.
+
+    A tier whose numbers are not `comparable` with the paper's gets a warning.
+    """
     optim, crafted, model, made = (settings["optim"], settings["craft"], settings["model"], train["provenance"])
-    paper = train["tier"] == "paper"
     evaluations = [e for e in evaluations if e["model_sha256"] == train["model_sha256"]]  # of these weights, no others
     steps, epsilon = f"{crafted['steps']} steps of {budget(crafted['step_size'])}", budget(crafted["epsilon"])
     crafting = f"linf PGD, {steps}, budget {epsilon}"
-    warning = [] if paper else [
+    warning = [] if comparable else [
         f"> **Tier {train['tier']}: a smaller protocol than the paper's.** These numbers can't be compared with it.", ""
     ]  # fmt: skip
     own = ", ".join(f"{key} {value}" for key, value in settings["hyper"].items()) or "none"
@@ -83,14 +85,14 @@ def model_card(settings: Mapping, train: Mapping, evaluations: Iterable[Mapping]
     return "\n".join(lines)
 
 
-def write_card(root: Path, run_id: str, target: Path | None = None) -> Path:
-    """Write <target>/runs/<run>/README.md (target: root) from the files below root. Raises UserError if not trained."""
+def write_card(root: Path, run_id: str, comparable: bool) -> Path:
+    """Write runs/<run>/README.md below root from the files there. Raises UserError if not trained."""
     folder = root / "runs" / run_id
     if not (folder / "train.json").exists():
         raise UserError(f"{run_id} is not trained in {root}; there is nothing to write a card about.")
     evaluations = [read_json(path) for path in sorted((root / "evals" / run_id).glob("*.json"))]
-    text = model_card(read_json(folder / "config.json"), read_json(folder / "train.json"), evaluations)
-    return write_text((root if target is None else target) / "runs" / run_id / "README.md", text)
+    text = model_card(read_json(folder / "config.json"), read_json(folder / "train.json"), evaluations, comparable)
+    return write_text(folder / "README.md", text)
 
 
 def write_cards(tier: Tier, root: Path, run_ids: Iterable[str] = ()) -> list[Path]:
@@ -100,4 +102,4 @@ def write_cards(tier: Tier, root: Path, run_ids: Iterable[str] = ()) -> list[Pat
     names = [*run_ids] or trained
     if not names:
         raise UserError(f"{root}: holds no trained run of tier {tier.name}.")
-    return [write_card(root, name) for name in names]
+    return [write_card(root, name, tier.policy.comparable) for name in names]

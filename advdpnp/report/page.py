@@ -203,23 +203,22 @@ def trust_markdown(tier: Tier, root: Path) -> str:
 def report_markdown(tier: Tier, root: Path) -> str:
     """The report's text from the evaluation files below `root`; without any, every cell reads "not run"."""
     refuse_strangers(tier, root)
-    comparable = tier.name == "paper"
     lines = [f"# Results of tier {tier.name}", "", f"Protocol: {literal(tier.label)}.", ""]
     ran = (root / "evals").is_dir()
     if not ran:
         lines += ["**Nothing has been run under this protocol yet.** Where our numbers would stand is a dash.", ""]
-    if not comparable:
+    if not tier.policy.comparable:
         beside = (
             "The paper's numbers stand below ours to show what would be compared; no difference between the two is "
             "taken, and every verdict reads *smaller protocol*."
         )
         shown = "Its data are not the paper's either, so the paper's numbers are left out."
-        shown = shown if tier.name == "demo" else beside
+        shown = beside if tier.has_paper_data else shown
         lines += [f"**This is not the paper's protocol.** {shown}", ""]
     found_rows = {name: tables.table_rows(tier, name, root) for name in (*built_tables(), *built_figures())}
     rows = [row for name in built_tables() for row in found_rows[name]]
     drawn = [row for name in built_figures() for row in found_rows[name]]
-    ours = Measurements(tier, [*rows, *drawn], root) if tier.name != "demo" else None
+    ours = Measurements(tier, [*rows, *drawn], root) if tier.has_paper_data else None
     if ours and ran:
         lines += ["## In short", "", summary.headlines(tier, root, ours), "", *pictures(tier, root)]
     lines += ["## How to read the tables", "", render.legend(rows), ""]

@@ -49,7 +49,7 @@ def headlines(tier: Tier, root: Path | None = None, values: Measurements | None 
     values = values or measurements(tier, root)
     chosen = [claim for claim in CLAIMS if claim.id in HEADLINES]
     theirs, ours = outcomes(paper_values, chosen), outcomes(values, chosen)
-    whose = "ours" if tier.name == "paper" else "ours, smaller protocol"
+    whose = "ours" if tier.policy.comparable else "ours, smaller protocol"
     lines = [f"| the paper says of Adv-DPNP | its numbers | | {whose} | |", "|---|---|---|---|---|"]
     for name, headline in HEADLINES.items():
         drawn = all(table in FIGURES for claim in chosen if claim.id == name for table in claim.tables)

@@ -3,7 +3,7 @@ numbers are tables too, without a number of the paper's, which it draws and does
 
 A cell is the mean over the seeds of a run. Long form, one row a cell: table, dataset, backbone, method, column, ours,
 std, seeds, paper, difference, verdict, the 95 % interval (intervals.py) with what it is over, each seed's own value.
-Outside of the paper tier there is no difference, because a smaller protocol's number and the paper's are not two
+Where a tier is not `comparable` there is no difference, because a smaller protocol's number and the paper's are not two
 measurements of one thing.
 """
 
@@ -210,7 +210,7 @@ def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
                 found = _over_seeds(runs, source, spread, root)
                 rows.append(
                     {"table": number, "dataset": dataset, "backbone": backbone, "method": method, "column": column}
-                    | _judged(found, paper_number(number, block, method, column), tier.name, column)
+                    | _judged(found, paper_number(number, block, method, column), tier.policy.comparable, column)
                 )
     return rows
 
@@ -260,10 +260,10 @@ def digits_of(column: str) -> int:
     return 2 if column_kind(column) in ("accuracy", "angle") and not column.startswith(fractions) else 3
 
 
-def _judged(found: OverSeeds | None, paper: float | None, tier: str, column: str) -> dict:
+def _judged(found: OverSeeds | None, paper: float | None, comparable: bool, column: str) -> dict:
     """A cell's fields of the long form, beside the paper's number."""
     ours, images = (found.mean, found.images) if found else (None, None)
-    judged = verdict(ours, paper, tier=tier, n=images, kind=column_kind(column))
+    judged = verdict(ours, paper, comparable=comparable, n=images, kind=column_kind(column))
     difference = ours - paper if judged in ("match", "near", "differs") else None
     spread = statistics.stdev(found.by_seed) if found and len(found.by_seed) > 1 else None
     digits = digits_of(column) + (digits_of(column) > 2)  # a digit more for machines where numbers are small

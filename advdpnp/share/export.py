@@ -62,13 +62,15 @@ PAPERS = {
 }  # fmt: skip
 
 
-def export(run: RunConfig, label: str, output: Path | None = None, *, onnx: bool = False) -> Path:
+def export(
+    run: RunConfig, label: str, output: Path | None = None, *, comparable: bool = False, onnx: bool = False
+) -> Path:
     """Write a trained run to `output` (default results/<tier>/export/<run id>); returns that folder.
 
-    `label` is the tier's own line about its protocol; it goes with the network. Files: model.safetensors, model.py,
-    network.json, network/ with the code, model_info/<dataset>/Linf/<name>.json, and model.onnx on request. Raises
-    UserError when the run is not trained, its method builds a network that it does not describe, or a package of the
-    extra `export` is missing.
+    `label` is the tier's own line about its protocol, `comparable` its policy: both go with the network. Files:
+    model.safetensors, model.py, network.json, network/ with the code, model_info/<dataset>/Linf/<name>.json, and
+    model.onnx on request. Raises UserError when the run is not trained, its method builds a network that it does not
+    describe, or a package of the extra `export` is missing.
     """
     needed = ["safetensors", *(("onnx", "onnxscript") if onnx else ())]
     for package in needed:
@@ -84,7 +86,7 @@ def export(run: RunConfig, label: str, output: Path | None = None, *, onnx: bool
     folder = tier_dir(run.tier) / "export" / run.id if output is None else output
     model = load_model(run)
     network = described(run, model)
-    protocol = f"tier {run.tier} ({label})" + ("" if run.tier == "paper" else ": not the paper's protocol")
+    protocol = f"tier {run.tier} ({label})" + ("" if comparable else ": not the paper's protocol")
     about = {"run": run.id, "protocol": protocol, "code_revision": code_revision()}
     about["model_sha256"] = read_json(run_dir(run) / "train.json")["model_sha256"]
     weights = {name: value.clone().contiguous() for name, value in model.state_dict().items()}  # shared ones apart
@@ -95,7 +97,7 @@ def export(run: RunConfig, label: str, output: Path | None = None, *, onnx: bool
         write_text(folder / "network" / path.relative_to(PACKAGE), path.read_text(encoding="utf-8"))
     write_text(folder / "network" / "__init__.py", '"""Copied from the Adv-DPNP companion (MIT licence)."""\n')
     name = f"{PAPERS[run.method][0]}_{ARCHITECTURES[run.backbone][1]}.json"
-    write_json(folder / "model_info" / run.dataset / "Linf" / name, model_info(run, protocol))
+    write_json(folder / "model_info" / run.dataset / "Linf" / name, model_info(run, protocol, comparable))
     if onnx:
         write_onnx(run, model, folder / "model.onnx", about)
     return folder
@@ -112,17 +114,17 @@ def measured(run: RunConfig, attack: str) -> dict | None:
     return found if found and found["model_sha256"] == current else None
 
 
-def model_info(run: RunConfig, protocol: str) -> dict[str, Any]:
+def model_info(run: RunConfig, protocol: str, comparable: bool) -> dict[str, Any]:
     """RobustBench's fields; accuracies in percent as strings of two decimals, null where nothing was measured.
 
-    `reported` is the authors' own number, given only where this run follows their protocol (Adv-DPNP, paper tier).
+    `reported` is the authors' own number, given only where this run follows their protocol (Adv-DPNP, `comparable`).
     """
     _, title, authors, venue, link = PAPERS[run.method]
     attack = resolved_attack(run, "aa")
     clean, aa = measured(run, "clean"), measured(run, "aa")
     if attack.version != "standard" or attack.square_queries:
         aa = None  # a smoke test of AutoAttack's code is not AutoAttack
-    same = run.tier == "paper" and run.method == "Adv-DPNP" and not run.variant
+    same = comparable and run.method == "Adv-DPNP" and not run.variant
     place = {"dataset": run.dataset, "backbone": run.backbone, "method": run.method}
     authors_own = reported(2, **place, column="aa") if same else None
     seen = {"clean_acc": clean, "autoattack_acc": aa}

@@ -55,7 +55,7 @@ def publish(tier_name: str) -> str:
             copied, size = copied + 1, size + path.stat().st_size
     for name in artefacts.all_runs(tier):
         if (target / "runs" / name / "train.json").exists():
-            write_card(target, name)
+            write_card(target, name, tier.policy.comparable)
     return f"{copied} files, {size / 1e6:.1f} MB, copied to {target.relative_to(ROOT)} and {pictures.relative_to(ROOT)}"
 
 
