@@ -39,10 +39,11 @@ from advdpnp.paper import artefacts
 from advdpnp.config import dependency, digest, load_tier, parse_switch, resolve, standard_of
 from advdpnp.errors import UserError
 from advdpnp.jobs.workflow import check_places
-from advdpnp.store import code_hash
+from advdpnp.store import Store, code_hash
 
 TIERS = sorted(path.stem for path in Path(workflow.basedir, "config").glob("*.toml"))
 BUILT = artefacts.built()
+HERE = Store(Path("results"))  # as the rules spell it
 
 
 def plain(function):
@@ -74,7 +75,7 @@ def training_inputs(wildcards):
     run = run_of(wildcards)
     inputs = [f"results/data/{run.dataset}.json"]
     if (helper := dependency(run)) is not None:
-        inputs.append(f"results/{run.tier}/runs/{helper.id}/train.json")
+        inputs.append(str(HERE.trained(helper)))
     return inputs
 
 
@@ -83,8 +84,8 @@ def evaluation_inputs(wildcards):
     """The trained run and, where the tier has one, the standard model whose attacks the evaluation `guard` transfers."""
     run = run_of(wildcards)
     trained, standard = artefacts.all_runs(load_tier(run.tier)), standard_of(run)
-    needed = [run.id] + ([standard.id] if standard and standard.id in trained else [])
-    return [f"results/{run.tier}/runs/{name}/train.json" for name in needed]
+    needed = [run] + ([standard] if standard and standard.id in trained else [])
+    return [str(HERE.trained(each)) for each in needed]
 
 
 @plain

@@ -251,10 +251,9 @@ def _report(args: argparse.Namespace) -> int:
 def _card(args: argparse.Namespace) -> int:
     from advdpnp.config import load_tier, resolve
     from advdpnp.report.model_card import write_cards
-    from advdpnp.store import tier_dir
 
     tier = load_tier(args.tier)
-    print(*write_cards(tier, tier_dir(tier.name), [resolve(tier, run).id for run in args.run]), sep="\n")
+    print(*write_cards(tier, [resolve(tier, run) for run in args.run]), sep="\n")
     return 0
 
 

@@ -27,7 +27,7 @@ from advdpnp.paper import artefacts
 from advdpnp.paper.claims import CLAIMS, claims_markdown
 from advdpnp.report import differences, figures, render, tables
 from advdpnp.report.measurements import Measurements
-from advdpnp.store import code_revision, device_name, eval_path, read_json, run_dir, tier_dir, write_csv, write_text
+from advdpnp.store import RESULTS, code_revision, device_name, write_csv, write_text
 from advdpnp.train import fit
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ def begin(tier_name: str) -> Tier:
     check_kernel()
     tier, python = load_tier(tier_name), platform.python_version()
     line = f"advdpnp {__version__}, code {code_revision()}, torch {torch.__version__}, {device_name(pick_device())}"
-    line += f", Python {python}; results in {tier_dir(tier.name)}"
+    line += f", Python {python}; results in {RESULTS.tier(tier.name)}"
     display(Markdown(f"**Tier {tier.name}** ({literal(tier.label)})  \n<small>{escape(line)}</small>"))
     return tier
 
 
 def _ensure_trained(run: RunConfig) -> None:
     for needed in filter(None, (dependency(run), run)):
-        if not (run_dir(needed) / "train.json").exists():
+        if not RESULTS.trained(needed).exists():
             fit(needed, wait=True)  # two notebooks may want the same network at once
 
 
@@ -64,13 +64,13 @@ def measure(tier: Tier, name: str) -> list[RunConfig]:
         if tier.policy.train_in_notebooks:
             _ensure_trained(run)
         evaluations = artefacts.artefact(name).evaluations(run.variant)
-        if not (run_dir(run) / "train.json").exists():
+        if not RESULTS.trained(run).exists():
             missing.append(run.id)
             continue
         there.append(run)
-        if (run_dir(run) / "model.pt").exists():
+        if (RESULTS.run(run) / "model.pt").exists():
             evaluate(run, *evaluations, wait=True)
-        elif absent := [each for each in evaluations if not eval_path(run, each).exists()]:
+        elif absent := [each for each in evaluations if not RESULTS.evaluation(run, each).exists()]:
             lacking.append(f"{run.id} ({', '.join(absent)})")
     if lacking:
         display(Markdown(f"*Not evaluated, and the weights are not here: {'; '.join(lacking)}.*"))
@@ -119,8 +119,7 @@ def components(runs: list[RunConfig]) -> "pd.DataFrame":
     names = {"accuracy": "left (%)", "seconds": "seconds", "passes": "passes"}
     rows = {}
     for run in runs:
-        path = eval_path(run, "aa")
-        told = read_json(path).get("components", {}) if path.exists() else {}
+        told = (RESULTS.read_evaluation(run, "aa") or {}).get("components", {})
         if told:
             rows[run.id] = {(part, shown): told[part][key] for part in told for key, shown in names.items()}
     if not rows:
@@ -145,12 +144,12 @@ def saving() -> Iterator[None]:
 def show_table(tier: Tier, name: str) -> list[dict]:
     """Show a table in the paper's shape, or a figure in numbers; save CSV, Markdown and LaTeX; return the long form."""
     rows = tables.table_rows(tier, name)
-    folder = tier_dir(tier.name) / "tables"
+    path = RESULTS.table(tier.name, name)
     text = render.markdown(rows, tier.label)
     with saving():
-        write_text(folder / f"{name}.md", text)
-        write_text(folder / f"{name}.tex", render.latex(rows, tier.label))
-        write_csv(folder / f"{name}.csv", rows, tables.COLUMNS)
+        write_text(path.with_suffix(".md"), text)
+        write_text(path.with_suffix(".tex"), render.latex(rows, tier.label))
+        write_csv(path, rows, tables.COLUMNS)
     for block in render.blocks(rows):
         display(HTML(render.html(block, f"{block.name} ({tier.label})")))
     if missing := render.not_run(rows):
@@ -173,7 +172,7 @@ def show_rivals(tier: Tier, name: str) -> list[dict]:
     """Show Adv-DPNP minus each rival, image by image, as a table and pictures; save both; return the long form."""
     rows = differences.rivals(tier, name)
     with saving():
-        write_csv(tier_dir(tier.name) / "tables" / f"{name}-rivals.csv", rows, differences.COLUMNS)
+        write_csv(RESULTS.table(tier.name, f"{name}-rivals"), rows, differences.COLUMNS)
     display(Markdown(differences.markdown(rows, tier.label)))
     for dataset, backbone in dict.fromkeys((row["dataset"], row["backbone"]) for row in rows):
         here = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone)]
@@ -213,5 +212,5 @@ def save_figure(tier: Tier, name: str, fig: Figure) -> None:
     """Label a picture with the protocol, save it to results/<tier>/figures/<name>.png and .pdf, and display it."""
     figures.label_protocol(fig, tier.label, paper=tier.policy.comparable)
     with saving():
-        figures.save(fig, tier_dir(tier.name) / "figures" / f"{name}.png")
+        figures.save(fig, RESULTS.figure(tier.name, name))
     show(fig)

@@ -22,7 +22,7 @@ from advdpnp.errors import UserError
 from advdpnp.geometry import mean_separation, min_separation
 from advdpnp.hardware import pick_compile, pick_device, pick_precision, seeded
 from advdpnp.progress import Progress
-from advdpnp.store import hold, read_json, run_dir, sha256_file, write_atomic, write_csv, write_json
+from advdpnp.store import RESULTS, hold, read_json, sha256_file, write_atomic, write_csv, write_json
 
 
 def compile_backbone(defense: Defense, mode: str) -> None:
@@ -139,10 +139,10 @@ def build_defense(run: RunConfig, images: str = "") -> Defense:
     training set (if given), and was not.
     """
     needed = dependency(run)
-    if needed and not (run_dir(needed) / "train.json").exists():
+    trained = RESULTS.read_training(needed) if needed else {}
+    if trained is None:
         raise UserError(f"{run.id} needs the trained {needed.id}; train that first.")
-    helper = load_model(needed) if needed else None
-    seen = read_json(run_dir(needed) / "train.json").get("data_sha256", images) if needed else images
+    helper, seen = load_model(needed) if needed else None, trained.get("data_sha256", images)
     if images and needed and needed.data == run.data and seen != images:
         raise UserError(
             f"{run.id} needs {needed.id}, which was trained on other images (data_sha256 {seen[:8]}, here "
@@ -187,7 +187,7 @@ def load_state(path: Path, *keys: str) -> dict:
 
 def load_model(run: RunConfig, directory: Path | None = None, device: torch.device | str = "cpu") -> nn.Module:
     """The trained model of a run in eval mode, its file checked against train.json. Raises UserError."""
-    directory = run_dir(run) if directory is None else directory
+    directory = RESULTS.run(run) if directory is None else directory
     _check_same_settings(run, directory)
     done, path = read_json(directory / "train.json", "model_sha256", "settings_digest"), directory / "model.pt"
     if done["settings_digest"] != digest(run.training_settings()):
@@ -278,7 +278,7 @@ def fit(
     are up before the end: the next call goes on from there. Raises UserError when the folder holds a run under other
     settings, another process trains it, or a loss is not finite.
     """
-    directory = run_dir(run) if directory is None else directory
+    directory = RESULTS.run(run) if directory is None else directory
     device = pick_device(str(device))
     if not restart:
         _check_same_settings(run, directory)

@@ -9,9 +9,8 @@ from advdpnp.config import load_tier, parse_tier
 from advdpnp.paper.artefacts import CIFAR10
 from advdpnp.report import differences
 from advdpnp.report.figures import rivals as draw
-from advdpnp.report.page import published_dir
 from advdpnp.report.tables import per_image, table_rows
-from advdpnp.store import tier_dir
+from advdpnp.store import PUBLISHED, RESULTS
 
 
 @pytest.fixture
@@ -22,7 +21,7 @@ def tier():
 
 
 def store(run, attack, correct):
-    path = tier_dir(run.tier) / "evals" / run.id / f"{attack}.json"
+    path = RESULTS.evaluation(run, attack)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path.with_suffix(".npz"), correct=np.array(correct, bool))
     path.write_text(json.dumps({"images": np.shape(correct)[-1], "accuracy": 100 * float(np.mean(correct))}))
@@ -63,12 +62,12 @@ def test_bold_is_what_excludes_zero():
 
 def test_the_published_differences_are_those_of_the_tables():
     """Where both rows of a table rest on the same seeds, its cells differ by what is shown here."""
-    short, root = load_tier("short"), published_dir("short")
+    short = load_tier("short")
     compared = 0
     for name in differences.TABLES:
-        rows = [row for row in table_rows(short, name, root) if f"{row['dataset']}/{row['backbone']}" == CIFAR10]
+        rows = [row for row in table_rows(short, name, PUBLISHED) if f"{row['dataset']}/{row['backbone']}" == CIFAR10]
         cells = {(row["method"], row["column"]): row for row in rows}
-        for row in differences.rivals(short, name, root):
+        for row in differences.rivals(short, name, PUBLISHED):
             ours, theirs = (cells[method, row["column"]] for method in ("Adv-DPNP", row["rival"]))
             if ours["seeds"] == theirs["seeds"] == row["seeds"]:
                 compared += 1

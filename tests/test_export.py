@@ -17,7 +17,7 @@ from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
 from advdpnp.models import build, describe
 from advdpnp.share.export import PAPERS, export
-from advdpnp.store import read_json, run_dir, write_json
+from advdpnp.store import RESULTS, read_json, write_json
 from advdpnp.train import build_defense, load_model, save_trained
 
 SHAPES = {"resnet18": "cifar10/resnet18", "wrn34_10": "cifar10/wrn34_10", "lenetspp": "mnist/lenetspp"}
@@ -44,7 +44,7 @@ print(json.dumps(found))
 
 def untrained(run):
     """A run as training leaves it, with random weights and batch norms that have seen images."""
-    directory = run_dir(run)
+    directory = RESULTS.run(run)
     if not (directory / "train.json").exists():
         defense = build_defense(run)
         images = to_float(load("digits", "train").images[:200])
@@ -174,7 +174,7 @@ def test_an_evaluation_of_other_weights_is_not_exported(tiny):
     with torch.no_grad():
         defense = build_defense(run)
         defense.model.head.bias.add_(1)
-    save_trained(run, run_dir(run), defense, {})
+    save_trained(run, RESULTS.run(run), defense, {})
     (path,) = (export(run, "tiny") / "model_info").rglob("*.json")
     assert read_json(path)["clean_acc"] is None
 

@@ -15,7 +15,7 @@ from advdpnp.paper.artefacts import CIFAR10, CIFAR100
 from advdpnp.paper.numbers import reported
 from advdpnp.report import figures, fingerprint, page
 from advdpnp.report.fingerprint import FITS, QUANTITIES, decide, least_distance, log_distance, over, paper_fingerprint
-from advdpnp.store import tier_dir
+from advdpnp.store import RESULTS
 
 LEDGER = (Path(__file__).parent.parent / "docs" / "ledger.md").read_text()
 RULE = LEDGER.partition("### Which reading of Eq. (3)")[2].partition("\n### ")[0]
@@ -37,7 +37,7 @@ def make_tier(**changes):
 
 
 def store(run, name="geometry", **values):
-    path = tier_dir(run.tier) / "evals" / run.id / f"{name}.json"
+    path = RESULTS.evaluation(run, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"images": 1000} | values))
 
@@ -282,7 +282,7 @@ def test_what_is_missing_is_left_out_and_said():
 def test_results_may_lie_elsewhere(tmp_path, monkeypatch):
     tier = make_tier(seeds=[0])
     stored_run(tier, 1.0)
-    here = tier_dir("mine")
+    here = RESULTS.tier("mine")
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path / "other"))
     assert not fingerprint.rows(tier)
     assert len(fingerprint.rows(tier, here)) == 1

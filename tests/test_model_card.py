@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from advdpnp.__main__ import main
+from advdpnp.config import resolve
 from advdpnp.errors import UserError
 from advdpnp.report.model_card import attacked, budget, model_card, write_card
-from advdpnp.store import read_json
+from advdpnp.store import Store, read_json
 
 PUBLISHED = Path(__file__).parent.parent / "published" / "short"
 RUN = "cifar10-resnet18-adv_dpnp-s0"
@@ -56,7 +57,7 @@ def test_protocols_in_words():
 
 def test_card_of_what_is_not_trained(tmp_path, capsys):
     with pytest.raises(UserError, match="is not trained"):
-        write_card(tmp_path, RUN, comparable=False)
+        write_card(resolve("short", RUN), False, Store(tmp_path))
     assert main(["card", "--tier", "short", RUN]) == 2
     assert main(["card", "--tier", "short"]) == 2
     assert main(["card", "--tier", "short", "cifar10-resnet18-adv_dpn-s0"]) == 2

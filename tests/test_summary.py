@@ -11,8 +11,9 @@ import pytest
 from advdpnp.config import ROOT, load_tier
 from advdpnp.paper.claims import CLAIMS
 from advdpnp.report import summary
-from advdpnp.report.page import published_dir, report_markdown
+from advdpnp.report.page import report_markdown
 from advdpnp.report.tables import table_rows
+from advdpnp.store import PUBLISHED
 
 spec = importlib.util.spec_from_file_location("refresh_docs", Path(ROOT) / "tools" / "refresh_docs.py")
 refresh_docs = importlib.util.module_from_spec(spec)
@@ -21,7 +22,7 @@ spec.loader.exec_module(refresh_docs)
 
 @pytest.fixture(scope="module")
 def short():
-    return load_tier("short"), published_dir("short")
+    return load_tier("short"), PUBLISHED
 
 
 @pytest.mark.parametrize("name", refresh_docs.FILES)

@@ -28,14 +28,12 @@ from advdpnp.paper.artefacts import (
 from advdpnp.paper.numbers import FIGURES as DRAWN
 from advdpnp.paper.numbers import reported, reported_table
 from advdpnp.report import render, tables
-from advdpnp.report.page import published_dir
 from advdpnp.report.render import latex, markdown
 from advdpnp.report.tables import COLUMNS, best_and_second, cell, ensemble_accuracy, number, table_rows
-from advdpnp.store import tier_dir, write_csv
+from advdpnp.store import PUBLISHED, RESULTS, Store, write_csv
 
 TABLES = [name for name in ARTEFACTS if name.startswith("table")]
 FIGURES = [name for name in ARTEFACTS if name.startswith("figure")]
-SHORT = published_dir("short")
 LABEL = "a test's protocol"
 METRICS = dict.fromkeys(artefacts.GEOMETRY, 0.5)
 
@@ -46,9 +44,9 @@ def make_tier(name="paper", **changes):
     return parse_tier(name, raw, f"{name}.toml")
 
 
-def store(run, attack, values, correct=None, root=None, images=10_000):
+def store(run, attack, values, correct=None, where=RESULTS, images=10_000):
     """An evaluation as `evaluate` leaves it; flags that give its accuracy unless `correct` says which."""
-    path = (root or tier_dir(run.tier)) / "evals" / run.id / f"{attack}.json"
+    path = where.evaluation(run, attack)
     path.parent.mkdir(parents=True, exist_ok=True)
     found = {"images": images} | (values if isinstance(values, dict) else {"accuracy": values})
     path.write_text(json.dumps(found))
@@ -215,9 +213,9 @@ def test_the_ensemble_is_wrong_where_any_attack_succeeds():
 def test_results_may_lie_elsewhere(tmp_path):
     run = make_tier().run(CIFAR10, "Adv-DPNP")
     store(run, "clean", 80.0)
-    store(run, "clean", 81.0, root=tmp_path / "published" / "paper")
+    store(run, "clean", 81.0, where=Store(tmp_path / "published"))
     assert cell(run, "clean") == 80.0
-    assert cell(run, "clean", tmp_path / "published" / "paper") == 81.0
+    assert cell(run, "clean", Store(tmp_path / "published")) == 81.0
 
 
 # --- Rows in long form
@@ -362,7 +360,7 @@ def test_avg_rests_on_the_images_that_clean_and_autoattack_share():
 def test_flags_that_are_missing_are_a_missing_number():
     run = make_tier().run(CIFAR10, "AT")
     store(run, "clean", 80.0)
-    (tier_dir(run.tier) / "evals" / run.id / "clean.npz").unlink()
+    RESULTS.arrays(run, "clean").unlink()
     assert cell(run, "clean") is None
 
 
@@ -534,7 +532,7 @@ def test_blocks_keep_the_papers_order():
 def store_arrays(run, name, **arrays):
     """Arrays as `evaluate` leaves them beside a JSON."""
     store(run, name, {"accuracy": 0.0})
-    np.savez(tier_dir(run.tier) / "evals" / run.id / f"{name}.npz", **arrays)
+    np.savez(RESULTS.arrays(run, name), **arrays)
 
 
 def two_fans(turn, center=60.0):
@@ -612,7 +610,7 @@ def test_figure_3_takes_one_severity_over_all_corruptions_with_an_interval_over_
 def test_arrays_of_another_shape_are_refused_and_missing_ones_are_not_run(name, source):
     run = make_tier(blocks={CIFAR10: None, MNIST: None}).run(MNIST, "AT")
     store(run, name, 50.0)
-    (tier_dir(run.tier) / "evals" / run.id / f"{name}.npz").unlink()
+    RESULTS.arrays(run, name).unlink()
     assert cell(run, source) is None
     wrong = np.zeros(3)
     store_arrays(run, name, correct=wrong, clean=wrong, adv=wrong, labels=wrong, centers=wrong)
@@ -622,16 +620,16 @@ def test_arrays_of_another_shape_are_refused_and_missing_ones_are_not_run(name, 
 
 def test_the_severities_of_figure_3_average_to_table_5_on_what_is_published():
     tier = load_tier("short")
-    average = {row["method"]: row["ours"] for row in table_rows(tier, "table5", SHORT)}
+    average = {row["method"]: row["ours"] for row in table_rows(tier, "table5", PUBLISHED)}
     for method, ours in average.items():
-        rows = [row for row in table_rows(tier, "figure3", SHORT) if row["method"] == method]
+        rows = [row for row in table_rows(tier, "figure3", PUBLISHED) if row["method"] == method]
         severities = [row["ours"] for row in rows if row["column"].startswith("severity")]
         assert len(severities) == 5
         assert statistics.fmean(severities) == pytest.approx(ours, abs=0.01)
 
 
 def test_a_figure_has_no_column_for_the_paper():
-    text = markdown(table_rows(load_tier("short"), "figure2", SHORT), LABEL)
+    text = markdown(table_rows(load_tier("short"), "figure2", PUBLISHED), LABEL)
     assert "Means over seeds [95 % intervals]" in text
     assert "the paper*" not in text
     assert "| method | clean ↑ | PGD-40 ↑ | median angle, clean ↓ |" in text

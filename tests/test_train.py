@@ -17,7 +17,7 @@ from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
 from advdpnp.hardware import pick_device, pick_precision, require_hardware, seeded
-from advdpnp.store import hold, machines, provenance, run_dir
+from advdpnp.store import RESULTS, hold, machines, provenance
 from advdpnp.train import (
     build_defense,
     build_optimizer,
@@ -513,9 +513,9 @@ def test_a_finished_run_repeated_keeps_its_weights_and_where_they_were_made(tiny
 def test_a_training_that_waits_takes_what_the_other_process_made(tiny):
     """Two notebooks want the same network: the second waits, and trains nothing."""
     run = tiny("ST")
-    made, written = fit(run), (run_dir(run) / "model.pt").stat().st_mtime_ns
+    made, written = fit(run), (RESULTS.run(run) / "model.pt").stat().st_mtime_ns
     found = []
-    with hold(run_dir(run), "is being trained"):
+    with hold(RESULTS.run(run), "is being trained"):
         waiting = threading.Thread(target=lambda: found.append(fit(run, wait=True)))
         waiting.start()
         waiting.join(1.0)
@@ -524,7 +524,7 @@ def test_a_training_that_waits_takes_what_the_other_process_made(tiny):
             fit(run)
     waiting.join(30)
     assert found == [made]
-    assert (run_dir(run) / "model.pt").stat().st_mtime_ns == written
+    assert (RESULTS.run(run) / "model.pt").stat().st_mtime_ns == written
 
 
 # --- Switches of Adv-DPNP

@@ -18,8 +18,7 @@ from advdpnp.hardware import require_hardware
 from advdpnp.jobs.status import run_state
 from advdpnp.paper import artefacts
 from advdpnp.progress import TimeUp, time_limit
-from advdpnp.share.publish import small_files
-from advdpnp.store import check_writable, copy_file, eval_path, read_json, run_dir, tier_dir
+from advdpnp.store import RESULTS, check_writable, copy_file
 from advdpnp.train import fit
 
 # The method, what it is measured against first, then the others.
@@ -117,7 +116,7 @@ def epoch_minutes(run: RunConfig, runs: Iterable[RunConfig]) -> float:
     """Of the run's last epoch, else of the longest among runs of the same network; 0 where none has been trained."""
     known = {}
     for other in runs:
-        path = run_dir(other) / "log.csv"
+        path = RESULTS.run(other) / "log.csv"
         if other.block == run.block and path.exists():
             with path.open(newline="") as file:
                 known[other.id] = max((float(row["seconds"]) / 60 for row in DictReader(file)), default=0.0)
@@ -126,7 +125,7 @@ def epoch_minutes(run: RunConfig, runs: Iterable[RunConfig]) -> float:
 
 def train(run: RunConfig, clock: Clock, device: str, runs: Iterable[RunConfig]) -> None:
     """To the end, unless it is there. Raises TimeUp."""
-    if run_state(run) == "done" and (run_dir(run) / "model.pt").exists():
+    if run_state(run) == "done" and (RESULTS.run(run) / "model.pt").exists():
         return
     clock.start(run.id, epoch_minutes(run, runs))
     if fit(run, device=device, max_minutes=clock.left()) is None:
@@ -135,7 +134,7 @@ def train(run: RunConfig, clock: Clock, device: str, runs: Iterable[RunConfig]) 
 
 def attack(run: RunConfig, names: Iterable[str], clock: Clock, device: str) -> None:
     """All evaluations; what is there and still true costs nothing. Raises TimeUp."""
-    wanted = [name for name in names if not eval_path(run, name).exists()]
+    wanted = [name for name in names if not RESULTS.evaluation(run, name).exists()]
     stops = [name for name in names if name not in AT_ONE_GO]
     if set(stops) & set(wanted):
         clock.start(run.id)
@@ -149,19 +148,13 @@ def attack(run: RunConfig, names: Iterable[str], clock: Clock, device: str) -> N
 
 def seconds_of(run: RunConfig, name: str) -> float:
     """How long an evaluation took, 0 where it was not made."""
-    path = eval_path(run, name)
-    return read_json(path)["seconds"] if path.exists() else 0.0
+    found = RESULTS.read_evaluation(run, name, "seconds")
+    return found["seconds"] if found else 0.0
 
 
 def copy_small(runs: Iterable[RunConfig], output: Path) -> str:
     """Copy what the runs measured, without weights, to `output`/<tier>/, as it lies in results/; returns a line."""
-    copied, size = 0, 0
-    for run in runs:
-        source = tier_dir(run.tier)
-        for pattern in small_files([run.id]):
-            for path in source.glob(pattern):
-                if not path.name.endswith(".part.npz"):
-                    target = output / run.tier / path.relative_to(source)
-                    copy_file(path, target)
-                    copied, size = copied + 1, size + path.stat().st_size
-    return f"{copied} files, {size / 1e6:.1f} MB, copied to {output}"
+    found = {path: run.tier for run in runs for path in RESULTS.small_files(run)}
+    for path, tier in found.items():
+        copy_file(path, output / tier / path.relative_to(RESULTS.tier(tier)))
+    return f"{len(found)} files, {sum(path.stat().st_size for path in found) / 1e6:.1f} MB, copied to {output}"

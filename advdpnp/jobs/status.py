@@ -11,12 +11,12 @@ from advdpnp.jobs.estimate import network, passes
 from advdpnp.paper import artefacts
 from advdpnp.progress import colour, duration
 from advdpnp.report import agreement
-from advdpnp.store import eval_path, held, read_json, run_dir
+from advdpnp.store import RESULTS, held
 
 
 def epochs_done(run: RunConfig) -> int:
     """Finished epochs of a training, as its log says."""
-    log = run_dir(run) / "log.csv"
+    log = RESULTS.run(run) / "log.csv"
     return max(0, len(log.read_bytes().splitlines()) - 1) if log.exists() else 0
 
 
@@ -24,25 +24,24 @@ def run_state(run: RunConfig, odd: Collection[Path] = ()) -> str:
     """'done', 'running ...', 'stale' (trained under other settings, or among the `odd` files, which disagree with those
     of other runs), '7/110 epochs', or 'missing'.
     """
-    epochs, holder = epochs_done(run), held(run_dir(run))
+    epochs, holder = epochs_done(run), held(RESULTS.run(run))
     if holder:
         return f"running, {epochs}/{run.optim.epochs} epochs, {holder}"
-    done = run_dir(run) / "train.json"
-    if done.exists():
-        made = read_json(done, "settings_digest")
-        return "stale" if done in odd or made["settings_digest"] != digest(run.training_settings()) else "done"
+    if made := RESULTS.read_training(run, "settings_digest"):
+        other_settings = made["settings_digest"] != digest(run.training_settings())
+        return "stale" if other_settings or RESULTS.trained(run) in odd else "done"
     return f"{epochs}/{run.optim.epochs} epochs" if epochs else "missing"
 
 
 def eval_state(run: RunConfig, name: str, odd: Collection[Path] = ()) -> str:
     """'done', 'running', 'stale' (of other weights, images, attack or definition than now), or 'missing'."""
-    path = eval_path(run, name)
+    path = RESULTS.evaluation(run, name)
     if held(path):
         return "running"
-    if not path.exists():
+    found, trained = RESULTS.read_evaluation(run, name, "model_sha256"), RESULTS.read_training(run, "model_sha256")
+    if found is None:
         return "missing"
-    found, trained = read_json(path, "model_sha256"), run_dir(run) / "train.json"
-    other_weights = trained.exists() and read_json(trained, "model_sha256")["model_sha256"] != found["model_sha256"]
+    other_weights = trained is not None and trained["model_sha256"] != found["model_sha256"]
     other_attack = name in run.attacks and found.get("settings") != asdict(resolved_attack(run, name))
     other_definition = name == "geometry" and found.get("definition", 1) != GEOMETRY_DEFINITION
     return "stale" if path in odd or other_weights or other_attack or other_definition else "done"
@@ -84,13 +83,10 @@ def time_left(runs: dict[str, RunConfig], states: dict[str, str], pairs: dict[tu
     speed: dict[tuple, list[float]] = defaultdict(list)  # (device, network) -> seconds a pass
     took: dict[tuple, list[float]] = defaultdict(list)  # (device, network, evaluation) -> seconds
     for name, run in runs.items():
-        done = run_dir(run) / "train.json"
-        if done.exists() and states[name] == "done":
-            t = read_json(done)
+        if states[name] == "done" and (t := RESULTS.read_training(run)):
             speed[t["provenance"]["device"], network(run)].append(t["seconds"] / passes(run))
     for (name, evaluation), state in pairs.items():
-        if state == "done" and name in runs:
-            e = read_json(eval_path(runs[name], evaluation))
+        if state == "done" and name in runs and (e := RESULTS.read_evaluation(runs[name], evaluation)):
             took[e["provenance"]["device"], network(runs[name]), evaluation].append(e["seconds"])
     kept = {n: 0 if s == "stale" else epochs_done(runs[n]) / runs[n].optim.epochs for n, s in states.items()}
     train = {n: 1 - kept[n] for n, s in states.items() if s != "done"}

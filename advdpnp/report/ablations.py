@@ -1,6 +1,5 @@
 """What the open choices of docs/ledger.md are worth where it was measured: default against other, image by image."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 from advdpnp.config import RunConfig, Tier
@@ -8,6 +7,7 @@ from advdpnp.intervals import Difference, SeedVariance, paired_difference
 from advdpnp.paper import artefacts
 from advdpnp.report import agreement
 from advdpnp.report.tables import by_seed, cell, is_accuracy, seed_spread
+from advdpnp.store import RESULTS, Store
 
 
 class Switch(NamedTuple):
@@ -49,14 +49,14 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def effects(tier: Tier, root: Path | None = None) -> list[dict]:
+def effects(tier: Tier, store: Store = RESULTS) -> list[dict]:
     """One row per switch and measure: means over seeds and the effect (other - default), where measured.
 
     Accuracies are in percent, angles in degrees. `low` and `high` bound the effect at 95 %, images and seeds paired
     (intervals.py): over test images, and over seeds too where the other choice is another training. Reads only.
     """
     runs = list(artefacts.runs_of(tier, "ledger"))
-    agreement.refuse(runs, root)
+    agreement.refuse(runs, store)
     rows = []
     for switch in SWITCHES:
         default = tier.printed if switch.base == "printed" else switch.base
@@ -66,22 +66,22 @@ def effects(tier: Tier, root: Path | None = None) -> list[dict]:
             pairs = [
                 (base[seed], source, others[seed], other_source)
                 for seed in sorted(base.keys() & others.keys())
-                if cell(base[seed], source, root) is not None and cell(others[seed], other_source, root) is not None
+                if cell(base[seed], source, store) is not None and cell(others[seed], other_source, store) is not None
             ]
             if pairs:
-                spread = seed_spread(tier, pairs[0][0].block, root) if switch.variant else None
-                rows.append(_row(switch, pairs, spread, root))
+                spread = seed_spread(tier, pairs[0][0].block, store) if switch.variant else None
+                rows.append(_row(switch, pairs, spread, store))
     return rows
 
 
 Pairs = list[tuple[RunConfig, str, RunConfig, str]]  # one per seed: default run, its evaluation, other run, its
 
 
-def _row(switch: Switch, pairs: Pairs, spread: SeedVariance | None, root: Path | None) -> dict:
-    defaults = [cell(run, source, root) for run, source, _, _ in pairs]
-    others = [cell(run, source, root) for _, _, run, source in pairs]
+def _row(switch: Switch, pairs: Pairs, spread: SeedVariance | None, store: Store) -> dict:
+    defaults = [cell(run, source, store) for run, source, _, _ in pairs]
+    others = [cell(run, source, store) for _, _, run, source in pairs]
     each = [b - a for a, b in zip(defaults, others, strict=True)]
-    paired = _paired(pairs, spread, root)
+    paired = _paired(pairs, spread, store)
     low: float | str = paired.low if paired else ""
     high: float | str = paired.high if paired else ""
     values = {
@@ -99,13 +99,13 @@ def _row(switch: Switch, pairs: Pairs, spread: SeedVariance | None, root: Path |
     }  # fmt: skip
 
 
-def _paired(pairs: Pairs, spread: SeedVariance | None, root: Path | None) -> Difference | None:
+def _paired(pairs: Pairs, spread: SeedVariance | None, store: Store) -> Difference | None:
     """Other against default, image by image; None for a metric, which has no images to pair."""
     if not all(is_accuracy(source) for _, source, _, _ in pairs):
         return None
     (_, source, _, other), *_ = pairs
-    others = by_seed([run for _, _, run, _ in pairs], other, root)
-    return paired_difference(others, by_seed([run for run, _, _, _ in pairs], source, root), spread)
+    others = by_seed([run for _, _, run, _ in pairs], other, store)
+    return paired_difference(others, by_seed([run for run, _, _, _ in pairs], source, store), spread)
 
 
 def ledger_markdown(rows: list[dict]) -> str:

@@ -6,7 +6,6 @@ seed (`intervals.paired_difference`), not from the two intervals of the table.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from advdpnp.config import Tier
 from advdpnp.intervals import holm, paired_difference
@@ -17,6 +16,7 @@ from advdpnp.paper.numbers import OURS
 from advdpnp.report import agreement
 from advdpnp.report.render import images_note
 from advdpnp.report.tables import by_seed, paper_shaped, seed_spread
+from advdpnp.store import RESULTS, Store
 
 TABLES = ("table1", "table2", "table3", "table5")  # those that set Adv-DPNP beside rivals on the same images
 COLUMNS = (
@@ -34,19 +34,19 @@ PRIMARY_NOTE = (
 )
 
 
-def rivals(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
+def rivals(tier: Tier, name: str, store: Store = RESULTS) -> list[dict]:
     """A row for each rival and column of a table where both were measured. Reads, computes nothing."""
     spec, number = artefacts.artefact(name), int(name.removeprefix("table"))
-    agreement.refuse(artefacts.runs_of(tier, name), root)
+    agreement.refuse(artefacts.runs_of(tier, name), store)
     rows = []
     for block, methods in spec.rows.items():
         if (here := tier.blocks.get(block)) is None:
             continue
-        spread = seed_spread(tier, block, root)
+        spread = seed_spread(tier, block, store)
         sides = {method: artefacts.runs_of_row(tier, block, method) for method in methods}
         for rival in (m for m in methods if m not in (OURS, "ST")):  # ST defends against nothing
             for column, source in spec.columns.items():
-                ours, theirs = (by_seed(sides[method], source, root) for method in (OURS, rival))
+                ours, theirs = (by_seed(sides[method], source, store) for method in (OURS, rival))
                 if found := paired_difference(ours, theirs, spread):
                     values = {k: round(v, 4 if k == "p" else 2) + 0 for k, v in found._asdict().items()}  # + 0: no -0.0
                     place = dict(zip(COLUMNS, (number, here.dataset, here.backbone, rival, column), strict=False))

@@ -7,12 +7,12 @@ weights beside it even when the tier's file has changed since.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from advdpnp.config import Tier
+from advdpnp.config import RunConfig, Tier
 from advdpnp.errors import UserError
 from advdpnp.paper import artefacts
 from advdpnp.progress import duration
 from advdpnp.report import agreement
-from advdpnp.store import machines, read_json, write_text
+from advdpnp.store import RESULTS, Store, machines, read_json, write_text
 
 
 def budget(value: float) -> str:
@@ -85,21 +85,21 @@ def model_card(settings: Mapping, train: Mapping, evaluations: Iterable[Mapping]
     return "\n".join(lines)
 
 
-def write_card(root: Path, run_id: str, comparable: bool) -> Path:
-    """Write runs/<run>/README.md below root from the files there. Raises UserError if not trained."""
-    folder = root / "runs" / run_id
-    if not (folder / "train.json").exists():
-        raise UserError(f"{run_id} is not trained in {root}; there is nothing to write a card about.")
-    evaluations = [read_json(path) for path in sorted((root / "evals" / run_id).glob("*.json"))]
-    text = model_card(read_json(folder / "config.json"), read_json(folder / "train.json"), evaluations, comparable)
-    return write_text(folder / "README.md", text)
+def write_card(run: RunConfig, comparable: bool, store: Store = RESULTS) -> Path:
+    """Write README.md into the run's folder, from the files of the store. Raises UserError if not trained."""
+    trained = store.read_training(run)
+    if trained is None:
+        raise UserError(f"{run.id} is not trained in {store.tier(run.tier)}; there is nothing to write a card about.")
+    evaluations = [read_json(path) for path in store.evaluations(run)]
+    text = model_card(read_json(store.run(run) / "config.json"), trained, evaluations, comparable)
+    return write_text(store.run(run) / "README.md", text)
 
 
-def write_cards(tier: Tier, root: Path, run_ids: Iterable[str] = ()) -> list[Path]:
+def write_cards(tier: Tier, runs: Iterable[RunConfig] = (), store: Store = RESULTS) -> list[Path]:
     """Cards of the named runs, or of all of the tier's that are trained. Raises UserError where there are none."""
-    agreement.refuse(artefacts.all_runs(tier).values(), root)
-    trained = [name for name in artefacts.all_runs(tier) if (root / "runs" / name / "train.json").exists()]
-    names = [*run_ids] or trained
-    if not names:
-        raise UserError(f"{root}: holds no trained run of tier {tier.name}.")
-    return [write_card(root, name, tier.policy.comparable) for name in names]
+    known = artefacts.all_runs(tier).values()
+    agreement.refuse(known, store)
+    chosen = [*runs] or [run for run in known if store.trained(run).exists()]
+    if not chosen:
+        raise UserError(f"{store.tier(tier.name)}: holds no trained run of tier {tier.name}.")
+    return [write_card(run, tier.policy.comparable, store) for run in chosen]

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from advdpnp.config import Tier
@@ -16,6 +15,7 @@ from advdpnp.paper.numbers import FIGURES, OURS, Values, methods_of, paper_value
 from advdpnp.report import ablations, differences, fingerprint
 from advdpnp.report.measurements import Measurements
 from advdpnp.report.tables import bounds, number, table_rows
+from advdpnp.store import RESULTS, Store
 
 
 class Headline(NamedTuple):
@@ -38,15 +38,15 @@ HEADLINES = {  # by the id of the claim
 }
 
 
-def measurements(tier: Tier, root: Path | None = None) -> Measurements:
+def measurements(tier: Tier, store: Store = RESULTS) -> Measurements:
     """All numbers of a tier as the claims look them up."""
     names = [name for name in artefacts.built() if name.startswith(("table", "figure"))]
-    return Measurements(tier, [row for name in names for row in table_rows(tier, name, root)], root)
+    return Measurements(tier, [row for name in names for row in table_rows(tier, name, store)], store)
 
 
-def headlines(tier: Tier, root: Path | None = None, values: Measurements | None = None) -> str:
+def headlines(tier: Tier, store: Store = RESULTS, values: Measurements | None = None) -> str:
     """The claims of HEADLINES as a table: Adv-DPNP and its best rival with the verdict, in the paper and here."""
-    values = values or measurements(tier, root)
+    values = values or measurements(tier, store)
     chosen = [claim for claim in CLAIMS if claim.id in HEADLINES]
     theirs, ours = outcomes(paper_values, chosen), outcomes(values, chosen)
     whose = "ours" if tier.policy.comparable else "ours, smaller protocol"
@@ -74,9 +74,9 @@ def _beside(values: Values, headline: Headline) -> str:
     return f"{own:.{digits}f}{unit}" + (f", {rival} {found[rival]:.{digits}f}" if rival else "")
 
 
-def verdicts(tier: Tier, root: Path | None = None) -> str:
+def verdicts(tier: Tier, store: Store = RESULTS) -> str:
     """How many claims hold where they were measured, and each of them by its verdict, one line per claim."""
-    found = outcomes(measurements(tier, root))
+    found = outcomes(measurements(tier, store))
     texts: Mapping[str, str] = {claim.id: claim.text for claim in CLAIMS}
     lines = [f"Of the paper's {len(found)} claims, {counts(found.values())}, judged where they were measured."]
     for word in WORDS[:-1]:
@@ -87,19 +87,19 @@ def verdicts(tier: Tier, root: Path | None = None) -> str:
     return "\n".join(lines)
 
 
-def contrasts(tier: Tier, root: Path | None = None) -> str:
+def contrasts(tier: Tier, store: Store = RESULTS) -> str:
     """The six primary contrasts."""
-    return differences.primary_markdown(differences.primary(differences.rivals(tier, "table1", root)), tier.label)
+    return differences.primary_markdown(differences.primary(differences.rivals(tier, "table1", store)), tier.label)
 
 
-def readings(tier: Tier, root: Path | None = None) -> str:
+def readings(tier: Tier, store: Store = RESULTS) -> str:
     """The readings of Eq. (3) beside the paper, and what the rule says."""
-    return fingerprint.markdown(tier, fingerprint.rows(tier, root))
+    return fingerprint.markdown(tier, fingerprint.rows(tier, store))
 
 
-def accuracies(tier: Tier, root: Path | None = None) -> str:
+def accuracies(tier: Tier, store: Store = RESULTS) -> str:
     """Table 1 of ours on the first data set, with intervals, without the paper's numbers."""
-    rows = [row for row in table_rows(tier, "table1", root) if row["ours"] != ""]
+    rows = [row for row in table_rows(tier, "table1", store) if row["ours"] != ""]
     dataset, backbone = rows[0]["dataset"], rows[0]["backbone"]
     rows = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone)]
     columns, methods = (list(dict.fromkeys(row[key] for row in rows)) for key in ("column", "method"))
@@ -112,14 +112,14 @@ def accuracies(tier: Tier, root: Path | None = None) -> str:
     return "\n".join(lines)
 
 
-def effects(tier: Tier, root: Path | None = None) -> str:
+def effects(tier: Tier, store: Store = RESULTS) -> str:
     """What the ledger's switches are worth."""
-    return ablations.ledger_markdown(ablations.effects(tier, root))
+    return ablations.ledger_markdown(ablations.effects(tier, store))
 
 
-def figure2(tier: Tier, root: Path | None = None) -> str:
+def figure2(tier: Tier, store: Store = RESULTS) -> str:
     """Figure 2 in numbers, a line per quantity."""
-    rows = table_rows(tier, "figure2", root)
+    rows = table_rows(tier, "figure2", store)
     methods = list(dict.fromkeys(row["method"] for row in rows))
     lines = [f"| Figure 2 | {' | '.join(methods)} |", "|---" * (len(methods) + 1) + "|"]
     for column in dict.fromkeys(row["column"] for row in rows):

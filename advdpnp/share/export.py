@@ -19,7 +19,7 @@ from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
 from advdpnp.evaluate import resolved_attack
 from advdpnp.paper.numbers import reported
-from advdpnp.store import code_revision, eval_path, read_json, run_dir, tier_dir, write_atomic, write_json, write_text
+from advdpnp.store import RESULTS, code_revision, write_atomic, write_json, write_text
 from advdpnp.train import load_model
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -78,17 +78,18 @@ def export(
             __import__(package)
         except ImportError:
             raise UserError(f"export needs {package}: pip install -c constraints.txt -e '.[export]'") from None
-    if not (run_dir(run) / "train.json").exists():
+    trained = RESULTS.read_training(run, "model_sha256")
+    if trained is None:
         command = f"python -m advdpnp train --tier {run.tier} {run.id}"
         raise UserError(f"{run.id} is not trained in tier {run.tier}; {command}")
     from safetensors.torch import save
 
-    folder = tier_dir(run.tier) / "export" / run.id if output is None else output
+    folder = RESULTS.tier(run.tier) / "export" / run.id if output is None else output
     model = load_model(run)
     network = described(run, model)
     protocol = f"tier {run.tier} ({label})" + ("" if comparable else ": not the paper's protocol")
     about = {"run": run.id, "protocol": protocol, "code_revision": code_revision()}
-    about["model_sha256"] = read_json(run_dir(run) / "train.json")["model_sha256"]
+    about["model_sha256"] = trained["model_sha256"]
     weights = {name: value.clone().contiguous() for name, value in model.state_dict().items()}  # shared ones apart
     write_atomic(folder / "model.safetensors", lambda handle: handle.write(save(weights, metadata=about)))
     write_json(folder / "network.json", about | network)
@@ -108,10 +109,8 @@ def export(
 
 def measured(run: RunConfig, attack: str) -> dict | None:
     """The evaluation of the run's present weights under an attack of config.ATTACKS, or None."""
-    path = eval_path(run, attack)
-    found = read_json(path) if path.exists() else None
-    current = read_json(run_dir(run) / "train.json")["model_sha256"]
-    return found if found and found["model_sha256"] == current else None
+    found, trained = RESULTS.read_evaluation(run, attack), RESULTS.read_training(run)
+    return found if found and trained and found["model_sha256"] == trained["model_sha256"] else None
 
 
 def model_info(run: RunConfig, protocol: str, comparable: bool) -> dict[str, Any]:
