@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from advdpnp.hardware import pick_device
 from advdpnp.markdown import literal
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import CLAIMS, claims_markdown
+from advdpnp.paper.numbers import Cell
 from advdpnp.report import differences, figures, render, tables
 from advdpnp.report.measurements import Measurements
 from advdpnp.store import RESULTS, code_revision, device_name, write_csv, write_text
@@ -141,7 +143,7 @@ def saving() -> Iterator[None]:
         display(Markdown(f"*Not saved: {error}*"))
 
 
-def show_table(tier: Tier, name: str) -> list[dict]:
+def show_table(tier: Tier, name: str) -> list[Cell]:
     """Show a table in the paper's shape, or a figure in numbers; save CSV, Markdown and LaTeX; return the long form."""
     rows = tables.table_rows(tier, name)
     path = RESULTS.table(tier.name, name)
@@ -149,7 +151,7 @@ def show_table(tier: Tier, name: str) -> list[dict]:
     with saving():
         write_text(path.with_suffix(".md"), text)
         write_text(path.with_suffix(".tex"), render.latex(rows, tier.label))
-        write_csv(path, rows, tables.COLUMNS)
+        write_csv(path, map(asdict, rows), tables.COLUMNS)
     for block in render.blocks(rows):
         display(HTML(render.html(block, f"{block.name} ({tier.label})")))
     if missing := render.not_run(rows):
@@ -157,37 +159,37 @@ def show_table(tier: Tier, name: str) -> list[dict]:
     return rows
 
 
-def show_dots(tier: Tier, name: str, rows: list[dict]) -> None:
+def show_dots(tier: Tier, name: str, rows: list[Cell]) -> None:
     """Show and save a table as dots with intervals, one picture per data set and network that was measured."""
     for (dataset, backbone), methods in tables.paper_shaped(rows).items():
         cells = [row for columns in methods.values() for row in columns.values()]
-        if any(row["ours"] != "" for row in cells):
+        if any(row.ours is not None for row in cells):
             picture = figures.dots(cells, list(next(iter(methods.values()))), paper=tier.policy.comparable)
             marks = ": bars are ours, black marks the paper's" if tier.policy.comparable else ""
             picture.suptitle(f"{dataset}, {backbone}{marks}")
             save_figure(tier, f"{name}-{dataset}-{backbone}", picture)
 
 
-def show_rivals(tier: Tier, name: str) -> list[dict]:
+def show_rivals(tier: Tier, name: str) -> list[differences.Comparison]:
     """Show Adv-DPNP minus each rival, image by image, as a table and pictures; save both; return the long form."""
     rows = differences.rivals(tier, name)
     with saving():
-        write_csv(RESULTS.table(tier.name, f"{name}-rivals"), rows, differences.COLUMNS)
+        write_csv(RESULTS.table(tier.name, f"{name}-rivals"), map(asdict, rows), differences.COLUMNS)
     display(Markdown(differences.markdown(rows, tier.label)))
-    for dataset, backbone in dict.fromkeys((row["dataset"], row["backbone"]) for row in rows):
-        here = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone)]
+    for dataset, backbone in dict.fromkeys((row.dataset, row.backbone) for row in rows):
+        here = [row for row in rows if (row.dataset, row.backbone) == (dataset, backbone)]
         save_figure(tier, f"{name}-rivals-{dataset}-{backbone}", figures.rivals(here))
     return rows
 
 
-def verdicts(rows: list[dict]) -> "pd.DataFrame":
+def verdicts(rows: list[Cell]) -> "pd.DataFrame":
     """The long form with the verdict of every cell: a DataFrame."""
     import pandas as pd
 
-    return pd.DataFrame(rows, columns=list(tables.COLUMNS)).fillna("")
+    return pd.DataFrame(rows).astype(object).fillna("")
 
 
-def show_claims(tier: Tier, name: str, rows: list[dict]) -> None:
+def show_claims(tier: Tier, name: str, rows: list[Cell]) -> None:
     """The paper's claims that rest on this table or figure: on the paper's own numbers, and on ours.
 
     Networks on other data than the paper's are not asked: what they say of its claims would mean nothing.

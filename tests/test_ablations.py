@@ -64,8 +64,8 @@ def test_the_evidence_on_the_l1_step_is_that_of_the_files():
     """Entry 11: shares of clean accuracy that l1 PGD leaves, in the paper's Table 1 and in the published one."""
     text = (Path(__file__).parent.parent / "docs" / "ledger.md").read_text().partition("### Which l1 step")[2]
     for_it, against = text.partition("Against it:")[::2]
-    rows = [row for row in table_rows(load_tier("short"), "table1", PUBLISHED) if row["dataset"] == "cifar10"]
-    ours = {(row["method"], row["column"]): row["ours"] for row in rows}
+    rows = [row for row in table_rows(load_tier("short"), "table1", PUBLISHED) if row.dataset == "cifar10"]
+    ours = {(row.method, row.column): row.ours for row in rows}
     paper = {(method, column): value for (dataset, _, method), cells in reported_rows(1).items() if dataset == "cifar10"
              for column, value in cells.items()}  # fmt: skip
 
@@ -144,7 +144,7 @@ def test_angles_have_an_effect_and_no_interval(tier):
     store(tier.run(CIFAR10, "Adv-DPNP", 0, "printed"), "geometry", mean_sep=54.0)
     store(tier.run(CIFAR10, "Adv-DPNP", 0, "signed"), "geometry", mean_sep=80.5)
     row = by_choice(ablations.effects(tier), "last ReLU", "geometry.mean_sep")
-    assert (row["effect"], row["low"], row["high"]) == (26.5, "", "")
+    assert (row["effect"], row["low"], row["high"]) == (26.5, None, None)
     assert "| +26.50 | +26.50 |" in ablations.ledger_markdown([row])
 
 

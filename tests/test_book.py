@@ -359,11 +359,11 @@ def test_the_interval_and_the_counts_are_those_of_the_flags(browser, ours, their
 
 def test_the_interval_is_the_tables_own(browser):
     rows = differences.rivals(load_tier("short"), "table1", PUBLISHED)
-    row = next(row for row in rows if (row["rival"], row["column"]) == ("AT", "aa"))
+    row = next(row for row in rows if (row.rival, row.column) == ("AT", "aa"))
     opened(browser, "instruments/images.html")
     shown = choose(browser, ours="Adv-DPNP", theirs="AT", attack="aa")
     keys = ("difference", "low", "high")
-    assert [round(shown[key], 2) for key in keys] == [row[key] for key in keys]
+    assert [round(shown[key], 2) for key in keys] == [getattr(row, key) for key in keys]
 
 
 def test_two_sides_swap(browser):

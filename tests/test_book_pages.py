@@ -178,9 +178,9 @@ def test_the_bits_are_the_published_flags_and_give_the_published_interval(flags)
         sides.append(of_seed)
     found = paired_difference(*sides, SeedVariance(**block["spread"]))
     rows = differences.rivals(tier, "table1", PUBLISHED)
-    row = next(row for row in rows if (row["rival"], row["column"]) == ("AT", "aa"))
+    row = next(row for row in rows if (row.rival, row.column) == ("AT", "aa"))
     assert [round(value, 2) for value in (found.difference, found.low, found.high)] == [
-        row[key] for key in ("difference", "low", "high")
+        getattr(row, key) for key in ("difference", "low", "high")
     ]
 
 

@@ -11,7 +11,7 @@ from advdpnp.config import GEOMETRY_DEFINITION, load_tier
 from advdpnp.errors import UserError
 from advdpnp.report import page
 from advdpnp.share import publish
-from advdpnp.store import RESULTS, Store
+from advdpnp.store import PUBLISHED, RESULTS, Store
 
 ROOT = Path(__file__).parent.parent
 
@@ -63,7 +63,7 @@ def test_the_papers_inconsistencies_are_listed(some_results):
 
 def test_the_figures_stand_in_numbers_and_their_claims_are_decided():
     """On what is published of the short tier: CIFAR-100 is not in it, and claims are judged without it."""
-    text = page.report_markdown(load_tier("short"), ROOT / "published" / "short")
+    text = page.report_markdown(load_tier("short"), PUBLISHED)
     _, figures = text.split("\n## The figures in numbers\n")
     for number in (2, 3, 4):
         assert f"\n### Figure {number}: " in figures

@@ -82,20 +82,18 @@ def _row(switch: Switch, pairs: Pairs, spread: SeedVariance | None, store: Store
     others = [cell(run, source, store) for _, _, run, source in pairs]
     each = [b - a for a, b in zip(defaults, others, strict=True)]
     paired = _paired(pairs, spread, store)
-    low: float | str = paired.low if paired else ""
-    high: float | str = paired.high if paired else ""
     values = {
         "with_default": sum(defaults) / len(pairs),
         "with_other": sum(others) / len(pairs),
         "effect": sum(each) / len(pairs),
-        "low": low,
-        "high": high,
+        "low": paired.low if paired else None,
+        "high": paired.high if paired else None,
     }
     return {
         "id": switch.id, "choice": switch.choice + (f" ({pairs[0][0].variant})" if switch.base else ""),
         "default": switch.default, "other": switch.other, "measure": pairs[0][1],
-        **{key: value if value == "" else round(float(value), 2) for key, value in values.items()},
-        "by_seed": " ".join(f"{value:+.2f}" for value in each), "images": paired.images if paired else "",
+        **{key: None if value is None else round(float(value), 2) for key, value in values.items()},
+        "by_seed": " ".join(f"{value:+.2f}" for value in each), "images": paired.images if paired else None,
     }  # fmt: skip
 
 
@@ -114,7 +112,7 @@ def ledger_markdown(rows: list[dict]) -> str:
         return "No switch was measured in this tier."
     lines = ["| ledger | choice | measure | with default | with other | effect [95 %] | by seed |", "|" + "---|" * 7]
     for r in rows:
-        bounds = f" [{r['low']:+.2f}, {r['high']:+.2f}]" if r["low"] != "" else ""
+        bounds = f" [{r['low']:+.2f}, {r['high']:+.2f}]" if r["low"] is not None else ""
         lines.append(
             f"| {r['id']} | {r['choice']}: {r['default']} → {r['other']} | {r['measure']} | {r['with_default']:.2f} | "
             f"{r['with_other']:.2f} | {r['effect']:+.2f}{bounds} | {r['by_seed']} |"

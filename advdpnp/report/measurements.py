@@ -7,7 +7,7 @@ from advdpnp.config import RunConfig, Tier
 from advdpnp.intervals import SeedVariance, paired_difference
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import Block, Bounded, Quantity
-from advdpnp.paper.numbers import values_from
+from advdpnp.paper.numbers import Cell, values_from
 from advdpnp.report.tables import by_seed, cell, is_accuracy, seed_spread
 from advdpnp.store import RESULTS, Store
 
@@ -19,7 +19,7 @@ class Measurements:
     its bounds are the smallest and the largest difference over the seeds, so that all seeds must agree.
     """
 
-    def __init__(self, tier: Tier, rows: Iterable[Mapping], store: Store = RESULTS):
+    def __init__(self, tier: Tier, rows: Iterable[Cell], store: Store = RESULTS):
         self.tier, self.store, self.values = tier, store, values_from(rows)
         self.spreads: dict[str, SeedVariance | None] = {}
 

@@ -11,6 +11,7 @@ from advdpnp.markdown import literal
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import claims_markdown
 from advdpnp.paper.consistency import consistency
+from advdpnp.paper.numbers import Cell
 from advdpnp.paper.resolution import resolution_markdown
 from advdpnp.progress import duration
 from advdpnp.report import agreement, contrasts, differences, fingerprint, render, summary, tables
@@ -70,11 +71,11 @@ def built_figures() -> list[str]:
     return [name for name in artefacts.built() if name.startswith("figure")]
 
 
-def figures_markdown(tier: Tier, rows: list[dict]) -> str:
+def figures_markdown(tier: Tier, rows: list[Cell]) -> str:
     """The rows of the figures, a Markdown table each, in the order of their names."""
     lines = [FIGURES_NOTE, ""]
     for name in built_figures():
-        own = [row for row in rows if row["table"] == name]
+        own = [row for row in rows if row.table == name]
         title = f"Figure {name.removeprefix('figure')}: {artefacts.artefact(name).title}"
         lines += [f"### {title}", "", render.markdown(own)]
     return "\n".join(lines)
@@ -232,7 +233,7 @@ def report_markdown(tier: Tier, store: Store = RESULTS) -> str:
                 ]
             lines += ["### Image by image", "", differences.markdown(against)]
     lines += ["## The figures in numbers", "", figures_markdown(tier, drawn)]
-    verdicts = {v: sum(row["verdict"] == v for row in rows) for v in dict.fromkeys(row["verdict"] for row in rows)}
+    verdicts = {v: sum(row.verdict == v for row in rows) for v in dict.fromkeys(row.verdict for row in rows)}
     lines += ["## Verdicts", "", ", ".join(f"{n} cells: {v}" for v, n in verdicts.items()), ""]
     lines += ["## Can these numbers be trusted?", "", TRUST, "", trust_markdown(tier, store)]
     lines += ["## The paper's claims", "", claims_markdown(ours), ""]

@@ -99,13 +99,13 @@ def readings(tier: Tier, store: Store = RESULTS) -> str:
 
 def accuracies(tier: Tier, store: Store = RESULTS) -> str:
     """Table 1 of ours on the first data set, with intervals, without the paper's numbers."""
-    rows = [row for row in table_rows(tier, "table1", store) if row["ours"] != ""]
-    dataset, backbone = rows[0]["dataset"], rows[0]["backbone"]
-    rows = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone)]
-    columns, methods = (list(dict.fromkeys(row[key] for row in rows)) for key in ("column", "method"))
+    rows = [row for row in table_rows(tier, "table1", store) if row.ours is not None]
+    dataset, backbone = rows[0].dataset, rows[0].backbone
+    rows = [row for row in rows if (row.dataset, row.backbone) == (dataset, backbone)]
+    columns, methods = (list(dict.fromkeys(getattr(row, key) for row in rows)) for key in ("column", "method"))
     lines = [f"| {block_name(dataset, backbone)}, accuracy (%) | {' | '.join(heading(c) for c in columns)} |"]
     lines.append("|---" * (len(columns) + 1) + "|")
-    cells = {(row["method"], row["column"]): row for row in rows}
+    cells = {(row.method, row.column): row for row in rows}
     for method in methods:
         shown = [f"{number(row)} {bounds(row)}" if (row := cells.get((method, c))) else "–" for c in columns]
         lines.append(f"| {literal(method)} | {' | '.join(shown)} |")
@@ -120,9 +120,9 @@ def effects(tier: Tier, store: Store = RESULTS) -> str:
 def figure2(tier: Tier, store: Store = RESULTS) -> str:
     """Figure 2 in numbers, a line per quantity."""
     rows = table_rows(tier, "figure2", store)
-    methods = list(dict.fromkeys(row["method"] for row in rows))
+    methods = list(dict.fromkeys(row.method for row in rows))
     lines = [f"| Figure 2 | {' | '.join(methods)} |", "|---" * (len(methods) + 1) + "|"]
-    for column in dict.fromkeys(row["column"] for row in rows):
-        cells = {row["method"]: number(row) for row in rows if row["column"] == column}
+    for column in dict.fromkeys(row.column for row in rows):
+        cells = {row.method: number(row) for row in rows if row.column == column}
         lines.append(f"| {heading(column)} | {' | '.join(cells[method] for method in methods)} |")
     return "\n".join(lines)

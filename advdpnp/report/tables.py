@@ -9,7 +9,8 @@ measurements of one thing.
 
 import statistics
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,14 +19,11 @@ from advdpnp.errors import UserError
 from advdpnp.intervals import SeedVariance, accuracy_interval, mean_interval, pooled_seed_variance
 from advdpnp.names import LOWER_IS_BETTER
 from advdpnp.paper import artefacts
-from advdpnp.paper.numbers import column_kind, reported, verdict
+from advdpnp.paper.numbers import Cell, column_kind, reported, verdict
 from advdpnp.report import agreement
 from advdpnp.store import RESULTS, Store, read_arrays
 
-COLUMNS = (
-    "table", "dataset", "backbone", "method", "column", "ours", "std", "seeds", "paper", "difference", "verdict",
-    "low", "high", "interval", "images", "by_seed",
-)  # fmt: skip
+COLUMNS = tuple(field.name for field in fields(Cell))  # of the CSV
 
 
 def ensemble_accuracy(all_flags: Iterable) -> float:
@@ -94,6 +92,8 @@ def by_seed(runs: Iterable[RunConfig], source: str, store: Store = RESULTS) -> d
     return {run.seed: values for run in runs if (values := per_image(run, source, store)) is not None}
 
 
+MARKS = {"match": "✓", "near": "≈", "differs": "✗"}  # beside a cell that is compared with the paper
+Placed = Any  # a Cell, or another row with a dataset, backbone, method and column
 LATER = ("scr_means_clean", "scr_means_adv", "distance_clean", "distance_adv")  # results made earlier lack them
 
 
@@ -179,11 +179,11 @@ def printed_as(name: str) -> int | str:
     return int(name.removeprefix("table")) if name.startswith("table") else name
 
 
-def table_rows(tier: Tier, name: str, store: Store = RESULTS) -> list[dict]:
+def table_rows(tier: Tier, name: str, store: Store = RESULTS) -> list[Cell]:
     """Every cell of a table or figure in long form, the paper's rows and columns in their order. Attacks nothing."""
     spec, number = artefacts.artefact(name), printed_as(name)
     agreement.refuse(artefacts.runs_of(tier, name), store)
-    rows = []
+    cells = []
     for block, methods in spec.rows.items():
         here = tier.blocks.get(block)
         dataset, backbone = (here.dataset, here.backbone) if here else block.split("/")
@@ -192,11 +192,10 @@ def table_rows(tier: Tier, name: str, store: Store = RESULTS) -> list[dict]:
             runs = artefacts.runs_of_row(tier, block, method, spec.one_seed)
             for column, source in spec.columns.items():
                 found = _over_seeds(runs, source, spread, store)
-                rows.append(
-                    {"table": number, "dataset": dataset, "backbone": backbone, "method": method, "column": column}
-                    | _judged(found, paper_number(number, block, method, column), tier.policy.comparable, column)
-                )
-    return rows
+                printed = paper_number(number, block, method, column)
+                place = Cell(number, dataset, backbone, method, column, paper=printed)
+                cells.append(_judged(place, found, tier.policy.comparable) if found else place)
+    return cells
 
 
 class OverSeeds(NamedTuple):
@@ -244,20 +243,17 @@ def digits_of(column: str) -> int:
     return 2 if column_kind(column) in ("accuracy", "angle") and not column.startswith(fractions) else 3
 
 
-def _judged(found: OverSeeds | None, paper: float | None, comparable: bool, column: str) -> dict:
-    """A cell's fields of the long form, beside the paper's number."""
-    ours, images = (found.mean, found.images) if found else (None, None)
-    judged = verdict(ours, paper, comparable=comparable, n=images, kind=column_kind(column))
-    difference = ours - paper if judged in ("match", "near", "differs") else None
-    spread = statistics.stdev(found.by_seed) if found and len(found.by_seed) > 1 else None
-    digits = digits_of(column) + (digits_of(column) > 2)  # a digit more for machines where numbers are small
-    rounded = {"ours": ours, "std": spread, "difference": difference}
-    rounded |= {"low": found.low if found else None, "high": found.high if found else None}
-    values = {key: "" if value is None else round(value, digits) for key, value in rounded.items()}
-    values |= {"paper": "" if paper is None else paper, "seeds": len(found.by_seed) if found else 0, "verdict": judged}
-    values |= {"interval": found.over if found else "", "images": "" if images is None else images}
-    values["by_seed"] = " ".join(f"{value:.{digits}f}" for value in found.by_seed) if found else ""
-    return {key: values[key] for key in COLUMNS if key in values}
+def _judged(place: Cell, found: OverSeeds, comparable: bool) -> Cell:
+    """The cell with what was measured, rounded, and the verdict beside the paper's number."""
+    kind, digits = column_kind(place.column), digits_of(place.column)
+    digits += digits > 2  # a digit more for machines where numbers are small
+    judged = verdict(found.mean, place.paper, comparable=comparable, n=found.images, kind=kind)
+    values = {"ours": found.mean, "low": found.low, "high": found.high}
+    values["std"] = statistics.stdev(found.by_seed) if len(found.by_seed) > 1 else None
+    values["difference"] = found.mean - place.paper if judged in MARKS and place.paper is not None else None
+    rounded = {key: None if value is None else round(value, digits) for key, value in values.items()}
+    seeds = {"seeds": len(found.by_seed), "by_seed": " ".join(f"{value:.{digits}f}" for value in found.by_seed)}
+    return replace(place, verdict=judged, interval=found.over, images=found.images, **rounded, **seeds)
 
 
 def best_and_second(values: Mapping[str, float], column: str) -> tuple[set[str], set[str]]:
@@ -270,11 +266,11 @@ def best_and_second(values: Mapping[str, float], column: str) -> tuple[set[str],
     return (first, second) if len(values) > 1 else (set(), set())
 
 
-def paper_shaped(rows: list[dict]) -> dict[tuple[str, str], dict[str, dict[str, dict]]]:
-    """Long form -> {(dataset, backbone): {method: {column: row}}}, orders kept; a figure's curves run down instead."""
+def paper_shaped(rows: Iterable[Placed]) -> dict[tuple[str, str], dict[str, dict[str, Placed]]]:
+    """Long form -> {(dataset, backbone): {method: {column: cell}}}, orders kept; a figure's curves run down instead."""
     shaped: dict = {}
     for row in rows:
-        shaped.setdefault((row["dataset"], row["backbone"]), {}).setdefault(row["method"], {})[row["column"]] = row
+        shaped.setdefault((row.dataset, row.backbone), {}).setdefault(row.method, {})[row.column] = row
     for block, methods in shaped.items():
         if len(methods) == 1 and any(EPSILON in column for column in next(iter(methods.values()))):
             shaped[block] = curves_down(next(iter(methods.values())))
@@ -284,8 +280,8 @@ def paper_shaped(rows: list[dict]) -> dict[tuple[str, str], dict[str, dict[str, 
 EPSILON = "_eps"  # between a curve and its budget in 1/255: pgd_eps8
 
 
-def curves_down(cells: Mapping[str, dict]) -> dict[str, dict[str, dict]]:
-    """{column: row} of one method -> {budget: {curve: row}}: Figure 4 with its points below each other.
+def curves_down(cells: Mapping[str, Placed]) -> dict[str, dict[str, Placed]]:
+    """{column: cell} of one method -> {budget: {curve: cell}}: Figure 4 with its points below each other.
 
     A column without a budget ("clean") is where all curves start.
     """
@@ -295,19 +291,14 @@ def curves_down(cells: Mapping[str, dict]) -> dict[str, dict[str, dict]]:
     return {b: {c: cells[f"{c}{EPSILON}{b}" if f"{c}{EPSILON}{b}" in cells else b] for c in curves} for b in budgets}
 
 
-def empty(methods: Mapping[str, Mapping[str, dict]]) -> bool:
-    """Whether a block of `paper_shaped` holds no number at all, neither ours nor the paper's."""
-    return all(row["ours"] == row["paper"] == "" for cells in methods.values() for row in cells.values())
-
-
-def number(row: Mapping) -> str:
+def number(row: Cell) -> str:
     """'83.78', or '–' for a cell that was not run; as many digits as the others of its column."""
-    return "–" if row["ours"] == "" else f"{float(row['ours']):.{digits_of(row['column'])}f}"
+    return "–" if row.ours is None else f"{row.ours:.{digits_of(row.column)}f}"
 
 
-def bounds(row: Mapping) -> str:
+def bounds(row: Cell) -> str:
     """'[81.2, 84.3]', the 95 % interval of a cell, or nothing where it has none."""
-    if row["low"] == "":
+    if row.low is None or row.high is None:
         return ""
-    digits = 1 if digits_of(row["column"]) == 2 else 3
-    return f"[{float(row['low']):.{digits}f}, {float(row['high']):.{digits}f}]"
+    digits = 1 if digits_of(row.column) == 2 else 3
+    return f"[{row.low:.{digits}f}, {row.high:.{digits}f}]"
