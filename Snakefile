@@ -36,7 +36,7 @@ for tool in ("sacct", "squeue"):  # in words for a job's end that the Slurm plug
         os.environ["PATH"] = f"{workflow.basedir}/profiles/slurm/{tool}{os.pathsep}{os.environ['PATH']}"
 
 from advdpnp.paper import artefacts
-from advdpnp.config import dependency, digest, load_tier, parse_switch, resolve, standard_of
+from advdpnp.config import RUN_ID, dependency, digest, load_tier, parse_switch, resolve, standard_of
 from advdpnp.errors import UserError
 from advdpnp.jobs.workflow import check_places
 from advdpnp.store import Store, code_hash
@@ -113,7 +113,7 @@ def products(tier_name):
 
 wildcard_constraints:
     tier="|".join(map(re.escape, TIERS)),
-    run=r"[a-z0-9_.]+-[a-z0-9_]+-[a-z0-9_.]+-s\d+",
+    run=RUN_ID,
     name=r"(table|figure)\d|ledger|readings|contrasts|everything",
 
 

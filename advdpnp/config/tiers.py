@@ -18,8 +18,8 @@ from typing import Any
 
 from advdpnp.config.attacks import ATTACKS, AttackConfig, budget_fault
 from advdpnp.config.datasets import BACKBONES, DATASETS, DatasetFacts
-from advdpnp.config.methods import METHODS, REQUIRES, slug, slugs
-from advdpnp.config.run import RunConfig, resolved_attack
+from advdpnp.config.methods import METHODS, facts, slug, slugs
+from advdpnp.config.run import RunConfig, parse_run_id, resolved_attack
 from advdpnp.config.settings import (
     ROOT,
     SHIPPED,
@@ -180,7 +180,8 @@ def sibling(run: RunConfig, method: str) -> RunConfig:
 
 def dependency(run: RunConfig) -> RunConfig | None:
     """The run whose trained model this one needs first (HAT: the ST run of the same seed), or None."""
-    return sibling(run, REQUIRES[run.method]) if run.method in REQUIRES else None
+    needed = facts(run.method).requires
+    return sibling(run, needed) if needed else None
 
 
 def standard_of(run: RunConfig) -> RunConfig | None:
@@ -426,26 +427,19 @@ def _shown(path: Path) -> Path:
     return next((path.relative_to(base) for base in (SHIPPED, ROOT) if path.is_relative_to(base)), path)
 
 
-_RUN_ID = re.compile(r"([a-z0-9]+)-([a-z0-9_]+)-([a-z0-9_]+)(?:\.([a-z0-9_]+))?-s(0|[1-9][0-9]{0,17})")
-
-
 def resolve(tier: Tier | str, run_id: str) -> RunConfig:
     """'cifar10-resnet18-adv_dpnp-s0' in a tier -> its RunConfig. Raises UserError with the nearest valid choice."""
     tier = load_tier(tier) if isinstance(tier, str) else tier
-    match = _RUN_ID.fullmatch(run_id)
-    if not match:
+    found = parse_run_id(run_id)
+    if found is None:
         first = next(iter(tier.blocks.values()))
         raise UserError(
             f"'{run_id}' is not a run id; write <dataset>-<backbone>-<defense>-s<seed>, for example "
             f"{first.dataset}-{first.backbone}-adv_dpnp-s0."
         )
-    dataset, backbone, method, variant, seed = match.groups()
-    if method not in slugs():
-        raise UserError(f"run id '{run_id}': unknown defense '{method}'; {nearest(method, slugs())}")
+    if found.defense not in slugs():
+        raise UserError(f"run id '{run_id}': unknown defense '{found.defense}'; {nearest(found.defense, slugs())}")
     blocks = {f"{b.dataset}-{b.backbone}": b.paper for b in tier.blocks.values()}
-    if f"{dataset}-{backbone}" not in blocks:
-        raise UserError(
-            f"run id '{run_id}': tier {tier.name} has no '{dataset}-{backbone}'; "
-            f"{nearest(f'{dataset}-{backbone}', blocks)}"
-        )
-    return tier.run(blocks[f"{dataset}-{backbone}"], slugs()[method], int(seed), variant or "")
+    if (place := f"{found.dataset}-{found.backbone}") not in blocks:
+        raise UserError(f"run id '{run_id}': tier {tier.name} has no '{place}'; {nearest(place, blocks)}")
+    return tier.run(blocks[place], slugs()[found.defense], found.seed, found.variant)

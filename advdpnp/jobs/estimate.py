@@ -1,14 +1,8 @@
 """How long: passes through a network, seconds of one, hours of a tier."""
 
-from advdpnp.config import RunConfig, load_tier
+from advdpnp.config import RunConfig, facts, load_tier
 from advdpnp.paper import artefacts
 from advdpnp.progress import duration
-
-# Forward-and-backward passes of one training step besides the PGD steps: images that reach the loss.
-UPDATES = {
-    "ST": 1, "AT": 1, "AT_HE": 1, "TRADES": 2, "MART": 2, "OC": 2, "PCL": 2, "HAT": 3, "FSR": 1, "DIO": 1, "IKL": 2,
-    "Adv-DPNP": 2,
-}  # fmt: skip
 
 
 def network(run: RunConfig) -> tuple:
@@ -20,7 +14,7 @@ def passes(run: RunConfig) -> float:
     """Forward-and-backward passes of a whole training, in images."""
     n = run.data.train_images or run.facts.train_images
     steps = 0 if run.method == "ST" else run.craft.steps
-    return n * run.optim.epochs * (steps + UPDATES[run.method])
+    return n * run.optim.epochs * (steps + facts(run.method).updates)
 
 
 def seconds_per_pass(run: RunConfig) -> float:

@@ -11,7 +11,7 @@ from csv import DictReader
 from importlib.util import find_spec
 from pathlib import Path
 
-from advdpnp.config import ATTACKS, PAPER_BLOCKS, RunConfig, Tier, load_tier, resolve, with_dependencies
+from advdpnp.config import ATTACKS, FACTS, PAPER_BLOCKS, RunConfig, Tier, load_tier, resolve, with_dependencies
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
 from advdpnp.hardware import require_hardware
@@ -21,8 +21,6 @@ from advdpnp.progress import TimeUp, deadline, time_limit
 from advdpnp.store import RESULTS, check_writable, copy_file
 from advdpnp.train import fit
 
-# The method, what it is measured against first, then the others.
-PRIORITY = ("Adv-DPNP", "AT", "TRADES", "ST", "MART", "AT_HE", "HAT", "IKL", "FSR", "DIO", "OC", "PCL")
 TIME_RESERVE = 0.1  # of the time: nothing new is begun in its last tenth
 NOT_INTERRUPTIBLE = ("geometry", "features", "guard")  # evaluations that cannot stop in between
 
@@ -36,7 +34,7 @@ def work(
     output: Path | None = None,
     allow_cpu: bool = False,
 ) -> None:
-    """Train and evaluate the runs (default: all of the tier, in the order of PRIORITY), each with all that tables want.
+    """Train and evaluate the runs (default: all, in the order of methods.toml), each with all that tables want.
 
     `output` gets the small results, also when time is up or something fails. Raises TimeUp when `max_minutes` are; at
     least one epoch or batch is done in each call. Raises UserError for what a later call cannot mend, or was left out.
@@ -72,10 +70,10 @@ def check_time(what: str, seconds: float = 0.0) -> None:
 
 
 def ordered(tier: Tier) -> list[RunConfig]:
-    """Every training of the tier: the paper's blocks in turn, in each the methods in the order of PRIORITY."""
+    """Every training of the tier: the paper's blocks in turn, in each the methods in the order of methods.toml."""
     runs = artefacts.all_runs(tier).values()
     return sorted(
-        runs, key=lambda run: (PAPER_BLOCKS.index(run.block), run.variant, PRIORITY.index(run.method), run.seed)
+        runs, key=lambda run: (PAPER_BLOCKS.index(run.block), run.variant, [*FACTS].index(run.method), run.seed)
     )
 
 

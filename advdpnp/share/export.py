@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from advdpnp import models
-from advdpnp.config import RunConfig
+from advdpnp.config import RunConfig, facts
 from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
 from advdpnp.evaluate import resolved_attack
@@ -26,40 +26,6 @@ PACKAGE = Path(__file__).resolve().parents[1]
 OPSET = 20  # of ONNX; onnxruntime 1.17 and later run it
 ARCHITECTURES = {"resnet18": ("ResNet-18", "RN18"), "wrn34_10": ("WideResNet-34-10", "WRN34_10"),
                  "lenetspp": ("LeNets++", "LeNetsPP")}  # fmt: skip
-# Name in RobustBench's convention, title, authors, venue, link: of the method, as the paper's references have them.
-PAPERS = {
-    "ST": ("Standard", "Standardly trained model", "", "", ""),
-    "AT": ("Madry2018Towards", "Towards Deep Learning Models Resistant to Adversarial Attacks",
-           "Aleksander Madry, Aleksandar Makelov, Ludwig Schmidt, Dimitris Tsipras, Adrian Vladu", "ICLR 2018",
-           "https://arxiv.org/abs/1706.06083"),
-    "AT_HE": ("Pang2020Boosting", "Boosting Adversarial Training with Hypersphere Embedding",
-              "Tianyu Pang, Xiao Yang, Yinpeng Dong, Kun Xu, Jun Zhu, Hang Su", "NeurIPS 2020",
-              "https://arxiv.org/abs/2002.08619"),
-    "TRADES": ("Zhang2019Theoretically", "Theoretically Principled Trade-off between Robustness and Accuracy",
-               "Hongyang Zhang, Yaodong Yu, Jiantao Jiao, Eric P. Xing, Laurent El Ghaoui, Michael I. Jordan",
-               "ICML 2019", "https://arxiv.org/abs/1901.08573"),
-    "MART": ("Wang2020Improving", "Improving Adversarial Robustness Requires Revisiting Misclassified Examples",
-             "Yisen Wang, Difan Zou, Jinfeng Yi, James Bailey, Xingjun Ma, Quanquan Gu", "ICLR 2020",
-             "https://openreview.net/forum?id=rklOg6EFwS"),
-    "OC": ("Xu2022Orthogonal", "An orthogonal classifier for improving the adversarial robustness of neural networks",
-           "Cong Xu, Xiang Li, Min Yang", "Information Sciences 2022", ""),
-    "PCL": ("Mustafa2021Deeply", "Deeply Supervised Discriminative Learning for Adversarial Defense",
-            "Aamir Mustafa, Salman H. Khan, Munawar Hayat, Roland Goecke, Jianbing Shen, Ling Shao", "TPAMI 2021", ""),
-    "HAT": ("Rade2022Reducing",
-            "Reducing Excessive Margin to Achieve a Better Accuracy vs. Robustness Trade-off",
-            "Rahul Rade, Seyed-Mohsen Moosavi-Dezfooli", "ICLR 2022", ""),
-    "FSR": ("Kim2023Feature", "Feature Separation and Recalibration for Adversarial Robustness",
-            "Woo Jae Kim, Yoonki Cho, Junsik Jung, Sung-Eui Yoon", "CVPR 2023", ""),
-    "DIO": ("Fang2024Towards", "Towards Robust Neural Networks via Orthogonal Diversity",
-            "Kun Fang, Qinghua Tao, Yingwen Wu, Tao Li, Jia Cai, Feipeng Cai, Xiaolin Huang, Jie Yang",
-            "Pattern Recognition 2024", ""),
-    "IKL": ("Cui2024Decoupled", "Decoupled Kullback-Leibler Divergence Loss",
-            "Jiequan Cui, Zhuotao Tian, Zhisheng Zhong, Xiaojuan Qi, Bei Yu, Hanwang Zhang", "NeurIPS 2024", ""),
-    "Adv-DPNP": ("ZareiSabzevar2025Deep",
-                 "Deep Positive-Negative Prototypes for Adversarially Robust Discriminative Prototypical Learning",
-                 "Ramin Zarei Sabzevar, Hamed Mohammadzadeh, Tahmineh Tavakoli, Ahad Harati", "arXiv 2025",
-                 "https://arxiv.org/abs/2504.03782"),
-}  # fmt: skip
 
 
 def export(
@@ -97,7 +63,7 @@ def export(
     for path in (*sorted((PACKAGE / "models").glob("*.py")), *(PACKAGE / name for name in BESIDE)):
         write_text(folder / "network" / path.relative_to(PACKAGE), path.read_text(encoding="utf-8"))
     write_text(folder / "network" / "__init__.py", '"""Copied from the Adv-DPNP companion (MIT licence)."""\n')
-    name = f"{PAPERS[run.method][0]}_{ARCHITECTURES[run.backbone][1]}.json"
+    name = f"{facts(run.method).key}_{ARCHITECTURES[run.backbone][1]}.json"
     write_json(folder / "model_info" / run.dataset / "Linf" / name, model_info(run, protocol, comparable))
     if onnx:
         write_onnx(run, model, folder / "model.onnx", about)
@@ -118,7 +84,7 @@ def model_info(run: RunConfig, protocol: str, comparable: bool) -> dict[str, Any
 
     `reported` is the authors' own number, given only where this run follows their protocol (Adv-DPNP, `comparable`).
     """
-    _, title, authors, venue, link = PAPERS[run.method]
+    paper = facts(run.method)
     attack = resolved_attack(run, "aa")
     clean, aa = measured(run, "clean"), measured(run, "aa")
     if attack.version != "standard" or attack.square_queries:
@@ -129,13 +95,13 @@ def model_info(run: RunConfig, protocol: str, comparable: bool) -> dict[str, Any
     seen = {"clean_acc": clean, "autoattack_acc": aa}
     notes = [f"{key} on {found['images']:,} test images" for key, found in seen.items() if found]
     return {
-        "link": link or None,
-        "name": title,
-        "authors": authors or None,
+        "link": paper.link or None,
+        "name": paper.title,
+        "authors": paper.authors or None,
         "additional_data": False,
         "number_forward_passes": 1,
         "dataset": run.dataset,
-        "venue": venue or None,
+        "venue": paper.venue or None,
         "architecture": ARCHITECTURES[run.backbone][0],
         "eps": f"{255 * attack.epsilon:.6g}/255",
         "clean_acc": f"{clean['accuracy']:.2f}" if clean else None,
