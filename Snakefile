@@ -42,7 +42,7 @@ from advdpnp.jobs.workflow import check_places
 from advdpnp.store import Store, code_hash
 
 TIERS = sorted(path.stem for path in Path(workflow.basedir, "config").glob("*.toml"))
-BUILT = artefacts.built()
+WITH_NOTEBOOK = artefacts.with_notebook()
 HERE = Store(Path("results"))  # as the rules spell it
 
 
@@ -102,10 +102,10 @@ def evaluated(wildcards):
 
 
 @plain
-def products(tier_name):
+def outputs_of(tier_name):
     """Every table and figure that this tier has rows for, with its executed notebook; and the method's."""
     tier = load_tier(tier_name)
-    there = {name: artefacts.product(name) for name in BUILT
+    there = {name: artefacts.output_of(name) for name in WITH_NOTEBOOK
              if name not in artefacts.SECTIONS and any(artefacts.runs_of(tier, name))}
     there["method"] = "figures/method.png"
     return [f"results/{tier.name}/{path}" for name in there for path in (there[name], f"notebooks/{name}.ipynb")]
@@ -255,7 +255,7 @@ rule method:
 
 rule report:
     message: "Write the report ({wildcards.tier})"
-    input: lambda w: products(w.tier)
+    input: lambda w: outputs_of(w.tier)
     output: update("results/{tier}/report.md")
     params: code=code_hash()
     shell: "python -m advdpnp report --tier {wildcards.tier} --output {output}"

@@ -23,7 +23,7 @@ from advdpnp.config import ATTACKS, RunConfig, Tier, dependency, load_tier
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
 from advdpnp.hardware import pick_device
-from advdpnp.markdown import literal
+from advdpnp.markdown import escape_markdown
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import CLAIMS, claims_markdown
 from advdpnp.paper.numbers import Cell
@@ -45,7 +45,7 @@ def begin(tier_name: str) -> Tier:
     tier, python = load_tier(tier_name), platform.python_version()
     line = f"advdpnp {__version__}, code {code_revision()}, torch {torch.__version__}, {device_name(pick_device())}"
     line += f", Python {python}; results in {RESULTS.tier(tier.name)}"
-    display(Markdown(f"**Tier {tier.name}** ({literal(tier.label)})  \n<small>{escape(line)}</small>"))
+    display(Markdown(f"**Tier {tier.name}** ({escape_markdown(tier.label)})  \n<small>{escape(line)}</small>"))
     return tier
 
 
@@ -77,7 +77,7 @@ def measure(tier: Tier, name: str) -> list[RunConfig]:
     if lacking:
         display(Markdown(f"*Not evaluated, and the weights are not here: {'; '.join(lacking)}.*"))
     if missing:
-        command = f"snakemake --cores 1 results/{tier.name}/{artefacts.product(name)}"
+        command = f"snakemake --cores 1 results/{tier.name}/{artefacts.output_of(name)}"
         display(Markdown(f"*Not trained in this tier: {', '.join(missing)}. `{command}` does it.*"))
     return there
 

@@ -216,7 +216,7 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def hold(path: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
+def locked(path: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
     """One process at a time writes `path`, a run's folder or an evaluation's JSON: the others stop, or wait.
 
     The lock is the system's (flock), which ends with its process however that dies: a file left by a killed one holds
@@ -250,7 +250,7 @@ def hold(path: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
-def held(path: Path) -> str | None:
+def lock_holder(path: Path) -> str | None:
     """Who works on a run's folder or an evaluation's JSON, as far as its note tells, or None. Takes no lock itself.
 
     A note left by a killed process of this machine does not count.

@@ -22,7 +22,7 @@ from advdpnp.errors import UserError
 from advdpnp.geometry import mean_separation, min_separation
 from advdpnp.hardware import pick_compile, pick_device, pick_precision, seeded
 from advdpnp.progress import Progress, deadline, time_limit
-from advdpnp.store import RESULTS, hold, read_json, sha256_file, write_atomic, write_csv, write_json
+from advdpnp.store import RESULTS, locked, read_json, sha256_file, write_atomic, write_csv, write_json
 
 
 def compile_backbone(defense: Defense, mode: str) -> None:
@@ -284,7 +284,7 @@ def fit(
         _check_same_settings(run, directory)
     data = training_data(run)
     defense = build_defense(run, data.sha256)  # before anything is written
-    with time_limit(max_minutes), hold(directory, "is being trained", wait=wait):
+    with time_limit(max_minutes), locked(directory, "is being trained", wait=wait):
         if wait and (directory / "train.json").exists():
             return read_json(directory / "train.json")
         return _fit(run, directory, device, data, defense, restart)

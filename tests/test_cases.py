@@ -494,9 +494,9 @@ def test_case_03_more_images_or_another_precision_by_choice_is_no_difference(tin
     ):
         for each, what in ((first, {"data_sha256": "a" * 64, "precision": "fp32"}), (run, told)):
             store.write_json(RESULTS.trained(each), what)
-        assert not agreement.strangers([first, run])
+        assert not agreement.mismatches([first, run])
         store.write_json(RESULTS.trained(run), {})  # by older code, which did not tell
-        assert not agreement.strangers([first, run])
+        assert not agreement.mismatches([first, run])
 
 
 def test_case_03_hat_refuses_a_helper_that_saw_other_images(described, demo_runs, monkeypatch):

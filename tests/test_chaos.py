@@ -19,7 +19,7 @@ from advdpnp import evaluate as module
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
 from advdpnp.evaluate.memory import ChunkedModel, retry_with_smaller_chunks
-from advdpnp.store import RESULTS, hold, write_text
+from advdpnp.store import RESULTS, locked, write_text
 from advdpnp.train import fit
 
 ROOT = Path(__file__).parent.parent
@@ -137,8 +137,8 @@ def holder():
 
     def begin(path: Path) -> subprocess.Popen:
         code = (
-            "import sys, time; from pathlib import Path; from advdpnp.store import RESULTS, hold\n"
-            "with hold(Path(sys.argv[1]), 'is being tested'): print('held', flush=True); time.sleep(100)"
+            "import sys, time; from pathlib import Path; from advdpnp.store import RESULTS, locked\n"
+            "with locked(Path(sys.argv[1]), 'is being tested'): print('held', flush=True); time.sleep(100)"
         )
         process = subprocess.Popen(
             [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}
@@ -200,13 +200,13 @@ def test_who_waits_gets_the_result(holder, tiny, capsys):
 
 def test_a_hold_ends_with_its_block(tmp_path):
     def work():
-        with hold(tmp_path, "is being tested"):
+        with locked(tmp_path, "is being tested"):
             assert json.loads((tmp_path / "run.holder").read_text())["pid"] == os.getpid()
             raise KeyError
 
     with pytest.raises(KeyError):
         work()
-    with hold(tmp_path, "is being tested"):
+    with locked(tmp_path, "is being tested"):
         pass
     assert not (tmp_path / "run.holder").exists()
 

@@ -217,8 +217,8 @@ def test_every_tier_has_the_readings_of_its_variants(name):
     assert {run.method for run in runs} == {"Adv-DPNP"}
     table4 = {run.id for run in artefacts.runs_of(tier, "table4")}
     assert {tier.run(run.block, "AT", run.seed).id for run in runs} <= table4, "the same job brings AT's geometry"
-    assert "readings" in artefacts.built()
-    assert artefacts.product("readings") == artefacts.product("table4")
+    assert "readings" in artefacts.with_notebook()
+    assert artefacts.output_of("readings") == artefacts.output_of("table4")
 
 
 def test_a_row_is_a_reading_and_a_seed_with_its_own_at():

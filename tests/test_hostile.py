@@ -25,7 +25,7 @@ from advdpnp.data import download
 from advdpnp.data.cifar10c import files as corruption_files
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate, masking
-from advdpnp.markdown import literal
+from advdpnp.markdown import escape_markdown
 from advdpnp.report import page, render, tables
 from advdpnp.store import RESULTS, Store, sha256_file, write_json
 from advdpnp.train import fit, load_model, load_state
@@ -286,7 +286,7 @@ def test_literal_text_survives_markdown():
     import mistune
 
     for text in (EVIL, "# no heading", "a_b_c *d* ~~e~~", "100 % <b>", "1 < 2 & 3", "back\\slash", "demo: 8x8 digits"):
-        rendered = mistune.html("x " + literal(text))
+        rendered = mistune.html("x " + escape_markdown(text))
         shown = unescape(re.sub(r"</?p>", "", rendered)).strip()
         assert shown == f"x {text}"
         assert not re.search(r"<(?!/?p>)", rendered)

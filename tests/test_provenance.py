@@ -9,7 +9,7 @@ from advdpnp.config import digest, load_tier
 from advdpnp.config.tiers import _load_tier
 from advdpnp.data import load
 from advdpnp.evaluate import SPECIAL, evaluate
-from advdpnp.report.page import strangers
+from advdpnp.report.page import protocol_mismatches
 from advdpnp.store import RESULTS, read_json
 from advdpnp.train import fit
 
@@ -133,4 +133,4 @@ def test_what_older_code_did_not_write_is_no_difference(reported):
     del settings["craft"]["fold_batch_norm"]
     config.write_text(json.dumps(settings))
     assert reported() == 0
-    assert strangers(load_tier("mine.json")) == []
+    assert protocol_mismatches(load_tier("mine.json")) == []

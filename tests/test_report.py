@@ -121,7 +121,7 @@ def test_a_tier_of_which_nothing_is_published_reports_so(tmp_path, monkeypatch):
     text = page.write_report("paper", published=True, output="-")
     assert "**Nothing has been run under this protocol yet.**" in text
     assert re.search(r"^\d+ cells: not run$", text, re.M)
-    for name in page.built_tables():
+    for name in page.table_names():
         assert f"## Table {name.removeprefix('table')}: " in text
     assert re.search(
         r"^\| Adv-DPNP \| – \| – \|.*\n\| \*the paper\* \| \*84\.63\* \| \*49\.18\* \|", text, re.MULTILINE

@@ -11,7 +11,7 @@ import pytest
 from advdpnp.config import GEOMETRY_DEFINITION
 from advdpnp.jobs.status import eval_state, run_state, time_left
 from advdpnp.progress import colour
-from advdpnp.store import RESULTS, held, hold, read_json, write_json
+from advdpnp.store import RESULTS, lock_holder, locked, read_json, write_json
 from advdpnp.train import fit
 
 
@@ -36,7 +36,7 @@ def test_a_run_is_missing_running_done_or_stale(tiny, trained):
     assert run_state(tiny("TRADES")) == "missing"
     assert run_state(trained) == "done"
     assert run_state(tiny("AT", optim={"lr": 0.01})) == "stale"
-    with hold(RESULTS.run(trained), "is being trained"):
+    with locked(RESULTS.run(trained), "is being trained"):
         assert run_state(trained).startswith(f"running, 2/2 epochs, process {os.getpid()} on ")
     assert run_state(trained) == "done"
 
@@ -46,16 +46,16 @@ def test_a_killed_process_holds_nothing(trained):
     process.wait()
     note = {"pid": process.pid, "host": socket.gethostname(), "since": "then", "doing": "is being trained"}
     write_json(RESULTS.run(trained) / "run.holder", note)
-    assert held(RESULTS.run(trained)) is None
+    assert lock_holder(RESULTS.run(trained)) is None
     write_json(RESULTS.run(trained) / "run.holder", note | {"host": "another"})
-    assert "on another since then" in held(RESULTS.run(trained))
+    assert "on another since then" in lock_holder(RESULTS.run(trained))
 
 
 def test_an_evaluation_is_missing_running_done_or_stale(trained):
     assert eval_state(trained, "pgd20") == "missing"
     _evaluation(trained)
     assert eval_state(trained, "pgd20") == "done"
-    with hold(RESULTS.evaluation(trained, "pgd20"), "is being evaluated"):
+    with locked(RESULTS.evaluation(trained, "pgd20"), "is being evaluated"):
         assert eval_state(trained, "pgd20") == "running"
     _evaluation(trained, model_sha256="of other weights")
     assert eval_state(trained, "pgd20") == "stale"

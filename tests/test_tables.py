@@ -30,7 +30,7 @@ from advdpnp.paper.numbers import FIGURES as DRAWN
 from advdpnp.paper.numbers import Cell, reported, reported_table
 from advdpnp.report import render, tables
 from advdpnp.report.render import latex, markdown
-from advdpnp.report.tables import COLUMNS, best_and_second, cell, ensemble_accuracy, number, table_rows
+from advdpnp.report.tables import COLUMNS, best_and_second, cell, ensemble_accuracy, format_value, table_rows
 from advdpnp.store import PUBLISHED, RESULTS, Store, write_csv
 
 TABLES = [name for name in ARTEFACTS if name.startswith("table")]
@@ -410,11 +410,11 @@ def test_higher_is_better_for_the_rest(column):
 
 
 def test_numbers_read_well():
-    assert number(Cell(1, "d", "b", "AT", "clean")) == "–"
-    assert number(Cell(1, "d", "b", "AT", "clean", ours=83.784)) == "83.78"
-    assert number(Cell(1, "d", "b", "AT", "aa", ours=0.3)) == "0.30"  # as many digits as the rest of its column
-    assert number(Cell(1, "d", "b", "AT", "fdr_clean", ours=0.0313)) == "0.031"
-    assert number(Cell(1, "d", "b", "AT", "mean_sep", ours=95.3)) == "95.30"
+    assert format_value(Cell(1, "d", "b", "AT", "clean")) == "–"
+    assert format_value(Cell(1, "d", "b", "AT", "clean", ours=83.784)) == "83.78"
+    assert format_value(Cell(1, "d", "b", "AT", "aa", ours=0.3)) == "0.30"  # as many digits as the rest of its column
+    assert format_value(Cell(1, "d", "b", "AT", "fdr_clean", ours=0.0313)) == "0.031"
+    assert format_value(Cell(1, "d", "b", "AT", "mean_sep", ours=95.3)) == "95.30"
 
 
 @pytest.fixture

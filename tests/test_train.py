@@ -17,7 +17,7 @@ from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
 from advdpnp.hardware import pick_device, pick_precision, require_hardware, seeded
-from advdpnp.store import RESULTS, hold, machines, provenance
+from advdpnp.store import RESULTS, locked, machines, provenance
 from advdpnp.train import (
     build_defense,
     build_optimizer,
@@ -515,7 +515,7 @@ def test_a_training_that_waits_takes_what_the_other_process_made(tiny):
     run = tiny("ST")
     made, written = fit(run), (RESULTS.run(run) / "model.pt").stat().st_mtime_ns
     found = []
-    with hold(RESULTS.run(run), "is being trained"):
+    with locked(RESULTS.run(run), "is being trained"):
         waiting = threading.Thread(target=lambda: found.append(fit(run, wait=True)))
         waiting.start()
         waiting.join(1.0)

@@ -44,7 +44,7 @@ from advdpnp.evaluate.memory import ChunkedModel, retry_with_smaller_chunks
 from advdpnp.evaluate.trajectories import next_larger, passes, shared
 from advdpnp.hardware import pick_device
 from advdpnp.progress import Progress, TimeUp
-from advdpnp.store import RESULTS, hold, provenance, read_arrays, read_json, write_atomic, write_json
+from advdpnp.store import RESULTS, locked, provenance, read_arrays, read_json, write_atomic, write_json
 from advdpnp.train import load_model
 
 __all__ = ["evaluate", "evaluate_model"]  # and what other modules of the package take from here
@@ -87,7 +87,7 @@ def evaluate(
                 model = ChunkedModel(load_model(run, directory, place), run.evaluation.batch_size)
             with ExitStack() as held:
                 for name in sorted(group):
-                    held.enter_context(hold(RESULTS.evaluation(run, name), "is being evaluated", wait=wait))
+                    held.enter_context(locked(RESULTS.evaluation(run, name), "is being evaluated", wait=wait))
                 found = {} if force else _loaded(run, keys)  # the process that we waited for may have computed it
                 if lacking := {name: keys[name] for name in group if name not in found}:
                     found |= _compute(run, lacking, model, data, sha256)

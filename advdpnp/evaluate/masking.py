@@ -17,7 +17,7 @@ import numpy as np
 
 from advdpnp.errors import UserError
 from advdpnp.evaluate.masking_probes import IMAGES, SCALES, cache_key, run_probes
-from advdpnp.markdown import literal
+from advdpnp.markdown import escape_markdown
 from advdpnp.paper.consistency import widest_gap
 
 __all__ = [
@@ -192,5 +192,5 @@ def markdown(checks: Mapping[str, list[Check]]) -> str:
     for run, found in checks.items():
         by_name = {check.name: check for check in found}
         lines.append(f"| {run} | " + " | ".join(word[by_name[c].ok if c in by_name else None] for c in CHECKS) + " |")
-        warnings += [f"- {run}: {CHECKS[c.name][1]} ({literal(c.detail)})." for c in found if c.ok is False]
+        warnings += [f"- {run}: {CHECKS[c.name][1]} ({escape_markdown(c.detail)})." for c in found if c.ok is False]
     return "\n".join([*lines, "", *(warnings or ["No warning."]), ""])

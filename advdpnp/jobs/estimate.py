@@ -18,7 +18,7 @@ def passes(run: RunConfig) -> float:
 
 
 def seconds_per_pass(run: RunConfig) -> float:
-    """One forward and backward pass of the run's network, in seconds an image, timed on this machine just now."""
+    """One forward and backward pass of the run's network, in seconds per image, timed on this machine just now."""
     import time
 
     import torch
@@ -60,7 +60,9 @@ def plan(tier_name: str, *, measure: bool = False) -> str:
     """The trainings and evaluations of a tier; with `measure`, the hours that the trainings would take here."""
     tier = load_tier(tier_name)
     runs = artefacts.all_runs(tier)
-    pairs = {(run.id, name) for item in artefacts.built() for run, name in artefacts.wanted(tier, item)}
+    pairs = {
+        (run.id, name) for item in artefacts.with_notebook() for run, name in artefacts.needed_evaluations(tier, item)
+    }
     lines = [f"tier {tier.name} ({tier.label}): {len(runs)} trainings, {len(pairs)} evaluations"]
     for run in runs.values():
         lines.append(f"  {run.id:<44}{run.optim.epochs} epochs, {passes(run):.2g} passes")

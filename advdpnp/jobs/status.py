@@ -11,7 +11,7 @@ from advdpnp.jobs.estimate import network, passes
 from advdpnp.paper import artefacts
 from advdpnp.progress import colour, duration
 from advdpnp.report import agreement
-from advdpnp.store import RESULTS, held
+from advdpnp.store import RESULTS, lock_holder
 
 
 def epochs_done(run: RunConfig) -> int:
@@ -24,7 +24,7 @@ def run_state(run: RunConfig, odd: Collection[Path] = ()) -> str:
     """'done', 'running ...', 'stale' (trained under other settings, or among the `odd` files, which disagree with those
     of other runs), '7/110 epochs', or 'missing'.
     """
-    epochs, holder = epochs_done(run), held(RESULTS.run(run))
+    epochs, holder = epochs_done(run), lock_holder(RESULTS.run(run))
     if holder:
         return f"running, {epochs}/{run.optim.epochs} epochs, {holder}"
     if made := RESULTS.read_training(run, "settings_digest"):
@@ -36,7 +36,7 @@ def run_state(run: RunConfig, odd: Collection[Path] = ()) -> str:
 def eval_state(run: RunConfig, name: str, odd: Collection[Path] = ()) -> str:
     """'done', 'running', 'stale' (of other weights, images, attack or definition than now), or 'missing'."""
     path = RESULTS.evaluation(run, name)
-    if held(path):
+    if lock_holder(path):
         return "running"
     found, trained = RESULTS.read_evaluation(run, name, "model_sha256"), RESULTS.read_training(run, "model_sha256")
     if found is None:
@@ -51,14 +51,14 @@ def status(tier_name: str) -> str:
     """What is done, running, stale and missing of a tier's trainings, tables and figures, and the hours left."""
     tier = load_tier(tier_name)
     runs = artefacts.all_runs(tier)
-    odd = {stranger.path for stranger in agreement.strangers(runs.values())}
+    odd = {mismatch.path for mismatch in agreement.mismatches(runs.values())}
     states = {name: run_state(run, odd) for name, run in runs.items()}
     lines = [f"tier {tier.name}: {tier.label}", f"{len(runs)} trainings:"]
     lines += [f"  {name:<44}{colour(state, state.split(',')[0])}" for name, state in states.items()]
     lines.append("evaluations:")
     pairs: dict[tuple[str, str], str] = {}
-    for name in artefacts.built():
-        wanted = artefacts.wanted(tier, name)
+    for name in artefacts.with_notebook():
+        wanted = artefacts.needed_evaluations(tier, name)
         pairs |= {(run.id, e): eval_state(run, e, odd) for run, e in wanted if (run.id, e) not in pairs}
         count = Counter(pairs[run.id, e] for run, e in wanted)
         more = "".join(colour(f", {count[state]} {state}", state) for state in ("running", "stale") if count[state])
@@ -66,7 +66,7 @@ def status(tier_name: str) -> str:
             complete = "done" if count["done"] == len(wanted) else "missing" if not count["done"] else ""
             shown = colour(f"{count['done']}/{len(wanted)}", complete)
             lines.append(f"  {name:<44}{shown}{more}")
-    missing = [name for name in artefacts.ARTEFACTS if name not in artefacts.built()]
+    missing = [name for name in artefacts.ARTEFACTS if name not in artefacts.with_notebook()]
     if missing:
         lines.append(f"no notebook yet: {', '.join(missing)}")
     if INSTALLED:
@@ -80,7 +80,7 @@ def time_left(runs: dict[str, RunConfig], states: dict[str, str], pairs: dict[tu
     Trainings are scaled by passes and network; an evaluation counts as the mean of its like on the same network. What
     has no measured like is counted, not guessed.
     """
-    speed: dict[tuple, list[float]] = defaultdict(list)  # (device, network) -> seconds a pass
+    speed: dict[tuple, list[float]] = defaultdict(list)  # (device, network) -> seconds per pass
     took: dict[tuple, list[float]] = defaultdict(list)  # (device, network, evaluation) -> seconds
     for name, run in runs.items():
         if states[name] == "done" and (t := RESULTS.read_training(run)):

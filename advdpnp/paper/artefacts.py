@@ -189,7 +189,7 @@ def notebook_of(name: str) -> Path:
     return ROOT / "notebooks" / f"{SECTIONS.get(name, name)}.ipynb"
 
 
-def built() -> tuple[str, ...]:
+def with_notebook() -> tuple[str, ...]:
     """Names of the artefacts whose notebooks exist; of all where the package is installed, which carries none.
 
     Raises UserError for a checkout without any: nothing would be left to do.
@@ -224,7 +224,7 @@ def runs_of(tier: Tier, name: str) -> Iterator[RunConfig]:
                 yield from (run, *(tier.run(block, run.method, run.seed, variant) for variant in own))
 
 
-def wanted(tier: Tier, name: str) -> list[tuple[RunConfig, str]]:
+def needed_evaluations(tier: Tier, name: str) -> list[tuple[RunConfig, str]]:
     """Every (training, evaluation) behind a table or figure of a tier."""
     return [(run, e) for run in runs_of(tier, name) for e in artefact(name).evaluations(run.variant)]
 
@@ -233,10 +233,12 @@ def evaluations_of(tier: Tier, run: RunConfig, name: str) -> tuple[str, ...]:
     """What `evaluate --for <name>` computes of a run; EVERYTHING: for all artefacts of the tier that show it."""
     if name != EVERYTHING:
         return artefact(name).evaluations(run.variant)
-    return tuple(dict.fromkeys(e for each in ARTEFACTS for other, e in wanted(tier, each) if other.id == run.id))
+    return tuple(
+        dict.fromkeys(e for each in ARTEFACTS for other, e in needed_evaluations(tier, each) if other.id == run.id)
+    )
 
 
-def product(name: str) -> str:
+def output_of(name: str) -> str:
     """The file below results/<tier>/ that says an artefact is done: tables/table1.csv, figures/figure4.png."""
     name = SECTIONS.get(name, name)
     return f"figures/{name}.png" if name.startswith("figure") else f"tables/{name}.csv"
@@ -245,7 +247,7 @@ def product(name: str) -> str:
 def all_runs(tier: Tier, names: tuple[str, ...] | None = None) -> dict[str, RunConfig]:
     """Every training of a tier by run id, each once, and those that others require (HAT's standard helper)."""
     runs: dict[str, RunConfig] = {}
-    for name in built() if names is None else names:
+    for name in with_notebook() if names is None else names:
         runs |= {run.id: run for run in runs_of(tier, name)}
     return {run.id: run for run in with_dependencies(runs.values())}
 

@@ -11,7 +11,7 @@ from advdpnp.errors import UserError
 from advdpnp.store import RESULTS, Store, read_json
 
 
-class Stranger(NamedTuple):
+class Mismatch(NamedTuple):
     """A file that tells another `key` than `known`, which the first of the runs has that should have the same."""
 
     run: str
@@ -27,7 +27,7 @@ class Stranger(NamedTuple):
         return f"{self.run}/{self.path.name} ({self.key}: {value} -> {known}, as {self.first} has it)"
 
 
-def strangers(runs: Iterable[RunConfig], store: Store = RESULTS) -> list[Stranger]:
+def mismatches(runs: Iterable[RunConfig], store: Store = RESULTS) -> list[Mismatch]:
     """Files of the runs that disagree with the first of their kind.
 
     The same training images are expected of runs on as many of a data set; the same precision of those of a block that
@@ -48,13 +48,13 @@ def strangers(runs: Iterable[RunConfig], store: Store = RESULTS) -> list[Strange
                 if isinstance(value, str):
                     before, first = known.setdefault((key, *kind), (value, run.id))
                     if before != value:
-                        found.append(Stranger(run.id, path, key, value, before, first))
+                        found.append(Mismatch(run.id, path, key, value, before, first))
     return found
 
 
 def refuse(runs: Iterable[RunConfig], store: Store = RESULTS) -> None:
     """One table shows networks that were trained and judged alike. Raises UserError naming the files that differ."""
-    if found := strangers(runs, store):
+    if found := mismatches(runs, store):
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise UserError(
             f"{'; '.join(map(str, found[:3]))}{more}: not one table's; point ADVDPNP_DATA to one copy of the data, and "

@@ -13,7 +13,7 @@ import numpy as np
 from advdpnp.config import RunConfig, Tier
 from advdpnp.intervals import SeedVariance, paired_difference, satterthwaite, t_quantile
 from advdpnp.intervals import holm as adjusted
-from advdpnp.markdown import literal
+from advdpnp.markdown import escape_markdown
 from advdpnp.paper import artefacts
 from advdpnp.report.tables import per_image, seed_spread
 from advdpnp.store import RESULTS, Store
@@ -76,8 +76,8 @@ def verdict(row: Mapping) -> str:
 def markdown(rows: Sequence[Mapping], reading: str) -> str:
     """The contrasts of a reading as a table; one sentence where none was measured."""
     if not rows:
-        return f"None of the contrasts of {literal(reading)} was measured."
-    lines = [f"| {literal(reading)} minus | column | difference [95 %] | p (Holm) | verdict | images | seeds |"]
+        return f"None of the contrasts of {escape_markdown(reading)} was measured."
+    lines = [f"| {escape_markdown(reading)} minus | column | difference [95 %] | p (Holm) | verdict | images | seeds |"]
     lines.append("|---" * 7 + "|")
     for row in rows:
         difference = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 from advdpnp.config import Tier
 from advdpnp.intervals import holm, paired_difference
-from advdpnp.markdown import literal
+from advdpnp.markdown import escape_markdown
 from advdpnp.names import block_name, column_name
 from advdpnp.paper import artefacts
 from advdpnp.paper.numbers import OURS
@@ -103,7 +103,7 @@ def primary_markdown(rows: Sequence[Comparison], label: str = "") -> str:
 
 
 def markdown(rows: Sequence[Comparison], label: str = "") -> str:
-    """The differences under the tier's `label`, a line a rival, a column for each of the table's; or one sentence."""
+    """The differences under the tier's `label`, one line per rival, with the table's columns; or one sentence."""
     if not rows:
         return "No two methods were measured on the same images."
     lines = [f"*{_said(label)}{LEGEND}.*", ""]
@@ -114,12 +114,12 @@ def markdown(rows: Sequence[Comparison], label: str = "") -> str:
         lines.append("|---" * (len(columns) + 1) + "|")
         for rival, cells in methods.items():
             lines.append(f"| {rival} | {' | '.join(_shown(cells.get(column)) for column in columns)} |")
-        lines += ["", literal(images_note(methods)), ""]
+        lines += ["", escape_markdown(images_note(methods)), ""]
     return "\n".join(lines)
 
 
 def _said(label: str) -> str:
-    return f"{literal(label)}. " if label else ""
+    return f"{escape_markdown(label)}. " if label else ""
 
 
 def decided(row: Comparison) -> bool:

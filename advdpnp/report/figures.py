@@ -188,7 +188,7 @@ def dots(rows: Sequence[Cell], columns: Sequence[str], *, paper: bool) -> Figure
 
 
 def rivals(rows: Sequence[Any]) -> Figure:
-    """Adv-DPNP minus each rival (`differences.rivals`, one dataset/backbone): a panel a column, a 95 % bar a rival."""
+    """Adv-DPNP minus each rival (`differences.rivals`, one dataset/backbone), a 95 % bar each; one panel per column."""
     names, columns = (list(dict.fromkeys(getattr(row, key) for row in rows)) for key in ("rival", "column"))
     fig, axes = figure(1, len(columns), width=max(1.9, 5 / len(columns)), height=1.3 + 0.3 * len(names), sharey=True)
     for ax, column in zip(np.atleast_1d(axes), columns):
@@ -353,7 +353,7 @@ def scatter_plane(ax: Axes, caption: str, features: np.ndarray, labels: np.ndarr
 def paired_seeds(
     panels: Sequence[tuple[str, np.ndarray, np.ndarray]], labels: np.ndarray, measured: Mapping[str, np.ndarray]
 ) -> Figure:
-    """Two variants: a plane each (caption, features, prototypes), then each measure [seeds, 2] with a line a seed."""
+    """Two variants: a plane each (caption, features, prototypes), then each measure [seeds, 2], one line per seed."""
     ratios = [1.6] * len(panels) + [1] * len(measured)
     fig, axes = figure(1, len(ratios), width=2.4, height=3.0, width_ratios=ratios)
     for ax, (caption, features, centers) in zip(axes, panels):
@@ -409,7 +409,7 @@ def fingerprint(rows: Sequence[Mapping], paper: Mapping[str, float], names: Mapp
 
 
 def angles_and_theory(runs: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]]) -> Figure:
-    """MeanSep over the epochs: {name: [(network's, theory's) a seed]}; points are networks, lines the theory."""
+    """MeanSep over the epochs: {name: [(network's, theory's) per seed]}; points are networks, lines the theory."""
     fig, ax = figure(width=7.4, height=4.0)
     for k, (name, seeds) in enumerate(runs.items()):
         for i, (network, theory) in enumerate(seeds):

@@ -7,7 +7,7 @@ from pathlib import Path
 from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, INSTALLED, ROOT, Tier, load_tier, need_checkout
 from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL, images_of, masking, resolved_attack
-from advdpnp.markdown import literal
+from advdpnp.markdown import escape_markdown
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import claims_markdown
 from advdpnp.paper.consistency import consistency
@@ -61,20 +61,20 @@ TRUST = (
 )
 
 
-def built_tables() -> list[str]:
+def table_names() -> list[str]:
     """Names of the tables whose notebooks exist."""
-    return [name for name in artefacts.built() if name.startswith("table")]
+    return [name for name in artefacts.with_notebook() if name.startswith("table")]
 
 
-def built_figures() -> list[str]:
+def figure_names() -> list[str]:
     """Names of the figures with numbers of ours whose notebooks exist."""
-    return [name for name in artefacts.built() if name.startswith("figure")]
+    return [name for name in artefacts.with_notebook() if name.startswith("figure")]
 
 
 def figures_markdown(tier: Tier, rows: list[Cell]) -> str:
     """The rows of the figures, a Markdown table each, in the order of their names."""
     lines = [FIGURES_NOTE, ""]
-    for name in built_figures():
+    for name in figure_names():
         own = [row for row in rows if row.table == name]
         title = f"Figure {name.removeprefix('figure')}: {artefacts.artefact(name).title}"
         lines += [f"### {title}", "", render.markdown(own)]
@@ -93,7 +93,7 @@ def costs_markdown(tier: Tier, store: Store) -> str:
     if not (store.tier(tier.name) / "runs").is_dir():
         return "Nothing was trained."
     lines = ["| table or figure | trainings | took | evaluations | took |", "|---|---|---|---|---|"]
-    for name in artefacts.built():
+    for name in artefacts.with_notebook():
         trained, evaluated = costs_of(tier, name, store)
         if trained or evaluated:
             cells = [f"{len(took)} | {duration(sum(took))}" for took in (trained, evaluated)]
@@ -105,8 +105,8 @@ def costs_markdown(tier: Tier, store: Store) -> str:
         if t := store.read_training(run, *keys):
             lines.append(
                 f"| {name} | {t['train_images']:,} | {t['final']['epoch'] + 1} | {duration(t['seconds'])} | "
-                f"{t['images_per_second']:.0f} | {literal(t['precision'])} | "
-                f"{literal(machines(t))} |"
+                f"{t['images_per_second']:.0f} | {escape_markdown(t['precision'])} | "
+                f"{escape_markdown(machines(t))} |"
             )
     return "\n".join(lines)
 
@@ -114,12 +114,12 @@ def costs_markdown(tier: Tier, store: Store) -> str:
 def costs_of(tier: Tier, name: str, store: Store) -> tuple[list[float], list[float]]:
     """Seconds of each training and of each evaluation behind a table or figure, as far as they are there."""
     trained = [store.read_training(run, "seconds") for run in artefacts.all_runs(tier, (name,)).values()]
-    evaluated = [store.read_evaluation(run, e, "seconds") for run, e in artefacts.wanted(tier, name)]
+    evaluated = [store.read_evaluation(run, e, "seconds") for run, e in artefacts.needed_evaluations(tier, name)]
     first, second = ([found["seconds"] for found in some if found] for some in (trained, evaluated))
     return first, second
 
 
-def strangers(tier: Tier, store: Store = RESULTS) -> list[str]:
+def protocol_mismatches(tier: Tier, store: Store = RESULTS) -> list[str]:
     """Result files made under another protocol than the tier's, each with the first difference.
 
     A setting that a file does not know, because it came later, is no difference; nor is the code's revision.
@@ -129,11 +129,11 @@ def strangers(tier: Tier, store: Store = RESULTS) -> list[str]:
     for run in runs.values():
         path, sha256 = store.run(run) / "config.json", None
         if path.exists():
-            found += _stranger(path, read_json(path, "method"), run.training_settings())
+            found += _mismatch(path, read_json(path, "method"), run.training_settings())
         if (path := store.trained(run)).exists():
             trained = read_json(path, "seconds")
             sha256 = trained.get("model_sha256")
-            found += _stranger(path, trained, {"run": run.id, "tier": tier.name, "seed": run.seed})
+            found += _mismatch(path, trained, {"run": run.id, "tier": tier.name, "seed": run.seed})
         for path in store.evaluations(run):
             if path.stem not in (*ATTACKS, *SPECIAL):
                 continue
@@ -142,11 +142,11 @@ def strangers(tier: Tier, store: Store = RESULTS) -> list[str]:
             expected["images"] = images_of(run, path.stem, range(run.facts.test_images))
             if path.stem in ATTACKS:
                 expected["settings"] = json.loads(json.dumps(asdict(resolved_attack(run, path.stem))))
-            found += _stranger(path, read_json(path, "images"), expected)
-    return found + [str(stranger) for stranger in agreement.strangers(runs.values(), store)]
+            found += _mismatch(path, read_json(path, "images"), expected)
+    return found + [str(mismatch) for mismatch in agreement.mismatches(runs.values(), store)]
 
 
-def _stranger(path: Path, value: dict, expected: dict) -> list[str]:
+def _mismatch(path: Path, value: dict, expected: dict) -> list[str]:
     """[] or one sentence part: the file, and how the keys that both know differ."""
     there = {key: value[key] for key in expected if key in value}
     if isinstance(value.get("settings"), dict) and "settings" in expected:
@@ -155,9 +155,9 @@ def _stranger(path: Path, value: dict, expected: dict) -> list[str]:
     return [f"{path.parent.name}/{path.name} ({changes[0]})"] if changes else []
 
 
-def refuse_strangers(tier: Tier, store: Store) -> None:
+def refuse_mismatches(tier: Tier, store: Store) -> None:
     """One table shows one protocol. Raises UserError naming the files of another."""
-    if found := strangers(tier, store):
+    if found := protocol_mismatches(tier, store):
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise UserError(
             f"{store.tier(tier.name)}: {len(found)} results are not of tier {tier.name} as it is configured now: "
@@ -196,8 +196,8 @@ def trust_markdown(tier: Tier, store: Store = RESULTS) -> str:
 
 def report_markdown(tier: Tier, store: Store = RESULTS) -> str:
     """The report's text from the evaluations of the store; without any, every cell reads "not run"."""
-    refuse_strangers(tier, store)
-    lines = [f"# Results of tier {tier.name}", "", f"Protocol: {literal(tier.label)}.", ""]
+    refuse_mismatches(tier, store)
+    lines = [f"# Results of tier {tier.name}", "", f"Protocol: {escape_markdown(tier.label)}.", ""]
     ran = store.has_evaluations(tier.name)
     if not ran:
         lines += ["**Nothing has been run under this protocol yet.** Where our numbers would stand is a dash.", ""]
@@ -209,14 +209,14 @@ def report_markdown(tier: Tier, store: Store = RESULTS) -> str:
         shown = "Its data are not the paper's either, so the paper's numbers are left out."
         shown = beside if tier.has_paper_data else shown
         lines += [f"**This is not the paper's protocol.** {shown}", ""]
-    found_rows = {name: tables.table_rows(tier, name, store) for name in (*built_tables(), *built_figures())}
-    rows = [row for name in built_tables() for row in found_rows[name]]
-    drawn = [row for name in built_figures() for row in found_rows[name]]
+    found_rows = {name: tables.table_rows(tier, name, store) for name in (*table_names(), *figure_names())}
+    rows = [row for name in table_names() for row in found_rows[name]]
+    drawn = [row for name in figure_names() for row in found_rows[name]]
     ours = Measurements(tier, [*rows, *drawn], store) if tier.has_paper_data else None
     if ours and ran:
         lines += ["## In short", "", summary.headlines(tier, store, ours), "", *pictures(tier, store)]
     lines += ["## How to read the tables", "", render.legend(rows), ""]
-    for name in built_tables():
+    for name in table_names():
         found = found_rows[name]
         spec = artefacts.artefact(name)
         lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", render.markdown(found, fold=ran)]

@@ -5,11 +5,11 @@ from html import escape
 from typing import NamedTuple
 
 from advdpnp.config import PAPER_BLOCKS
-from advdpnp.markdown import literal, markdown_table
+from advdpnp.markdown import escape_markdown, markdown_table
 from advdpnp.names import block_name, column_name, heading
 from advdpnp.paper import artefacts
 from advdpnp.paper.numbers import Cell
-from advdpnp.report.tables import MARKS, best_and_second, bounds, number, paper_shaped
+from advdpnp.report.tables import MARKS, best_and_second, format_interval, format_value, paper_shaped
 
 LEGEND = (
     "Means over seeds [95 % intervals], best in bold, second best underlined; ST, which defends against nothing, does "
@@ -34,7 +34,7 @@ class Block(NamedTuple):
 
     dataset: str
     backbone: str
-    corner: str
+    first_header: str
     columns: tuple[str, ...]
     ours: Mapping[str, Sequence[Shown]]
     paper: Mapping[str, Sequence[str]]
@@ -62,7 +62,7 @@ def blocks(rows: list[Cell], fold: bool = True) -> Iterator[Block]:
         yield Block(
             dataset,
             backbone,
-            corner(methods),
+            first_header(methods),
             tuple(map(heading, columns)),
             {method: [_shown(cells[c], method, places[c]) for c in columns] for method, cells in methods.items()},
             {method: [_of_paper(cells[c]) for c in columns] for method, cells in methods.items()},
@@ -83,14 +83,14 @@ def not_run(rows: list[Cell]) -> str:
 
 def _shown(row: Cell, method: str, places: tuple[set[str], set[str]]) -> Shown:
     place = "" if row.ours is None else "best" if method in places[0] else "second" if method in places[1] else ""
-    return Shown(number(row), place, bounds(row), MARKS.get(row.verdict, ""))
+    return Shown(format_value(row), place, format_interval(row), MARKS.get(row.verdict, ""))
 
 
 def _of_paper(row: Cell) -> str:
     return str(row.paper) if row.paper is not None and row.dataset in PAPER_DATASETS else ""
 
 
-def corner(methods: Mapping[str, Mapping[str, Cell]]) -> str:
+def first_header(methods: Mapping[str, Mapping[str, Cell]]) -> str:
     """What the first column of a block holds."""
     down = any(label != row.method for label, cells in methods.items() for row in cells.values())
     return "epsilon (1/255)" if down else "method"
@@ -125,15 +125,15 @@ def legend(rows: list[Cell]) -> str:
 
 def markdown(rows: list[Cell], label: str = "", fold: bool = True) -> str:
     """Block by block: our numbers, and below each method's the paper's. With `label`, the protocol and the legend."""
-    lines = [f"*{literal(label)}. {legend(rows)}*", ""] if label else []
+    lines = [f"*{escape_markdown(label)}. {legend(rows)}*", ""] if label else []
     for block in blocks(rows, fold):
         body = []
         for method, cells in block.ours.items():
-            body.append([literal(method), *map(_markdown_cell, cells)])
+            body.append([escape_markdown(method), *map(_markdown_cell, cells)])
             if any(block.paper[method]):
                 body.append([f"*{PAPER}*", *(f"*{value}*" if value else "" for value in block.paper[method])])
-        lines += [f"**{block.name}**", "", markdown_table([block.corner, *block.columns], body), ""]
-        lines += [literal(block.note), ""] if block.note else []
+        lines += [f"**{block.name}**", "", markdown_table([block.first_header, *block.columns], body), ""]
+        lines += [escape_markdown(block.note), ""] if block.note else []
     missing = not_run(rows) if fold else ""
     return "\n".join([*lines, *([missing, ""] if missing else [])])
 
@@ -155,7 +155,7 @@ def latex(rows: list[Cell], label: str) -> str:
             rf"  \label{{tab:{name}-{block.dataset}-{block.backbone.replace('_', '-')}}}",
             rf"  \begin{{tabular}}{{l{'c' * len(block.columns)}}}",
             r"    \toprule",
-            f"    {' & '.join([block.corner.capitalize(), *map(_tex, block.columns)])} \\\\",
+            f"    {' & '.join([block.first_header.capitalize(), *map(_tex, block.columns)])} \\\\",
             r"    \midrule",
         ]
         for method, cells in block.ours.items():
@@ -183,7 +183,7 @@ def _tex(text: str) -> str:
 
 def html(block: Block, caption: str) -> str:
     """One block as HTML: our numbers with their intervals, and the paper's in a row below each method's."""
-    head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in (block.corner, *block.columns))
+    head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in (block.first_header, *block.columns))
     body = []
     for method, cells in block.ours.items():
         shown = "".join(f"<td>{_html_cell(cell)}</td>" for cell in cells)

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from advdpnp.config import Tier
-from advdpnp.markdown import literal
+from advdpnp.markdown import escape_markdown
 from advdpnp.names import block_name, heading
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import CLAIMS, WORDS, counts, outcomes
 from advdpnp.paper.numbers import FIGURES, OURS, Values, methods_of, paper_values
 from advdpnp.report import ablations, differences, fingerprint
 from advdpnp.report.measurements import Measurements
-from advdpnp.report.tables import bounds, number, table_rows
+from advdpnp.report.tables import format_interval, format_value, table_rows
 from advdpnp.store import RESULTS, Store
 
 
@@ -40,7 +40,7 @@ HEADLINES = {  # by the id of the claim
 
 def measurements(tier: Tier, store: Store = RESULTS) -> Measurements:
     """All numbers of a tier as the claims look them up."""
-    names = [name for name in artefacts.built() if name.startswith(("table", "figure"))]
+    names = [name for name in artefacts.with_notebook() if name.startswith(("table", "figure"))]
     return Measurements(tier, [row for name in names for row in table_rows(tier, name, store)], store)
 
 
@@ -83,7 +83,7 @@ def verdicts(tier: Tier, store: Store = RESULTS) -> str:
         named = [name for name, outcome in found.items() if outcome.word == word]
         if named:
             lines += ["", f"**{word[0].upper()}{word[1:]}:**", ""]
-            lines += [f"- {literal(texts[name])} ({literal(found[name].detail)})" for name in named]
+            lines += [f"- {escape_markdown(texts[name])} ({escape_markdown(found[name].detail)})" for name in named]
     return "\n".join(lines)
 
 
@@ -107,8 +107,10 @@ def accuracies(tier: Tier, store: Store = RESULTS) -> str:
     lines.append("|---" * (len(columns) + 1) + "|")
     cells = {(row.method, row.column): row for row in rows}
     for method in methods:
-        shown = [f"{number(row)} {bounds(row)}" if (row := cells.get((method, c))) else "–" for c in columns]
-        lines.append(f"| {literal(method)} | {' | '.join(shown)} |")
+        shown = [
+            f"{format_value(row)} {format_interval(row)}" if (row := cells.get((method, c))) else "–" for c in columns
+        ]
+        lines.append(f"| {escape_markdown(method)} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 
@@ -123,6 +125,6 @@ def figure2(tier: Tier, store: Store = RESULTS) -> str:
     methods = list(dict.fromkeys(row.method for row in rows))
     lines = [f"| Figure 2 | {' | '.join(methods)} |", "|---" * (len(methods) + 1) + "|"]
     for column in dict.fromkeys(row.column for row in rows):
-        cells = {row.method: number(row) for row in rows if row.column == column}
+        cells = {row.method: format_value(row) for row in rows if row.column == column}
         lines.append(f"| {heading(column)} | {' | '.join(cells[method] for method in methods)} |")
     return "\n".join(lines)

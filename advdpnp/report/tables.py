@@ -1,7 +1,7 @@
 """Tables: our numbers beside the paper's, in long form for machines and in the paper's shape for people. Figures in
 numbers are tables too, without a number of the paper's, which it draws and does not print.
 
-A cell is the mean over the seeds of a run. Long form, one row a cell: table, dataset, backbone, method, column, ours,
+A cell is the mean over the seeds of a run. Long form, one row per cell: table, dataset, backbone, method, column, ours,
 std, seeds, paper, difference, verdict, the 95 % interval (intervals.py) with what it is over, each seed's own value.
 Where a tier is not `comparable` there is no difference, because a smaller protocol's number and the paper's are not two
 measurements of one thing.
@@ -113,7 +113,7 @@ def measured(run: RunConfig, source: str, store: Store = RESULTS) -> Measured | 
     """
     name, _, field = source.partition(".")
     if name == "features":
-        return _of_a_figure(run, name, field, store)
+        return figure_value(run, name, field, store)
     result = store.read_evaluation(run, name, "images", "images" if field in LATER else field)
     if result is None or field not in result:
         return None
@@ -128,7 +128,7 @@ def _number(run: RunConfig, name: str, result: Mapping, field: str) -> float:
     return result[field]
 
 
-def _of_a_figure(run: RunConfig, name: str, field: str, store: Store) -> Measured | None:
+def figure_value(run: RunConfig, name: str, field: str, store: Store) -> Measured | None:
     """`measured` for features.<metric>: from the arrays beside the evaluation's JSON."""
     path = store.arrays(run, name)
     if store.read_evaluation(run, name, "images") is None or not path.exists():
@@ -291,12 +291,12 @@ def curves_down(cells: Mapping[str, Placed]) -> dict[str, dict[str, Placed]]:
     return {b: {c: cells[f"{c}{EPSILON}{b}" if f"{c}{EPSILON}{b}" in cells else b] for c in curves} for b in budgets}
 
 
-def number(row: Cell) -> str:
+def format_value(row: Cell) -> str:
     """'83.78', or '–' for a cell that was not run; as many digits as the others of its column."""
     return "–" if row.ours is None else f"{row.ours:.{digits_of(row.column)}f}"
 
 
-def bounds(row: Cell) -> str:
+def format_interval(row: Cell) -> str:
     """'[81.2, 84.3]', the 95 % interval of a cell, or nothing where it has none."""
     if row.low is None or row.high is None:
         return ""
