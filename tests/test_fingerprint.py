@@ -15,7 +15,7 @@ from advdpnp.paper.artefacts import CIFAR10, CIFAR100
 from advdpnp.paper.numbers import reported
 from advdpnp.report import figures, fingerprint, page
 from advdpnp.report.fingerprint import FITS, QUANTITIES, decide, least_distance, log_distance, over, paper_fingerprint
-from advdpnp.store import RESULTS
+from advdpnp.store import PUBLISHED, RESULTS, Store
 
 LEDGER = (Path(__file__).parent.parent / "docs" / "ledger.md").read_text()
 RULE = LEDGER.partition("### Which reading of Eq. (3)")[2].partition("\n### ")[0]
@@ -282,15 +282,14 @@ def test_what_is_missing_is_left_out_and_said():
 def test_results_may_lie_elsewhere(tmp_path, monkeypatch):
     tier = make_tier(seeds=[0])
     stored_run(tier, 1.0)
-    here = RESULTS.tier("mine")
+    here = Store(RESULTS.tier("mine").parent)
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path / "other"))
     assert not fingerprint.rows(tier)
     assert len(fingerprint.rows(tier, here)) == 1
 
 
 def test_the_report_has_the_readings_of_what_is_published():
-    short = Path(__file__).parent.parent / "published" / "short"
-    text = page.report_markdown(load_tier("short"), short).partition("\n## The readings of Eq. (3)\n")[2]
+    text = page.report_markdown(load_tier("short"), PUBLISHED).partition("\n## The readings of Eq. (3)\n")[2]
     section = text.partition("\n## ")[0]
     assert "| paper, CIFAR-10 |" in section
     assert "| `sum` | 0 |" in section
