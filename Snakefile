@@ -267,13 +267,13 @@ onstart:
     if large and workflow.local_exec and not ALLOW_CPU:  # a cluster's GPUs are on other machines
         import torch
 
-        from advdpnp.jobs.estimate import hours
+        from advdpnp.jobs.estimate import seconds_here
 
         if not torch.cuda.is_available():
-            runs = {job.wildcards.run: run_of(job.wildcards) for job in large}
+            took = seconds_here([run_of(job.wildcards) for job in large])
             raise WorkflowError(
-                f"no GPU here: {len(runs)} trainings of the {large[0].wildcards.tier} tier would take about "
-                f"{hours(runs)} on this CPU. Add --config allow_cpu=true to start all the same, "
+                f"no GPU here: {len(took)} trainings of the {large[0].wildcards.tier} tier would take about "
+                f"{duration(sum(took.values()))} on this CPU. Add --config allow_cpu=true to start all the same, "
                 "or build a smaller tier: snakemake --cores 2 demo (minutes), snakemake --cores 2 short (hours)."
             )
 
