@@ -7,7 +7,7 @@ import re
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from advdpnp import __version__
 from advdpnp.errors import UserError, nearest
@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
         """Raise what argparse would print and exit with."""
         raise UserError(f"{message}; see {self.prog} --help")
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
+    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """The arguments of one command. Raises UserError for a flag that it does not have, naming the nearest."""
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
