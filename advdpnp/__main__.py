@@ -5,9 +5,11 @@ import errno
 import os
 import re
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from advdpnp import __version__
 from advdpnp.errors import UserError, nearest
@@ -243,24 +245,10 @@ def _fetch(args: argparse.Namespace) -> int:
     return 0
 
 
-def _status(args: argparse.Namespace) -> int:
-    from advdpnp.jobs.status import status
-
-    print(status(args.tier))
-    return 0
-
-
-def _plan(args: argparse.Namespace) -> int:
-    from advdpnp.jobs.estimate import plan
-
-    print(plan(args.tier, measure=args.measure))
-    return 0
-
-
-def _report(args: argparse.Namespace) -> int:
-    from advdpnp.report.page import write_report
-
-    print(write_report(args.tier, published=args.published, output=args.output))
+def _call(path: str, *arguments: Any, **options: Any) -> int:
+    """Call a function of the package, imported only now so that --help answers at once, and print its result."""
+    module, _, function = path.rpartition(".")
+    print(getattr(import_module(f"advdpnp.{module}"), function)(*arguments, **options))
     return 0
 
 
@@ -275,14 +263,8 @@ def _card(args: argparse.Namespace) -> int:
 
 def _publish(args: argparse.Namespace) -> int:
     if args.weights:
-        from advdpnp.share.weights import publish_weights
-
-        print(publish_weights(args.tier, args.weights))
-        return 0
-    from advdpnp.share.publish import publish
-
-    print(publish(args.tier))
-    return 0
+        return _call("share.weights.publish_weights", args.tier, args.weights)
+    return _call("share.publish.publish", args.tier)
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -296,17 +278,19 @@ def _export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _restore(args: argparse.Namespace) -> int:
-    from advdpnp.share.publish import restore
-
-    print(restore(args.tier))
-    return 0
-
-
-COMMANDS = {
-    "fetch": _fetch, "train": _train, "evaluate": _evaluate, "status": _status, "plan": _plan, "report": _report,
-    "publish": _publish, "restore": _restore, "card": _card, "export": _export, "work": _work,
-}  # fmt: skip
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "fetch": _fetch,
+    "train": _train,
+    "evaluate": _evaluate,
+    "status": lambda args: _call("jobs.status.status", args.tier),
+    "plan": lambda args: _call("jobs.estimate.plan", args.tier, measure=args.measure),
+    "report": lambda args: _call("report.page.write_report", args.tier, published=args.published, output=args.output),
+    "publish": _publish,
+    "restore": lambda args: _call("share.publish.restore", args.tier),
+    "card": _card,
+    "export": _export,
+    "work": _work,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

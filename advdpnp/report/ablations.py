@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from advdpnp.config import RunConfig, Tier
 from advdpnp.intervals import Difference, SeedVariance, paired_difference
+from advdpnp.markdown import markdown_table
 from advdpnp.paper import artefacts
 from advdpnp.report import agreement
 from advdpnp.report.tables import by_seed, cell, is_accuracy, seed_spread
@@ -110,11 +111,10 @@ def ledger_markdown(rows: list[dict]) -> str:
     """The effects as a Markdown table; one sentence where nothing was measured."""
     if not rows:
         return "No switch was measured in this tier."
-    lines = ["| ledger | choice | measure | with default | with other | effect [95 %] | by seed |", "|" + "---|" * 7]
+    body = []
     for r in rows:
         bounds = f" [{r['low']:+.2f}, {r['high']:+.2f}]" if r["low"] is not None else ""
-        lines.append(
-            f"| {r['id']} | {r['choice']}: {r['default']} → {r['other']} | {r['measure']} | {r['with_default']:.2f} | "
-            f"{r['with_other']:.2f} | {r['effect']:+.2f}{bounds} | {r['by_seed']} |"
-        )
-    return "\n".join(lines)
+        numbers = f"{r['with_default']:.2f}", f"{r['with_other']:.2f}", f"{r['effect']:+.2f}{bounds}"
+        body.append((r["id"], f"{r['choice']}: {r['default']} → {r['other']}", r["measure"], *numbers, r["by_seed"]))
+    header = ("ledger", "choice", "measure", "with default", "with other", "effect [95 %]", "by seed")
+    return markdown_table(header, body)

@@ -13,7 +13,7 @@ import numpy as np
 from advdpnp.config import RunConfig, Tier
 from advdpnp.intervals import SeedVariance, paired_difference, satterthwaite, t_quantile
 from advdpnp.intervals import holm as adjusted
-from advdpnp.markdown import escape_markdown
+from advdpnp.markdown import escape_markdown, markdown_table
 from advdpnp.paper import artefacts
 from advdpnp.report.tables import per_image, seed_spread
 from advdpnp.store import RESULTS, Store
@@ -77,15 +77,21 @@ def markdown(rows: Sequence[Mapping], reading: str) -> str:
     """The contrasts of a reading as a table; one sentence where none was measured."""
     if not rows:
         return f"None of the contrasts of {escape_markdown(reading)} was measured."
-    lines = [f"| {escape_markdown(reading)} minus | column | difference [95 %] | p (Holm) | verdict | images | seeds |"]
-    lines.append("|---" * 7 + "|")
+    header = (
+        f"{escape_markdown(reading)} minus",
+        "column",
+        "difference [95 %]",
+        "p (Holm)",
+        "verdict",
+        "images",
+        "seeds",
+    )
+    body = []
     for row in rows:
         difference = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
-        lines.append(
-            f"| {row['rival']} | {row['column']} | {difference} | {row['p']:.3f} | {row['verdict']} | "
-            f"{row['images']:,} | {row['seeds']} |"
-        )
-    return "\n".join(lines)
+        numbers = difference, f"{row['p']:.3f}", row["verdict"], f"{row['images']:,}", str(row["seeds"])
+        body.append((row["rival"], row["column"], *numbers))
+    return markdown_table(header, body)
 
 
 # --- What they can detect

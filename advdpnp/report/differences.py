@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 from advdpnp.config import Tier
 from advdpnp.intervals import holm, paired_difference
-from advdpnp.markdown import escape_markdown
+from advdpnp.markdown import escape_markdown, markdown_table
 from advdpnp.names import block_name, column_name
 from advdpnp.paper import artefacts
 from advdpnp.paper.numbers import OURS
@@ -91,15 +91,14 @@ def primary_markdown(rows: Sequence[Comparison], label: str = "") -> str:
     """The primary contrasts as a table, one line each; one sentence where nothing was measured."""
     if not rows:
         return "Neither AT nor TRADES was measured on the same images as Adv-DPNP."
-    lines = [f"*{_said(label)}{PRIMARY_NOTE}*", ""]
     header = ("data set", "Adv-DPNP minus", "column", "difference [95 %]", "p (Holm)", "told", "images", "seeds")
-    lines += [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    body = []
     for row in rows:
         told = "no" if row.p >= 0.05 else "**ahead**" if row.difference > 0 else "**behind**"
         difference = f"{row.difference:+.1f} [{row.low:+.1f}, {row.high:+.1f}]"
-        place = f"{block_name(row.dataset, row.backbone)} | {row.rival} | {column_name(row.column)}"
-        lines.append(f"| {place} | {difference} | {row.p:.3f} | {told} | {row.images:,} | {row.seeds} |")
-    return "\n".join(lines)
+        place = block_name(row.dataset, row.backbone), row.rival, column_name(row.column)
+        body.append((*place, difference, f"{row.p:.3f}", told, f"{row.images:,}", str(row.seeds)))
+    return f"*{_said(label)}{PRIMARY_NOTE}*\n\n{markdown_table(header, body)}"
 
 
 def markdown(rows: Sequence[Comparison], label: str = "") -> str:
@@ -109,12 +108,14 @@ def markdown(rows: Sequence[Comparison], label: str = "") -> str:
     lines = [f"*{_said(label)}{LEGEND}.*", ""]
     for (dataset, backbone), methods in paper_shaped(rows).items():
         columns = list(dict.fromkeys(column for cells in methods.values() for column in cells))
-        head = " | ".join(map(column_name, columns))
-        lines += [f"**{block_name(dataset, backbone)}**", "", f"| Adv-DPNP minus | {head} |"]
-        lines.append("|---" * (len(columns) + 1) + "|")
-        for rival, cells in methods.items():
-            lines.append(f"| {rival} | {' | '.join(_shown(cells.get(column)) for column in columns)} |")
-        lines += ["", escape_markdown(images_note(methods)), ""]
+        body = [(rival, *(_shown(cells.get(column)) for column in columns)) for rival, cells in methods.items()]
+        lines += [f"**{block_name(dataset, backbone)}**", ""]
+        lines += [
+            markdown_table(["Adv-DPNP minus", *map(column_name, columns)], body),
+            "",
+            escape_markdown(images_note(methods)),
+            "",
+        ]
     return "\n".join(lines)
 
 

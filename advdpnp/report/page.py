@@ -7,7 +7,7 @@ from pathlib import Path
 from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, INSTALLED, ROOT, Tier, load_tier, need_checkout
 from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL, images_of, masking, resolved_attack
-from advdpnp.markdown import escape_markdown
+from advdpnp.markdown import escape_markdown, markdown_table
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import claims_markdown
 from advdpnp.paper.consistency import consistency
@@ -92,23 +92,21 @@ def costs_markdown(tier: Tier, store: Store) -> str:
     """What each table and figure took, then each training, on what, as the JSON files say."""
     if not (store.tier(tier.name) / "runs").is_dir():
         return "Nothing was trained."
-    lines = ["| table or figure | trainings | took | evaluations | took |", "|---|---|---|---|---|"]
+    tables, runs = [], []
     for name in artefacts.with_notebook():
-        trained, evaluated = costs_of(tier, name, store)
-        if trained or evaluated:
-            cells = [f"{len(took)} | {duration(sum(took))}" for took in (trained, evaluated)]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += ["", "Trainings and evaluations that several tables share are counted in each of them, and done once.", ""]
-    lines += ["| run | images | epochs | wall time | images/s | precision | device |", "|---|---|---|---|---|---|---|"]
+        costs = costs_of(tier, name, store)
+        if any(costs):
+            tables.append((name, *(text for took in costs for text in (str(len(took)), duration(sum(took))))))
     keys = ("train_images", "final", "seconds", "images_per_second", "precision", "provenance")
     for name, run in artefacts.all_runs(tier).items():
         if t := store.read_training(run, *keys):
-            lines.append(
-                f"| {name} | {t['train_images']:,} | {t['final']['epoch'] + 1} | {duration(t['seconds'])} | "
-                f"{t['images_per_second']:.0f} | {escape_markdown(t['precision'])} | "
-                f"{escape_markdown(machines(t))} |"
-            )
-    return "\n".join(lines)
+            took = duration(t["seconds"]), f"{t['images_per_second']:.0f}"
+            where = escape_markdown(t["precision"]), escape_markdown(machines(t))
+            runs.append((name, f"{t['train_images']:,}", str(t["final"]["epoch"] + 1), *took, *where))
+    shared = "Trainings and evaluations that several tables share are counted in each of them, and done once."
+    header = "run", "images", "epochs", "wall time", "images/s", "precision", "device"
+    first = markdown_table(("table or figure", "trainings", "took", "evaluations", "took"), tables)
+    return f"{first}\n\n{shared}\n\n{markdown_table(header, runs)}"
 
 
 def costs_of(tier: Tier, name: str, store: Store) -> tuple[list[float], list[float]]:
