@@ -13,7 +13,7 @@ from advdpnp.paper.numbers import OURS, reported
 from advdpnp.report.contrasts import COLUMNS, RIVALS, Variance, column, contrasts, detectable, image_variance, markdown
 from advdpnp.report.contrasts import verdict as judged
 from advdpnp.report.page import preregistered
-from advdpnp.store import PUBLISHED, RESULTS, write_json
+from advdpnp.store import PUBLISHED, RESULTS, Store, write_json
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "medium-preregistration.md").read_text()
@@ -132,7 +132,7 @@ def test_nothing_of_the_short_tier_has_a_worst_case_for_at():
 
 
 def test_the_report_shows_both_readings_of_the_tier_that_named_them(tmp_path):
-    text = "\n".join(preregistered(load_tier("medium"), tmp_path))
+    text = "\n".join(preregistered(load_tier("medium"), Store(tmp_path)))
     assert "None of the contrasts of Adv-DPNP was measured." in text
     assert "None of the contrasts of Adv-DPNP (as printed) was measured." in text
     assert preregistered(load_tier("short"), PUBLISHED) == []
