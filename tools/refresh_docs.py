@@ -1,20 +1,21 @@
-"""Write what README.md and docs/findings.md say of the published short tier, from its files.
+"""Write what README.md, docs/findings.md and docs/speed.md say of the published short tier, from its files.
 
     python tools/refresh_docs.py            # a test fails while it is to be run
 
 A block stands between `<!-- short:NAME -->` and `<!-- /short:NAME -->`; NAME is a function of
-advdpnp/report/summary.py.
+advdpnp/report/summary.py, or `guide` of advdpnp/jobs/estimate.py.
 """
 
 import re
 from pathlib import Path
 
 from advdpnp.config import load_tier
+from advdpnp.jobs import estimate
 from advdpnp.report import summary
 from advdpnp.store import PUBLISHED
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("README.md", "docs/findings.md")
+FILES = ("README.md", "docs/findings.md", "docs/speed.md")
 BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n).*?(<!-- /\2:\3 -->)", re.DOTALL)
 
 
@@ -23,7 +24,8 @@ def updated(text: str) -> str:
 
     def made(match: re.Match) -> str:
         tier = load_tier(match[2])
-        return match[1] + getattr(summary, match[3])(tier, PUBLISHED) + "\n" + match[4]
+        module = estimate if match[3] == "guide" else summary
+        return match[1] + getattr(module, match[3])(tier, PUBLISHED) + "\n" + match[4]
 
     return BLOCK.sub(made, text)
 

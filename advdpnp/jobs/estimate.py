@@ -1,19 +1,22 @@
 """How long: operations of a training, hours of a tier by kind of hardware, seconds of a step timed here."""
 
 from collections.abc import Iterable
+from statistics import median
 
-from advdpnp.config import RunConfig, facts, load_tier
+from advdpnp.config import RunConfig, Tier, facts, load_tier
+from advdpnp.markdown import markdown_table
 from advdpnp.paper import artefacts
 from advdpnp.progress import duration
+from advdpnp.store import Store
 
 # GFLOP of one forward pass of one image at the paper's width, that width, and pixels per side; a test counts them.
 FORWARD = {"resnet18": (1.11, 64, 32), "wrn34_10": (13.3, 160, 32), "lenetspp": (0.162, 32, 28)}
 
-# TFLOP/s that a training sustains, from and to. The CPU's was measured (published/short). A GPU's is a twentieth of its
-# bfloat16 peak, as in ordinary loops over 32x32 images, to a quarter; for the T4, which has none, of its float32 peak
-# a fifth to a half. No GPU has been measured.
+# TFLOP/s that a training sustains, from and to. The CPU's was measured (published/short), on a busy machine and on a
+# quiet one. A GPU's is a twentieth of its bfloat16 peak, as in ordinary loops over 32x32 images, to a quarter; for the
+# T4, which has none, of its float32 peak a fifth to a half. No GPU has been measured.
 SUSTAINED = {
-    "one CPU core with AVX512-BF16": (0.3, 0.3),
+    "one CPU core with AVX512-BF16": (0.15, 0.3),
     "NVIDIA T4": (1.6, 4.0),
     "RTX 4090": (8.0, 40.0),
     "A100": (16.0, 78.0),
@@ -58,12 +61,16 @@ def by_hardware(runs: Iterable[RunConfig]) -> list[str]:
         return ["trainings alone: minutes on any machine"]
     narrow = any(forward_gflop(run) < FORWARD[run.backbone][0] / 2 for run in runs)
     lines = ["trainings alone, one after the other, estimated from their operations and not measured:"]
-    for name, (slow, fast) in SUSTAINED.items():
-        if narrow and slow != fast:
-            continue
-        shown = dict.fromkeys(rough(1000 * pflop / rate) for rate in (fast, slow))
-        lines.append(f"  {name:<32}about {' to '.join(shown)}")
+    for name in SUSTAINED:
+        if "CPU" in name or not narrow:
+            lines.append(f"  {name:<32}about {training_hours_on(name, runs)}")
     return [*lines, "  a GPU                           less; networks this narrow do not fill one"] if narrow else lines
+
+
+def training_hours_on(hardware: str, runs: Iterable[RunConfig]) -> str:
+    """'13 hours to 2.8 days': operations over what the hardware sustains, from and to."""
+    pflop = sum(map(training_pflop, runs))
+    return " to ".join(dict.fromkeys(rough(1000 * pflop / rate) for rate in reversed(SUSTAINED[hardware])))
 
 
 def rough(seconds: float) -> str:
@@ -133,3 +140,30 @@ def plan(tier_name: str, *, measure: bool = False) -> str:
     elif runs:
         lines += [*by_hardware(runs.values()), "on this machine: `plan --measure` times a step of each network"]
     return "\n".join(lines)
+
+
+def guide(tier: Tier, store: Store) -> str:
+    """How long a published tier took on the machine that measured it, and the paper's, estimated, as a table."""
+    runs = artefacts.all_runs(tier).values()
+    needed = {
+        (run.id, name): run
+        for item in artefacts.with_notebook()
+        for run, name in artefacts.needed_evaluations(tier, item)
+    }
+    trained = {run.id: found["seconds"] for run in runs if (found := store.read_training(run, "seconds"))}
+    evaluated: dict[str, float] = {}
+    for (run_id, name), run in needed.items():
+        if found := store.read_evaluation(run, name, "seconds"):
+            evaluated[run_id] = evaluated.get(run_id, 0.0) + found["seconds"]
+    robust = [seconds for run in runs if run.backbone == "resnet18" and (seconds := trained.get(run.id))]
+    own = evaluated["cifar10-resnet18-adv_dpnp-s0"]
+    h100 = training_hours_on("H100", artefacts.all_runs(load_tier("paper")).values())
+    wall = "wall time on one core, some of it beside other work"
+    rows = [
+        ("a training of the short tier, ResNet-18 (median)", rough(median(robust)), wall),
+        ("all attacks of all tables and figures on one network, Adv-DPNP", rough(own), wall),
+        (f"the short tier: {len(trained)} trainings", rough(sum(trained.values())), "the same, summed"),
+        ("the short tier: their attacks", rough(sum(evaluated.values())), "the same, summed"),
+        ("the paper's trainings", h100, "estimated from operations, one H100"),
+    ]
+    return markdown_table(["what", "takes", "how it is known"], rows)
