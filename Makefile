@@ -20,7 +20,7 @@ $(info $(VENV) was made as $(MADE): making it again here)
 endif
 endif
 
-.PHONY: help env demo test chaos slurm-test lint audit licences bench book book-test lock clean
+.PHONY: help env demo test chaos slurm-test lint audit licences bench book book-test lock release archive pythons clean
 
 help:
 	@echo "make demo    the whole pipeline on embedded data: every table and figure, minutes on two cores"
@@ -31,6 +31,9 @@ help:
 	@echo "make lint    ruff, mypy, the layers, and that notebooks are committed without outputs"
 	@echo "make audit   whether a pinned version was yanked or is known to be vulnerable"
 	@echo "make licences   the licence of each installed package, as its metadata states it"
+	@echo "make pythons   the oldest and the newest Python of this machine, each in a new folder, minutes each"
+	@echo "make archive TIER=demo   a tier's results as one RO-Crate: advdpnp-demo.crate.zip"
+	@echo "make release the archive, the metadata and the container's recipe, each by its own validator"
 	@echo "make lock    requirements.lock again, after a change of pyproject.toml or constraints.txt"
 	@echo "make env     only the virtual environment in $(VENV)"
 	@echo "make bench   the benchmarks"
@@ -85,6 +88,17 @@ $(RELEASE)/.ready: $(READY) requirements-release.lock
 
 lock: $(RELEASE)/.ready
 	$(RELEASE)/bin/python tools/lock.py
+
+release: $(RELEASE)/.ready
+	$(BIN)/python tools/croissant.py --check
+	$(BIN)/python -m pytest -m release tests/test_release.py
+
+TIER ?= demo
+archive: $(READY)
+	$(BIN)/python tools/archive.py --tier $(TIER)
+
+pythons: $(READY)
+	$(BIN)/python tools/pythons.py
 
 $(VENV)/.book: $(READY)
 	$(BIN)/python tools/install.py book
