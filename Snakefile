@@ -273,13 +273,13 @@ onstart:
     if paper and workflow.local_exec and not ALLOW_CPU:  # a cluster's GPUs are on other machines
         import torch
 
-        from advdpnp.jobs.estimate import hours
+        from advdpnp.jobs.estimate import seconds_here
 
         if not torch.cuda.is_available():
-            runs = {job.wildcards.run: run_of(job.wildcards) for job in paper}
+            took = seconds_here([run_of(job.wildcards) for job in paper])
             raise WorkflowError(
-                f"no GPU here: {len(runs)} trainings of the paper tier would take about "
-                f"{hours(load_tier('paper'), runs)} on this CPU. Add --config allow_cpu=true to start all the same, "
+                f"no GPU here: {len(took)} trainings of the paper tier would take about "
+                f"{duration(sum(took.values()))} on this CPU. Add --config allow_cpu=true to start all the same, "
                 "or build a smaller tier: snakemake --cores 2 demo (minutes), snakemake --cores 2 short (hours)."
             )
 

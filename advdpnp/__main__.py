@@ -3,7 +3,9 @@
 import argparse
 import errno
 import os
+import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -48,13 +50,26 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print and exit with."""
-        raise UserError(f"{message}; see python -m advdpnp --help")
+        raise UserError(f"{message}; see {self.prog} --help")
+
+    def parse_args(self, args=None, namespace=None):
+        """The arguments of one command. Raises UserError for a flag that it does not have, naming the nearest."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            command = getattr(found, "parser", self)
+            flag = unknown[0].partition("=")[0]
+            if not flag.startswith("-"):
+                raise UserError(f"{command.prog} does not take '{flag}'; see {command.prog} --help")
+            known = dict.fromkeys(re.findall(r"--[a-z-]+", command.format_usage() + " --help"))
+            raise UserError(f"{command.prog} has no option {flag}; {nearest(flag, known)}")
+        return found
 
 
 def _minutes(text: str) -> float:
-    if not (minutes := float(text)) >= 0:  # NaN neither
-        raise ValueError
-    return minutes
+    with suppress(ValueError):
+        if (minutes := float(text)) >= 0:  # NaN is not
+            return minutes
+    raise argparse.ArgumentTypeError(f"expected minutes, a number from 0, got {text!r}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         raw = argparse.RawDescriptionHelpFormatter
         about = {"help": summary, "description": summary, "epilog": example, "formatter_class": raw}
         sub = commands.add_parser(name, **about, allow_abbrev=False)
+        sub.set_defaults(parser=sub)
         if tier:
             sub.add_argument("--tier", default="demo", help="one of config/, or a .toml file (default: demo)")
         return sub
@@ -107,11 +123,11 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--images", type=int, help="with --model: the first so many (default: all)")
             sub.add_argument("--output", metavar="DIR", help="with --model (default: results/foreign/<name of FILE>)")
             sub.add_argument(
-                "--max-minutes", type=float, help="stop after the last batch that fits; call again to go on"
+                "--max-minutes", type=_minutes, help="stop after the last batch that fits; call again to go on"
             )
     sub = command("work", "train and attack a list of runs within a time limit; call again to go on")
     sub.add_argument("run", nargs="*", help="run ids (default: all of the tier, Adv-DPNP and its references first)")
-    sub.add_argument("--max-minutes", type=float, help="stop by itself before so many minutes, with status 75")
+    sub.add_argument("--max-minutes", type=_minutes, help="stop by itself before so many minutes, with status 75")
     sub.add_argument("--output", metavar="DIR", help="copy the small results there (json, csv, npz; no weights)")
     sub.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     sub.add_argument("--allow-cpu", action="store_true", help="train the paper tier without a GPU")

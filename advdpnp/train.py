@@ -20,7 +20,7 @@ from advdpnp.defenses import DEFENSES
 from advdpnp.defenses.base import Defense
 from advdpnp.errors import UserError
 from advdpnp.geometry import mean_separation, min_separation
-from advdpnp.hardware import pick_compile, pick_device, pick_precision, seeded
+from advdpnp.hardware import pick_compile, pick_device, pick_memory_format, pick_precision, seeded
 from advdpnp.progress import Progress
 from advdpnp.store import hold, read_json, run_dir, sha256_file, write_atomic, write_csv, write_json
 
@@ -76,6 +76,7 @@ def train_epoch(
     run, device, n = defense.run, images.device, len(labels)
     size, warm = run.optim.batch_size, run.craft.epsilon_warmup_epochs
     steps = -(-n // size)
+    layout = pick_memory_format(defense, device)
     crop_and_flip = run.facts.augment if run.data.augment == "auto" else run.data.augment == "on"
     sums: dict[str, Tensor] = {}
     bad_step = torch.full((), steps, device=device)
@@ -86,7 +87,7 @@ def train_epoch(
             x, y = images[batch], labels[batch]
             if crop_and_flip:
                 x = augment(x, generator=generator, padding=run.data.padding, pad_mode=run.data.pad_mode)
-            x = to_float(x.contiguous(memory_format=torch.channels_last))
+            x = to_float(x.contiguous(memory_format=layout))
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * lr_factor(run, epoch, step, steps)
 
@@ -334,7 +335,7 @@ def _epochs(
     """The epochs that are left: (log, seconds, stretches) of all, or None when `max_minutes` are up before the end."""
     begin, directory = time.monotonic(), last.parent
     images, labels = data.images.to(device), data.labels.to(device)
-    defense = defense.to(device, memory_format=torch.channels_last).train()
+    defense = defense.to(device, memory_format=pick_memory_format(defense, device)).train()
     compile_backbone(defense, how["compiled"])
     optimizer = build_optimizer(defense, run)
     log = restore(last, state, defense, optimizer)

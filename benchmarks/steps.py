@@ -15,7 +15,7 @@ from torch import Tensor
 from advdpnp.config import METHODS, RunConfig, parse_tier
 from advdpnp.defenses import DEFENSES
 from advdpnp.defenses.base import Defense
-from advdpnp.hardware import pick_precision, seeded
+from advdpnp.hardware import pick_memory_format, pick_precision, seeded
 from advdpnp.train import build_optimizer, compile_backbone
 from benchmarks.timing import interleaved, line
 
@@ -42,13 +42,15 @@ def random_batch(batch: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def ours(run: RunConfig, device: torch.device, *, compiled: str = "off") -> Callable[[Tensor, Tensor], Tensor]:
     """A step as train_epoch takes it; returns the loss. `compiled`: as optim.compile, on or graphs."""
-    defense = build(run).to(device, memory_format=torch.channels_last).train()
+    defense = build(run)
+    layout = pick_memory_format(defense, device)
+    defense = defense.to(device, memory_format=layout).train()
     optimizer, bf16 = build_optimizer(defense, run), pick_precision(run.optim.precision, device) == "bf16"
     defense.start_epoch(0)
     compile_backbone(defense, compiled)
 
     def step(x: Tensor, y: Tensor) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=layout)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             loss, _ = defense.loss(x, defense.craft(x, y), y)
         return _update(defense, optimizer, loss)

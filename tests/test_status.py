@@ -7,9 +7,15 @@ import socket
 import subprocess
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from advdpnp.config import GEOMETRY_DEFINITION
-from advdpnp.jobs.status import eval_state, run_state, time_left
+from advdpnp.__main__ import main
+from advdpnp.config import GEOMETRY_DEFINITION, load_tier
+from advdpnp.defenses.at import AdversarialTraining
+from advdpnp.jobs.estimate import forward_gflop, network, rough, training_pflop
+from advdpnp.jobs.status import elsewhere, eval_state, run_state, time_left
+from advdpnp.paper.artefacts import all_runs
 from advdpnp.progress import colour
 from advdpnp.store import eval_path, held, hold, read_json, run_dir, write_json
 from advdpnp.train import fit
@@ -83,11 +89,53 @@ def test_time_left_scales_what_was_measured(tiny, trained):
     pairs = {(trained.id, "pgd20"): "done", (trades.id, "pgd20"): "missing"}
     # AT: 2 steps + 1 pass in 90 s; TRADES: 2 + 2, so 120 s; its PGD-20 30 s like AT's
     lines = time_left(runs, states, pairs)
-    assert lines == ["left: 1 trainings, 1 evaluations", "left, on a: about 2m30s, one job after the other"]
+    assert lines == ["left: 1 training, 1 evaluation", "left, on a: about 2m30s, one job after the other"]
     lines = time_left(runs | {other.id: other}, states | {other.id: "missing"}, pairs)
-    assert "1 jobs without a measured like" in lines[1]
+    assert lines[1].endswith("; not included: 1 job like none measured so far")
     assert time_left({trained.id: trained}, {trained.id: "done"}, {}) == ["nothing is left to do"]
-    assert "plan --measure" in time_left({trades.id: trades}, {trades.id: "missing"}, {})[0]
+    left = time_left({trades.id: trades}, {trades.id: "missing"}, {})
+    assert left == ["left: 1 training, 0 evaluations", "trainings alone: minutes on any machine"]
+
+
+def test_the_paper_tier_tells_its_hours_by_hardware_and_that_they_are_estimates(capsys):
+    assert main(["status", "--tier", "paper"]) == 0
+    *_, head, cpu, t4, _, _, h100 = capsys.readouterr().out.splitlines()
+    assert head == "trainings alone, one after the other, estimated from their operations and not measured:"
+    assert [line.split("  ")[1] for line in (cpu, t4, h100)] == ["one CPU core with AVX512-BF16", "NVIDIA T4", "H100"]
+    runs = all_runs(load_tier("paper")).values()
+    assert h100.split("about ")[1] == " to ".join(rough(sum(map(training_pflop, runs)) * 1000 / r) for r in (247, 49))
+
+
+def test_missing_results_that_are_published_are_named_with_the_way_to_them(capsys):
+    runs = dict.fromkeys(("cifar10-resnet18-at-s0", "cifar10-resnet18-at-s77"), "missing")
+    first, report, restore = elsewhere("short", runs)
+    assert first == "published/short holds the results of 1 of the missing trainings, without weights:"
+    assert "report --tier short --published" in report
+    assert "restore --tier short" in restore
+    assert elsewhere("short", dict.fromkeys(runs, "done")) == elsewhere("demo", runs) == []
+
+
+@pytest.mark.parametrize("tier", ["paper", "short"])
+def test_the_operations_of_a_forward_pass_are_as_counted(tier):
+    for run in {network(run): run for run in all_runs(load_tier(tier)).values()}.values():
+        model = AdversarialTraining.build(run).eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(torch.zeros(1, run.facts.channels, run.facts.size, run.facts.size))
+        assert forward_gflop(run) == pytest.approx(counter.get_total_flops() / 1e9, rel=0.03)
+
+
+def test_a_pgd_step_counts_two_forward_passes_and_an_update_three(tiny):
+    at = tiny("AT")  # 2 steps
+    images = at.data.train_images * at.optim.epochs
+    assert training_pflop(at) == pytest.approx(images * (2 * 2 + 3) * forward_gflop(at) / 1e6)
+    assert training_pflop(tiny("ST")) == pytest.approx(images * 3 * forward_gflop(at) / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(90, "1.5 minutes"), (7199, "120 minutes"), (7200, "2 hours"), (300_000, "3.5 days")]
+)
+def test_an_estimate_has_two_digits(seconds, said):
+    assert rough(seconds) == said
 
 
 class Terminal(io.StringIO):

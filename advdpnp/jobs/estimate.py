@@ -1,6 +1,8 @@
-"""How long: passes through a network, seconds of one, hours of a tier."""
+"""How long: operations of a training, hours of a tier by kind of hardware, seconds of a step timed here."""
 
-from advdpnp.config import RunConfig, Tier, load_tier
+from collections.abc import Iterable
+
+from advdpnp.config import RunConfig, load_tier
 from advdpnp.paper import artefacts
 from advdpnp.progress import duration
 
@@ -10,17 +12,72 @@ UPDATES = {
     "Adv-DPNP": 2,
 }  # fmt: skip
 
+# GFLOP of one forward pass of one image at the paper's width, that width, and pixels per side; a test counts them.
+FORWARD = {"resnet18": (1.11, 64, 32), "wrn34_10": (13.3, 160, 32), "lenetspp": (0.162, 32, 28)}
+
+# TFLOP/s that a training sustains, from and to. The CPU's was measured (published/short). A GPU's is a twentieth of its
+# bfloat16 peak, as in ordinary loops over 32x32 images, to a quarter; for the T4, which has none, of its float32 peak
+# a fifth to a half. No GPU has been measured.
+SUSTAINED = {
+    "one CPU core with AVX512-BF16": (0.3, 0.3),
+    "NVIDIA T4": (1.6, 4.0),
+    "RTX 4090": (8.0, 40.0),
+    "A100": (16.0, 78.0),
+    "H100": (49.0, 247.0),
+}
+
 
 def network(run: RunConfig) -> tuple:
     """What decides the seconds of a pass: backbone, width, channels, pixels."""
     return run.backbone, run.model.width, run.facts.channels, run.facts.size
 
 
+def forward_gflop(run: RunConfig) -> float:
+    """GFLOP of one image through the run's network: quadratic in width and in pixels per side."""
+    gflop, width, size = FORWARD[run.backbone]
+    return gflop * ((run.model.width or width) / width) ** 2 * (run.facts.size / size) ** 2
+
+
+def steps(run: RunConfig) -> int:
+    """PGD steps per training image."""
+    return 0 if run.method == "ST" else run.craft.steps
+
+
 def passes(run: RunConfig) -> float:
     """Forward-and-backward passes of a whole training, in images."""
     n = run.data.train_images or run.facts.train_images
-    steps = 0 if run.method == "ST" else run.craft.steps
-    return n * run.optim.epochs * (steps + UPDATES[run.method])
+    return n * run.optim.epochs * (steps(run) + UPDATES[run.method])
+
+
+def training_pflop(run: RunConfig) -> float:
+    """PFLOP of a training: a PGD step needs no gradient of the weights, two forward passes' worth; an update three."""
+    n = run.data.train_images or run.facts.train_images
+    forwards = 2 * steps(run) + 3 * UPDATES[run.method]
+    return n * run.optim.epochs * forwards * forward_gflop(run) / 1e6
+
+
+def by_hardware(runs: Iterable[RunConfig]) -> list[str]:
+    """Hours of the trainings on each kind of hardware, one after the other, as estimated from operations alone."""
+    runs = list(runs)
+    pflop = sum(map(training_pflop, runs))
+    if pflop < 0.1:  # starting processes and loading data take longer
+        return ["trainings alone: minutes on any machine"]
+    narrow = any(forward_gflop(run) < FORWARD[run.backbone][0] / 2 for run in runs)
+    lines = ["trainings alone, one after the other, estimated from their operations and not measured:"]
+    for name, (slow, fast) in SUSTAINED.items():
+        if narrow and slow != fast:
+            continue
+        shown = dict.fromkeys(rough(1000 * pflop / rate) for rate in (fast, slow))
+        lines.append(f"  {name:<32}about {' to '.join(shown)}")
+    return [*lines, "  a GPU                           less; networks this narrow do not fill one"] if narrow else lines
+
+
+def rough(seconds: float) -> str:
+    """Two digits, as an estimate deserves: '40 minutes', '13 hours', '3.4 days'."""
+    for unit, size, limit in (("minutes", 60, 7200), ("hours", 3600, 48 * 3600), ("days", 86400, float("inf"))):
+        if seconds < limit:
+            return f"{float(f'{seconds / size:.2g}'):g} {unit}"
+    return "for ever"
 
 
 def seconds_per_pass(run: RunConfig) -> float:
@@ -30,13 +87,16 @@ def seconds_per_pass(run: RunConfig) -> float:
     import torch
 
     from advdpnp.defenses.at import AdversarialTraining
-    from advdpnp.hardware import pick_device, pick_precision
+    from advdpnp.hardware import pick_device, pick_memory_format, pick_precision
 
     device = pick_device()
     bf16 = pick_precision(run.optim.precision, device) == "bf16"
-    model = AdversarialTraining.build(run).to(device, memory_format=torch.channels_last)
+    model = AdversarialTraining.build(run)
+    layout = pick_memory_format(model, device)
+    model = model.to(device, memory_format=layout)
     batch = 8 if device.type == "cpu" else run.optim.batch_size
     x = torch.rand(batch, run.facts.channels, run.facts.size, run.facts.size, device=device)
+    x = x.contiguous(memory_format=layout)
 
     def step() -> float:
         begin = time.perf_counter()
@@ -50,31 +110,30 @@ def seconds_per_pass(run: RunConfig) -> float:
     return min(step() for _ in range(3)) / batch
 
 
-def training_hours(tier: Tier, runs: dict[str, RunConfig]) -> float:
-    """Rough hours of all trainings here, one after the other, from a step of each network timed now."""
+def seconds_here(runs: Iterable[RunConfig]) -> dict[str, float]:
+    """{run id: rough seconds of its training here}, from a step of each network timed now."""
     speed: dict[tuple, float] = {}
-    total = 0.0
-    for run in runs.values():
-        kind = network(run)
-        if kind not in speed:
+    for run in runs:
+        if (kind := network(run)) not in speed:
             speed[kind] = seconds_per_pass(run)
-        total += passes(run) * speed[kind]
-    return total / 3600
+    return {run.id: passes(run) * speed[network(run)] for run in runs}
 
 
 def plan(tier_name: str, *, measure: bool = False) -> str:
-    """The trainings and evaluations of a tier; with `measure`, the hours that the trainings would take here."""
+    """The trainings and evaluations of a tier; with `measure`, how long each training would take here."""
     tier = load_tier(tier_name)
     runs = artefacts.all_runs(tier)
     pairs = {(run.id, name) for item in artefacts.built() for run, name in artefacts.wanted(tier, item)}
-    lines = [f"tier {tier.name} ({tier.label}): {len(runs)} trainings, {len(pairs)} evaluations"]
+    lines = [f"tier {tier.name} ({tier.label}): {len(runs)} trainings, {len(pairs):,} evaluations"]
+    here = seconds_here(runs.values()) if measure else {}
+    longest = max(map(len, runs), default=0)
     for run in runs.values():
-        lines.append(f"  {run.id:<44}{run.optim.epochs} epochs, {passes(run):.2g} passes")
+        images = run.data.train_images or run.facts.train_images
+        passed = steps(run) + UPDATES[run.method]
+        line = f"  {run.id:<{longest}}  {run.optim.epochs} epochs of {images:,} images, {passed} passes per image"
+        lines.append(line + (f", about {duration(here[run.id])}" if measure else ""))
     if measure:
-        lines.append(f"all trainings, one after the other, on this machine: about {hours(tier, runs)}")
+        lines.append(f"all trainings, one after the other, on this machine: about {duration(sum(here.values()))}")
+    elif runs:
+        lines += [*by_hardware(runs.values()), "on this machine: `plan --measure` times a step of each network"]
     return "\n".join(lines)
-
-
-def hours(tier: Tier, runs: dict[str, RunConfig]) -> str:
-    """`training_hours` as people read it: '3h20m', '12d04h'."""
-    return duration(3600 * training_hours(tier, runs))

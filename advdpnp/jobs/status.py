@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 
-from advdpnp.config import GEOMETRY_DEFINITION, INSTALLED, RunConfig, digest, load_tier, resolved_attack
-from advdpnp.jobs.estimate import network, passes
+from advdpnp.config import GEOMETRY_DEFINITION, INSTALLED, ROOT, RunConfig, digest, load_tier, resolved_attack
+from advdpnp.jobs.estimate import by_hardware, network, passes
 from advdpnp.paper import artefacts
 from advdpnp.progress import colour, duration
 from advdpnp.report import agreement
@@ -72,7 +72,20 @@ def status(tier_name: str) -> str:
         lines.append(f"no notebook yet: {', '.join(missing)}")
     if INSTALLED:
         lines.append("pictures are drawn by the notebooks, which need a checkout; `work` and `report` do not")
-    return "\n".join([*lines, *time_left(runs, states, pairs)])
+    return "\n".join([*lines, *time_left(runs, states, pairs), *elsewhere(tier.name, states)])
+
+
+def elsewhere(tier: str, states: dict[str, str]) -> list[str]:
+    """What to do where trainings are missing here whose results the repository holds; [] where none are."""
+    published = {path.parent.name for path in (ROOT / "published" / tier / "runs").glob("*/train.json")}
+    there = [name for name, state in states.items() if state == "missing" and name in published]
+    if not there:
+        return []
+    return [
+        f"published/{tier} holds the results of {len(there)} of the missing trainings, without weights:",
+        f"  python -m advdpnp report --tier {tier} --published    shows them",
+        f"  python -m advdpnp restore --tier {tier}               copies them here, to go on from them",
+    ]
 
 
 def time_left(runs: dict[str, RunConfig], states: dict[str, str], pairs: dict[tuple[str, str], str]) -> list[str]:
@@ -106,6 +119,11 @@ def time_left(runs: dict[str, RunConfig], states: dict[str, str], pairs: dict[tu
         seconds = sum(fmean(rate[n]) * passes(runs[n]) * share for n, share in train.items() if n in rate)
         unknown = len(train) - len(rate) + len(attack) - len(like)
         text = f"left, on {device}: about {duration(seconds + sum(map(fmean, like)))}, one job after the other"
-        lines.append(text + (f"; {unknown} jobs without a measured like are not in it" if unknown else ""))
-    left = f"left: {len(train)} trainings, {len(attack)} evaluations"
-    return [left, *lines] if lines else [f"{left}; hours: `python -m advdpnp plan --measure`, until one is done"]
+        lines.append(text + (f"; not included: {_count(unknown, 'job')} like none measured so far" if unknown else ""))
+    left = f"left: {_count(len(train), 'training')}, {_count(len(attack), 'evaluation')}"
+    return [left, *lines] if lines or not train else [left, *by_hardware(runs[name] for name in train)]
+
+
+def _count(n: int, what: str) -> str:
+    """'1 training', '1,023 evaluations'."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
