@@ -52,7 +52,7 @@ $(READY): pyproject.toml requirements.lock
 
 demo: $(READY)
 	$(BIN)/python -m snakemake --cores $(CORES) demo
-	@echo "results/demo/report.md holds the tables, results/demo/notebooks the executed notebooks"
+	@echo "open results/demo/report.html: every table and verdict; results/demo/notebooks holds the executed notebooks"
 
 test: export OMP_NUM_THREADS = 1
 test: $(READY)

@@ -139,27 +139,27 @@ def minutes(wildcards):
 
 
 rule all:
-    message: "The paper tier is complete: results/paper/report.md"
+    message: "The paper tier is complete: results/paper/report.html"
     input: "results/paper/report.md"
 
 
 rule demo:
-    message: "The demo tier is complete: results/demo/report.md"
+    message: "The demo tier is complete: results/demo/report.html"
     input: "results/demo/report.md"
 
 
 rule short:
-    message: "The short tier is complete: results/short/report.md"
+    message: "The short tier is complete: results/short/report.html"
     input: "results/short/report.md"
 
 
 rule short100:
-    message: "The short100 tier is complete: results/short100/report.md"
+    message: "The short100 tier is complete: results/short100/report.html"
     input: "results/short100/report.md"
 
 
 rule medium:
-    message: "The medium tier is complete: results/medium/report.md"
+    message: "The medium tier is complete: results/medium/report.html"
     input: "results/medium/report.md"
 
 
@@ -262,9 +262,9 @@ rule method:
 rule report:
     message: "Write the report ({wildcards.tier})"
     input: lambda w: products(w.tier)
-    output: update("results/{tier}/report.md")
+    output: update("results/{tier}/report.md"), update("results/{tier}/report.html")
     params: code=code_hash()
-    shell: "python -m advdpnp report --tier {wildcards.tier} --output {output}"
+    shell: "python -m advdpnp report --tier {wildcards.tier}"
 
 
 onstart:

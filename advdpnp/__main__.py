@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -52,9 +53,9 @@ class Parser(argparse.ArgumentParser):
         """Raise what argparse would print and exit with."""
         raise UserError(f"{message}; see {self.prog} --help")
 
-    def parse_args(self, args=None, namespace=None):
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """The arguments of one command. Raises UserError for a flag that it does not have, naming the nearest."""
-        found, unknown = self.parse_known_args(args, namespace)
+        found, unknown = self.parse_known_args(arguments)
         if unknown:
             command = getattr(found, "parser", self)
             flag = unknown[0].partition("=")[0]
@@ -136,7 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--measure", action="store_true", help="time one step of each network to estimate the hours")
     sub = command("report", "tables of ours beside the paper's, on one page")
     sub.add_argument("--published", action="store_true", help="from published/<tier>/ instead of results/<tier>/")
-    sub.add_argument("--output", help="where to write (default: results/<tier>/report.md; '-' prints)")
+    sub.add_argument("--output", help="a .md or .html file (default: results/<tier>/report, as both; '-' prints)")
+    sub.add_argument("--open", action="store_true", help="show it in the browser")
     sub = command("card", "a model card for each trained network: results/<tier>/runs/<run>/README.md")
     sub.add_argument("run", nargs="*", help="run ids (default: all that are trained)")
     sub = command("export", "a trained network for others: safetensors, its code, RobustBench's JSON, ONNX")
@@ -260,7 +262,14 @@ def _plan(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from advdpnp.report.page import write_report
 
-    print(write_report(args.tier, published=args.published, output=args.output))
+    if args.open and args.output is not None and not args.output.endswith(".html"):
+        raise UserError("--open shows a page: name an .html file as --output, or none")
+    print(done := write_report(args.tier, published=args.published, output=args.output))
+    if args.open:
+        import webbrowser
+
+        if not webbrowser.open(Path(done).resolve().as_uri()):
+            print("no browser was found here; open the file above", file=sys.stderr)
     return 0
 
 
@@ -317,7 +326,7 @@ def main(arguments: list[str] | None = None) -> int:
         if words and words[0] not in COMMANDS:
             raise UserError(f"there is no command '{words[0]}'; {nearest(words[0], COMMANDS)}")
         parser = _parser()
-        args = parser.parse_args(arguments)
+        args = parser.parse(arguments)
         if args.command is None:
             parser.print_help()
             return 0

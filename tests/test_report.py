@@ -1,15 +1,19 @@
 """The report and the published copy: from result files alone, labelled, without weights."""
 
+import base64
 import json
 import re
+import webbrowser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from advdpnp.__main__ import main
 from advdpnp.config import GEOMETRY_DEFINITION, load_tier
 from advdpnp.errors import UserError
 from advdpnp.report import page
+from advdpnp.report.html import html_page
 from advdpnp.share import publish
 from advdpnp.store import tier_dir
 
@@ -165,3 +169,54 @@ def test_restored_results_fill_what_is_missing_and_overwrite_nothing(some_result
     assert json.loads(log.read_text())["train_images"] == 10_000
     with pytest.raises(UserError, match="nothing was published for tier demo"):
         publish.restore("demo")
+
+
+PAGE = """# Results
+
+![curves](figures/a.png) ![gone](figures/b.png)
+
+## Table 1
+
+| a | b |
+|---|---|
+| x < y | **2** |
+
+## Table 1
+
+<details><summary>more</summary>
+
+| c |
+|---|
+| 3 |
+
+</details>
+"""
+
+
+def test_the_page_holds_its_pictures_its_sections_and_nothing_from_elsewhere(tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "a.png").write_bytes(b"picture")
+    page = html_page(PAGE, tmp_path)
+    assert f'src="data:image/png;base64,{base64.b64encode(b"picture").decode()}"' in page
+    assert 'src="figures/b.png"' in page
+    assert '<a href="#table-1">Table 1</a><a href="#table-1-1">Table 1</a>' in page
+    assert page.count('<h2 id="table-1') == 2
+    assert page.count('<div class="wide"><table>') == page.count("</table></div>") == 2
+    assert "<title>Results</title>" in page
+    assert "<td>x &lt; y</td>" in page
+    assert "<details><summary>more</summary>" in page
+    assert not re.findall(r"https?://|<script", page)
+
+
+def test_the_report_is_a_page_too_and_opens(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: opened.append(address) or True)
+    assert main(["report", "--tier", "paper", "--published", "--open"]) == 0
+    page = tmp_path / "paper" / "report.html"
+    assert opened == [page.as_uri()]
+    assert capsys.readouterr().out.strip() == str(page)
+    assert "Nothing has been run under this protocol yet" in page.read_text()
+    assert page.with_suffix(".md").read_text().startswith("# Results of tier paper")
+    assert main(["report", "--tier", "paper", "--published", "--open", "--output", "x.md"]) == 2
+    assert "name an .html file" in capsys.readouterr().err

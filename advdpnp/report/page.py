@@ -15,6 +15,7 @@ from advdpnp.paper.resolution import resolution_markdown
 from advdpnp.progress import duration
 from advdpnp.report import agreement, contrasts, differences, fingerprint, render, summary, tables
 from advdpnp.report.ablations import effects, ledger_markdown
+from advdpnp.report.html import html_page
 from advdpnp.report.measurements import Measurements
 from advdpnp.store import machines, read_json, tier_dir, write_text
 from advdpnp.train import changed_settings
@@ -284,7 +285,9 @@ def pictures(tier: Tier, root: Path) -> list[str]:
 
 
 def write_report(tier_name: str, *, published: bool = False, output: str | None = None) -> str:
-    """Write the report; returns its path, or its text for output '-'.
+    """Write the report as Markdown and as HTML, or as the one that `output` names.
+
+    Returns the path of the page, or the text for output '-'.
 
     A tier of which nothing is published has a report all the same: it says so. Raises UserError when the checkout's
     own results hold no evaluations; and when they do, but were not published: their report is not written over.
@@ -301,4 +304,7 @@ def write_report(tier_name: str, *, published: bool = False, output: str | None 
     text = report_markdown(tier, root)
     if output == "-":
         return text
-    return str(write_text(Path(output) if output else tier_dir(tier.name) / "report.md", text))
+    place = Path(output) if output else tier_dir(tier.name) / "report.html"
+    if not output:
+        write_text(place.with_suffix(".md"), text)
+    return str(write_text(place, html_page(text, root) if place.suffix == ".html" else text))
