@@ -36,13 +36,14 @@ for tool in ("sacct", "squeue"):  # in words for a job's end that the Slurm plug
         os.environ["PATH"] = f"{workflow.basedir}/profiles/slurm/{tool}{os.pathsep}{os.environ['PATH']}"
 
 from advdpnp.paper import artefacts
-from advdpnp.config import dependency, digest, load_tier, parse_switch, resolve, standard_of
+from advdpnp.config import RUN_ID, dependency, digest, load_tier, parse_switch, resolve, standard_of
 from advdpnp.errors import UserError
 from advdpnp.jobs.workflow import check_places
-from advdpnp.store import code_hash
+from advdpnp.store import Store, code_hash
 
 TIERS = sorted(path.stem for path in Path(workflow.basedir, "config").glob("*.toml"))
-BUILT = artefacts.built()
+WITH_NOTEBOOK = artefacts.with_notebook()
+HERE = Store(Path("results"))  # as the rules spell it
 
 
 def plain(function):
@@ -74,7 +75,7 @@ def training_inputs(wildcards):
     run = run_of(wildcards)
     inputs = [f"results/data/{run.dataset}.json"]
     if (helper := dependency(run)) is not None:
-        inputs.append(f"results/{run.tier}/runs/{helper.id}/train.json")
+        inputs.append(str(HERE.trained(helper)))
     return inputs
 
 
@@ -83,8 +84,8 @@ def evaluation_inputs(wildcards):
     """The trained run and, where the tier has one, the standard model whose attacks the evaluation `guard` transfers."""
     run = run_of(wildcards)
     trained, standard = artefacts.all_runs(load_tier(run.tier)), standard_of(run)
-    needed = [run.id] + ([standard.id] if standard and standard.id in trained else [])
-    return [f"results/{run.tier}/runs/{name}/train.json" for name in needed]
+    needed = [run] + ([standard] if standard and standard.id in trained else [])
+    return [str(HERE.trained(each)) for each in needed]
 
 
 @plain
@@ -95,17 +96,16 @@ def evaluated(wildcards):
     sources += [name for name, notebook in artefacts.SECTIONS.items() if notebook == wildcards.name]
     records = []
     for source in sources:
-        # The demo's attacks take less time than starting Python: one job per run for all of them.
-        record = artefacts.EVERYTHING if tier.name == "demo" else source
+        record = artefacts.EVERYTHING if tier.policy.evaluate_at_once else source
         records += [f"results/{tier.name}/evaluated/{record}/{run.id}.json" for run in artefacts.runs_of(tier, source)]
     return list(dict.fromkeys(records))
 
 
 @plain
-def products(tier_name):
+def outputs_of(tier_name):
     """Every table and figure that this tier has rows for, with its executed notebook; and the method's."""
     tier = load_tier(tier_name)
-    there = {name: artefacts.product(name) for name in BUILT
+    there = {name: artefacts.output_of(name) for name in WITH_NOTEBOOK
              if name not in artefacts.SECTIONS and any(artefacts.runs_of(tier, name))}
     there["method"] = "figures/method.png"
     return [f"results/{tier.name}/{path}" for name in there for path in (there[name], f"notebooks/{name}.ipynb")]
@@ -113,7 +113,7 @@ def products(tier_name):
 
 wildcard_constraints:
     tier="|".join(map(re.escape, TIERS)),
-    run=r"[a-z0-9_.]+-[a-z0-9_]+-[a-z0-9_.]+-s\d+",
+    run=RUN_ID,
     name=r"(table|figure)\d|ledger|readings|contrasts|everything",
 
 
@@ -124,18 +124,12 @@ localrules: all, demo, short, short100, medium, report, data  # a cluster's node
 resource_scopes: gpu="local"
 
 
-def gpus(wildcards):
-    """The paper's tier asks for one GPU per job, the small ones share a CPU (--set-resources train:gpu=1 gives them one too)."""
-    return 1 if wildcards.tier == "paper" else 0
+def request(key):
+    """What a job asks of a cluster, as its tier's policy says (--set-resources train:gpu=1 says otherwise)."""
+    return plain(lambda wildcards: getattr(load_tier(wildcards.tier).policy, key))
 
 
-def megabytes(wildcards):
-    return 16_000 if wildcards.tier == "paper" else 4_000
-
-
-def minutes(wildcards):
-    """What a job asks of a cluster. One that needs longer is submitted again and goes on from its state."""
-    return 24 * 60 if wildcards.tier == "paper" else 4 * 60
+REQUESTS = {"gpu": request("gpus"), "mem_mb": request("memory_mb"), "runtime": request("minutes")}
 
 
 rule all:
@@ -183,7 +177,7 @@ rule train:
     params: settings=lambda w: digest(run_of(w).training_settings())
     log: "results/{tier}/logs/train/{run}.log"
     benchmark: "results/{tier}/benchmarks/train/{run}.tsv"
-    resources: gpu=gpus, mem_mb=megabytes, runtime=minutes
+    resources: **REQUESTS
     shell: "python -m advdpnp train --tier {wildcards.tier} {wildcards.run} {ALLOW_CPU} > {log} 2>&1"
 
 
@@ -196,7 +190,7 @@ rule evaluate:
         attacks=lambda w: digest(artefacts.evaluation_settings(load_tier(w.tier), run_of(w), w.name)),
     log: "results/{tier}/logs/evaluate/{name}/{run}.log"
     benchmark: "results/{tier}/benchmarks/evaluate/{name}/{run}.tsv"
-    resources: gpu=gpus, mem_mb=megabytes, runtime=minutes
+    resources: **REQUESTS
     shell:
         "python -m advdpnp evaluate --tier {wildcards.tier} {wildcards.run} --for {wildcards.name}"
         " --wait --record {output} > {log} 2>&1"
@@ -261,24 +255,24 @@ rule method:
 
 rule report:
     message: "Write the report ({wildcards.tier})"
-    input: lambda w: products(w.tier)
+    input: lambda w: outputs_of(w.tier)
     output: update("results/{tier}/report.md"), update("results/{tier}/report.html")
     params: code=code_hash()
     shell: "python -m advdpnp report --tier {wildcards.tier}"
 
 
 onstart:
-    # A dry run (-n) plans anything; starting the paper's trainings on a CPU is something to be asked for.
-    paper = [job for job in dag_trainings() if job.wildcards.tier == "paper"]
-    if paper and workflow.local_exec and not ALLOW_CPU:  # a cluster's GPUs are on other machines
+    # A dry run (-n) plans anything; starting a large tier's trainings on a CPU is something to be asked for.
+    large = [job for job in dag_trainings() if load_tier(job.wildcards.tier).policy.needs_gpu]
+    if large and workflow.local_exec and not ALLOW_CPU:  # a cluster's GPUs are on other machines
         import torch
 
         from advdpnp.jobs.estimate import seconds_here
 
         if not torch.cuda.is_available():
-            took = seconds_here([run_of(job.wildcards) for job in paper])
+            took = seconds_here([run_of(job.wildcards) for job in large])
             raise WorkflowError(
-                f"no GPU here: {len(took)} trainings of the paper tier would take about "
+                f"no GPU here: {len(took)} trainings of the {large[0].wildcards.tier} tier would take about "
                 f"{duration(sum(took.values()))} on this CPU. Add --config allow_cpu=true to start all the same, "
                 "or build a smaller tier: snakemake --cores 2 demo (minutes), snakemake --cores 2 short (hours)."
             )

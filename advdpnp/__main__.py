@@ -5,10 +5,11 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from advdpnp import __version__
 from advdpnp.errors import UserError, nearest
@@ -53,9 +54,9 @@ class Parser(argparse.ArgumentParser):
         """Raise what argparse would print and exit with."""
         raise UserError(f"{message}; see {self.prog} --help")
 
-    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """The arguments of one command. Raises UserError for a flag that it does not have, naming the nearest."""
-        found, unknown = self.parse_known_args(arguments)
+        found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             command = getattr(found, "parser", self)
             flag = unknown[0].partition("=")[0]
@@ -154,13 +155,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from advdpnp.config import resolve
+    from advdpnp.config import load_tier, resolve
 
     run = resolve(args.tier, args.run)
     from advdpnp.hardware import require_hardware
     from advdpnp.train import fit
 
-    require_hardware(run, args.device, args.allow_cpu)
+    require_hardware(load_tier(args.tier), run, args.device, args.allow_cpu)
     done = fit(run, device=args.device, max_minutes=args.max_minutes, restart=args.restart)
     return 0 if done else EX_TEMPFAIL
 
@@ -245,20 +246,6 @@ def _fetch(args: argparse.Namespace) -> int:
     return 0
 
 
-def _status(args: argparse.Namespace) -> int:
-    from advdpnp.jobs.status import status
-
-    print(status(args.tier))
-    return 0
-
-
-def _plan(args: argparse.Namespace) -> int:
-    from advdpnp.jobs.estimate import plan
-
-    print(plan(args.tier, measure=args.measure))
-    return 0
-
-
 def _report(args: argparse.Namespace) -> int:
     from advdpnp.report.page import write_report
 
@@ -273,49 +260,52 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
+def _call(path: str, *arguments: Any, **options: Any) -> int:
+    """Call a function of the package, imported only now so that --help answers at once, and print its result."""
+    module, _, function = path.rpartition(".")
+    print(getattr(import_module(f"advdpnp.{module}"), function)(*arguments, **options))
+    return 0
+
+
 def _card(args: argparse.Namespace) -> int:
     from advdpnp.config import load_tier, resolve
     from advdpnp.report.model_card import write_cards
-    from advdpnp.store import tier_dir
 
     tier = load_tier(args.tier)
-    print(*write_cards(tier, tier_dir(tier.name), [resolve(tier, run).id for run in args.run]), sep="\n")
+    print(*write_cards(tier, [resolve(tier, run) for run in args.run]), sep="\n")
     return 0
 
 
 def _publish(args: argparse.Namespace) -> int:
     if args.weights:
-        from advdpnp.share.weights import publish_weights
-
-        print(publish_weights(args.tier, args.weights))
-        return 0
-    from advdpnp.share.publish import publish
-
-    print(publish(args.tier))
-    return 0
+        return _call("share.weights.publish_weights", args.tier, args.weights)
+    return _call("share.publish.publish", args.tier)
 
 
 def _export(args: argparse.Namespace) -> int:
     from advdpnp.config import load_tier, resolve
 
-    run = resolve(args.tier, args.run)
+    run, tier = resolve(args.tier, args.run), load_tier(args.tier)
     from advdpnp.share.export import export
 
-    print(export(run, load_tier(args.tier).label, Path(args.output) if args.output else None, onnx=args.onnx))
+    output = Path(args.output) if args.output else None
+    print(export(run, tier.label, output, comparable=tier.policy.comparable, onnx=args.onnx))
     return 0
 
 
-def _restore(args: argparse.Namespace) -> int:
-    from advdpnp.share.publish import restore
-
-    print(restore(args.tier))
-    return 0
-
-
-COMMANDS = {
-    "fetch": _fetch, "train": _train, "evaluate": _evaluate, "status": _status, "plan": _plan, "report": _report,
-    "publish": _publish, "restore": _restore, "card": _card, "export": _export, "work": _work,
-}  # fmt: skip
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "fetch": _fetch,
+    "train": _train,
+    "evaluate": _evaluate,
+    "status": lambda args: _call("jobs.status.status", args.tier),
+    "plan": lambda args: _call("jobs.estimate.plan", args.tier, measure=args.measure),
+    "report": _report,
+    "publish": _publish,
+    "restore": lambda args: _call("share.publish.restore", args.tier),
+    "card": _card,
+    "export": _export,
+    "work": _work,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -326,7 +316,7 @@ def main(arguments: list[str] | None = None) -> int:
         if words and words[0] not in COMMANDS:
             raise UserError(f"there is no command '{words[0]}'; {nearest(words[0], COMMANDS)}")
         parser = _parser()
-        args = parser.parse(arguments)
+        args = parser.parse_args(arguments)
         if args.command is None:
             parser.print_help()
             return 0

@@ -13,7 +13,7 @@ import filelock
 import torch
 from torch import nn
 
-from advdpnp.config import RunConfig, digest
+from advdpnp.config import RunConfig, Tier, digest
 from advdpnp.errors import UserError
 
 
@@ -67,11 +67,11 @@ def pick_memory_format(model: nn.Module, device: torch.device) -> torch.memory_f
     return torch.contiguous_format if narrow and device.type == "cpu" else torch.channels_last
 
 
-def require_hardware(run: RunConfig, device: str | torch.device = "auto", allow_cpu: bool = False) -> None:
-    """Refuse the paper tier without a GPU unless told otherwise. Raises UserError."""
-    if run.tier == "paper" and pick_device(str(device)).type == "cpu" and not allow_cpu:
+def require_hardware(tier: Tier, run: RunConfig, device: str | torch.device = "auto", allow_cpu: bool = False) -> None:
+    """Refuse a tier that needs a GPU without one, unless told otherwise. Raises UserError."""
+    if tier.policy.needs_gpu and not allow_cpu and pick_device(str(device)).type == "cpu":
         raise UserError(
-            f"{run.id} is a training of the paper tier and no GPU is here: it would take days on a CPU; "
+            f"{run.id} is a training of the {tier.name} tier and no GPU is here: it would take days on a CPU; "
             f"--allow-cpu starts it anyway, and --tier short is meant for CPUs."
         )
 

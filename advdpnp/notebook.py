@@ -1,13 +1,14 @@
 """What the notebooks share, so that a cell says what it shows and not how: provenance line, measuring, tables.
 
-A notebook runs alone: in the demo tier it trains and evaluates what is missing (minutes); in the other tiers it shows
-what is there, and cells that were not run say so.
+A notebook runs alone: it trains and evaluates what is missing where the tier says so (`policy.train_in_notebooks`: the
+demo, minutes); in other tiers it shows what is there, and cells that were not run say so.
 """
 
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,13 @@ from advdpnp.config import ATTACKS, RunConfig, Tier, dependency, load_tier
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
 from advdpnp.hardware import pick_device
-from advdpnp.markdown import literal
+from advdpnp.markdown import escape_markdown
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import CLAIMS, claims_markdown
+from advdpnp.paper.numbers import Cell
 from advdpnp.report import differences, figures, render, tables
 from advdpnp.report.measurements import Measurements
-from advdpnp.store import code_revision, device_name, eval_path, read_json, run_dir, tier_dir, write_csv, write_text
+from advdpnp.store import RESULTS, code_revision, device_name, write_csv, write_text
 from advdpnp.train import fit
 
 if TYPE_CHECKING:
@@ -42,40 +44,40 @@ def begin(tier_name: str) -> Tier:
     check_kernel()
     tier, python = load_tier(tier_name), platform.python_version()
     line = f"advdpnp {__version__}, code {code_revision()}, torch {torch.__version__}, {device_name(pick_device())}"
-    line += f", Python {python}; results in {tier_dir(tier.name)}"
-    display(Markdown(f"**Tier {tier.name}** ({literal(tier.label)})  \n<small>{escape(line)}</small>"))
+    line += f", Python {python}; results in {RESULTS.tier(tier.name)}"
+    display(Markdown(f"**Tier {tier.name}** ({escape_markdown(tier.label)})  \n<small>{escape(line)}</small>"))
     return tier
 
 
 def _ensure_trained(run: RunConfig) -> None:
     for needed in filter(None, (dependency(run), run)):
-        if not (run_dir(needed) / "train.json").exists():
+        if not RESULTS.trained(needed).exists():
             fit(needed, wait=True)  # two notebooks may want the same network at once
 
 
 def measure(tier: Tier, name: str) -> list[RunConfig]:
     """Have every run of a table or figure evaluated; returns the runs that are there.
 
-    In the demo tier what is missing is trained first; in other tiers it is named, with the command that makes it. Of a
-    run that is here without its weights, as `restore` leaves it, the stored results are shown as they are.
+    With `policy.train_in_notebooks` what is missing is trained first; else it is named, with the command that makes it.
+    Of a run that is here without its weights, as `restore` leaves it, the stored results are shown as they are.
     """
     there, missing, lacking = [], [], []
     for run in artefacts.runs_of(tier, name):
-        if tier.name == "demo":
+        if tier.policy.train_in_notebooks:
             _ensure_trained(run)
         evaluations = artefacts.artefact(name).evaluations(run.variant)
-        if not (run_dir(run) / "train.json").exists():
+        if not RESULTS.trained(run).exists():
             missing.append(run.id)
             continue
         there.append(run)
-        if (run_dir(run) / "model.pt").exists():
+        if (RESULTS.run(run) / "model.pt").exists():
             evaluate(run, *evaluations, wait=True)
-        elif absent := [each for each in evaluations if not eval_path(run, each).exists()]:
+        elif absent := [each for each in evaluations if not RESULTS.evaluation(run, each).exists()]:
             lacking.append(f"{run.id} ({', '.join(absent)})")
     if lacking:
         display(Markdown(f"*Not evaluated, and the weights are not here: {'; '.join(lacking)}.*"))
     if missing:
-        command = f"snakemake --cores 1 results/{tier.name}/{artefacts.product(name)}"
+        command = f"snakemake --cores 1 results/{tier.name}/{artefacts.output_of(name)}"
         display(Markdown(f"*Not trained in this tier: {', '.join(missing)}. `{command}` does it.*"))
     return there
 
@@ -119,8 +121,7 @@ def components(runs: list[RunConfig]) -> "pd.DataFrame":
     names = {"accuracy": "left (%)", "seconds": "seconds", "passes": "passes"}
     rows = {}
     for run in runs:
-        path = eval_path(run, "aa")
-        told = read_json(path).get("components", {}) if path.exists() else {}
+        told = (RESULTS.read_evaluation(run, "aa") or {}).get("components", {})
         if told:
             rows[run.id] = {(part, shown): told[part][key] for part in told for key, shown in names.items()}
     if not rows:
@@ -142,15 +143,15 @@ def saving() -> Iterator[None]:
         display(Markdown(f"*Not saved: {error}*"))
 
 
-def show_table(tier: Tier, name: str) -> list[dict]:
+def show_table(tier: Tier, name: str) -> list[Cell]:
     """Show a table in the paper's shape, or a figure in numbers; save CSV, Markdown and LaTeX; return the long form."""
     rows = tables.table_rows(tier, name)
-    folder = tier_dir(tier.name) / "tables"
+    path = RESULTS.table(tier.name, name)
     text = render.markdown(rows, tier.label)
     with saving():
-        write_text(folder / f"{name}.md", text)
-        write_text(folder / f"{name}.tex", render.latex(rows, tier.label))
-        write_csv(folder / f"{name}.csv", rows, tables.COLUMNS)
+        write_text(path.with_suffix(".md"), text)
+        write_text(path.with_suffix(".tex"), render.latex(rows, tier.label))
+        write_csv(path, map(asdict, rows), tables.COLUMNS)
     for block in render.blocks(rows):
         display(HTML(render.html(block, f"{block.name} ({tier.label})")))
     if missing := render.not_run(rows):
@@ -158,32 +159,43 @@ def show_table(tier: Tier, name: str) -> list[dict]:
     return rows
 
 
-def show_rivals(tier: Tier, name: str) -> list[dict]:
+def show_dots(tier: Tier, name: str, rows: list[Cell]) -> None:
+    """Show and save a table as dots with intervals, one picture per data set and network that was measured."""
+    for (dataset, backbone), methods in tables.paper_shaped(rows).items():
+        cells = [row for columns in methods.values() for row in columns.values()]
+        if any(row.ours is not None for row in cells):
+            picture = figures.dots(cells, list(next(iter(methods.values()))), paper=tier.policy.comparable)
+            marks = ": bars are ours, black marks the paper's" if tier.policy.comparable else ""
+            picture.suptitle(f"{dataset}, {backbone}{marks}")
+            save_figure(tier, f"{name}-{dataset}-{backbone}", picture)
+
+
+def show_rivals(tier: Tier, name: str) -> list[differences.Comparison]:
     """Show Adv-DPNP minus each rival, image by image, as a table and pictures; save both; return the long form."""
     rows = differences.rivals(tier, name)
     with saving():
-        write_csv(tier_dir(tier.name) / "tables" / f"{name}-rivals.csv", rows, differences.COLUMNS)
+        write_csv(RESULTS.table(tier.name, f"{name}-rivals"), map(asdict, rows), differences.COLUMNS)
     display(Markdown(differences.markdown(rows, tier.label)))
-    for dataset, backbone in dict.fromkeys((row["dataset"], row["backbone"]) for row in rows):
-        here = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone)]
+    for dataset, backbone in dict.fromkeys((row.dataset, row.backbone) for row in rows):
+        here = [row for row in rows if (row.dataset, row.backbone) == (dataset, backbone)]
         save_figure(tier, f"{name}-rivals-{dataset}-{backbone}", figures.rivals(here))
     return rows
 
 
-def verdicts(rows: list[dict]) -> "pd.DataFrame":
+def verdicts(rows: list[Cell]) -> "pd.DataFrame":
     """The long form with the verdict of every cell: a DataFrame."""
     import pandas as pd
 
-    return pd.DataFrame(rows, columns=list(tables.COLUMNS)).fillna("")
+    return pd.DataFrame(rows).astype(object).fillna("")
 
 
-def show_claims(tier: Tier, name: str, rows: list[dict]) -> None:
+def show_claims(tier: Tier, name: str, rows: list[Cell]) -> None:
     """The paper's claims that rest on this table or figure: on the paper's own numbers, and on ours.
 
-    The demo's toy networks are not asked: what they say of the paper's claims would mean nothing.
+    Networks on other data than the paper's are not asked: what they say of its claims would mean nothing.
     """
     claims = [claim for claim in CLAIMS if tables.printed_as(name) in claim.tables]
-    ours = Measurements(tier, rows) if tier.name != "demo" else None
+    ours = Measurements(tier, rows) if tier.has_paper_data else None
     display(Markdown(claims_markdown(ours, claims, whose=f"ours ({tier.name})")))
 
 
@@ -200,7 +212,7 @@ def show_film(animated_png: bytes, text: str) -> None:
 
 def save_figure(tier: Tier, name: str, fig: Figure) -> None:
     """Label a picture with the protocol, save it to results/<tier>/figures/<name>.png and .pdf, and display it."""
-    figures.label_protocol(fig, tier.label, paper=tier.name == "paper")
+    figures.label_protocol(fig, tier.label, paper=tier.policy.comparable)
     with saving():
-        figures.save(fig, tier_dir(tier.name) / "figures" / f"{name}.png")
+        figures.save(fig, RESULTS.figure(tier.name, name))
     show(fig)

@@ -1,38 +1,49 @@
 """Progress with the time left: one line that refreshes on a terminal, a plain line now and then in a log file."""
 
+import math
 import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TextIO
-
-
-@dataclass
-class Limit:
-    """When time is up, and whether anything has been done since the limit was set: each call gets further."""
-
-    deadline: float
-    moved: bool = False
-
-
-_limit: ContextVar[Limit | None] = ContextVar("limit", default=None)
 
 
 class TimeUp(Exception):
     """The time limit is reached. What is finished is on disk; the same command goes on."""
 
 
+@dataclass
+class Deadline:
+    """So many `seconds` from `begin` on. One unit of work is always done, so that calling again gets further."""
+
+    seconds: float
+    begin: float = field(default_factory=time.monotonic)
+    moved: bool = False  # whether a unit has been finished
+
+    def allows(self, seconds: float = 0.0) -> bool:
+        """Whether work that takes so long fits before the end, or is the first."""
+        return not self.moved or time.monotonic() + seconds <= self.begin + self.seconds
+
+
+_deadline: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
+
+
+def deadline() -> Deadline:
+    """That of the innermost `time_limit`; without one it never comes."""
+    return _deadline.get() or Deadline(math.inf)
+
+
 @contextmanager
 def time_limit(minutes: float | None) -> Iterator[None]:
-    """Inside, Progress raises TimeUp once another unit as long as the last would not fit; None is no limit."""
-    token = _limit.set(None if minutes is None else Limit(time.monotonic() + 60 * minutes))
+    """Inside, Progress raises TimeUp once another unit as long as the last would not fit; None sets no new limit."""
+    token = _deadline.set(deadline() if minutes is None else Deadline(60 * minutes))
     try:
         yield
     finally:
-        _limit.reset(token)
+        _deadline.reset(token)
 
 
 def duration(seconds: float) -> str:
@@ -80,8 +91,7 @@ class Progress:
         self.every = 0.2 if self.terminal else log_every
         self.stops = stops
         self.begin = self.shown = self.last = time.monotonic()
-        limit = _limit.get()
-        if limit and limit.moved and self.begin > limit.deadline:
+        if not deadline().allows():
             raise TimeUp(label)
 
     def update(self, units: float = 1, note: str = "") -> None:
@@ -92,12 +102,11 @@ class Progress:
             self.shown = now
             left = (now - self.begin) / (self.done - self.before) * (self.total - self.done)
             self._print(f"{self.label} {self.done / self.total:4.0%}, {duration(left)} left{note and ', ' + note}")
-        took, self.last, limit = now - self.last, now, _limit.get()
-        if limit:
-            limit.moved = True
-            if self.stops and self.done < self.total and now + took > limit.deadline:
-                self._print(f"{self.label}: time is up at {self.done / self.total:.0%}", last=True)
-                raise TimeUp(self.label)
+        took, self.last = now - self.last, now
+        deadline().moved = True
+        if self.stops and self.done < self.total and not deadline().allows(took):
+            self._print(f"{self.label}: time is up at {self.done / self.total:.0%}", last=True)
+            raise TimeUp(self.label)
 
     def finish(self, note: str = "") -> None:
         """Show the last line."""

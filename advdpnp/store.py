@@ -12,15 +12,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advdpnp.checkout import git
 from advdpnp.config import INSTALLED, PACKAGE, ROOT, RunConfig
 from advdpnp.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def results_root() -> Path:
@@ -28,19 +32,81 @@ def results_root() -> Path:
     return Path(os.environ.get("ADVDPNP_RESULTS", ROOT / "results"))
 
 
-def tier_dir(tier: str) -> Path:
-    """results/<tier>."""
-    return results_root() / tier
+@dataclass(frozen=True)
+class Store:
+    """Paths and contents of what was trained and evaluated, below `root` (None: `results_root()` when it is asked).
+
+    <tier>/runs/<run>/ holds config.json, log.csv, model.pt, train.json (and last.pt to resume from);
+    <tier>/evals/<run>/<evaluation>.json has its arrays, such as a flag per image, in the .npz beside it.
+    """
+
+    root: Path | None = None
+
+    def tier(self, name: str) -> Path:
+        """The folder of a tier."""
+        return (results_root() if self.root is None else self.root) / name
+
+    def run_folder(self, tier: str, run_id: str) -> Path:
+        """The folder of a training by its id, also of one that the tier no longer has."""
+        return self.tier(tier) / "runs" / run_id
+
+    def run(self, run: RunConfig) -> Path:
+        """The folder of a training."""
+        return self.run_folder(run.tier, run.id)
+
+    def trained(self, run: RunConfig) -> Path:
+        """train.json, which is there once the training is finished."""
+        return self.run(run) / "train.json"
+
+    def evaluation(self, run: RunConfig, name: str) -> Path:
+        """The JSON of an evaluation."""
+        return self.tier(run.tier) / "evals" / run.id / f"{name}.json"
+
+    def arrays(self, run: RunConfig, name: str) -> Path:
+        """The .npz beside it."""
+        return self.evaluation(run, name).with_suffix(".npz")
+
+    def evaluations(self, run: RunConfig) -> list[Path]:
+        """The JSON of each evaluation of a run that is there."""
+        return sorted((self.tier(run.tier) / "evals" / run.id).glob("*.json"))
+
+    def has_evaluations(self, tier: str) -> bool:
+        """Whether a run of the tier was evaluated."""
+        return (self.tier(tier) / "evals").is_dir()
+
+    def table(self, tier: str, name: str) -> Path:
+        """The CSV of a table."""
+        return self.tier(tier) / "tables" / f"{name}.csv"
+
+    def figure(self, tier: str, name: str) -> Path:
+        """The PNG of a figure."""
+        return self.tier(tier) / "figures" / f"{name}.png"
+
+    def small_files(self, run: RunConfig) -> list[Path]:
+        """What a run measured: settings, log and evaluations with their arrays; no weights, states or part files."""
+        found = [self.run(run) / name for name in ("config.json", "train.json", "log.csv")]
+        arrays = (self.tier(run.tier) / "evals" / run.id).glob("*.npz")
+        found += [*self.evaluations(run), *(path for path in sorted(arrays) if not path.name.endswith(".part.npz"))]
+        return [path for path in found if path.is_file()]
+
+    def read_training(self, run: RunConfig, *keys: str) -> dict | None:
+        """What train.json holds, None where the run is not trained. Raises UserError as `read_json`."""
+        path = self.trained(run)
+        return read_json(path, *keys) if path.exists() else None
+
+    def read_evaluation(self, run: RunConfig, name: str, *keys: str) -> dict | None:
+        """What the JSON of an evaluation holds, None where there is none. Raises UserError as `read_json`."""
+        path = self.evaluation(run, name)
+        return read_json(path, *keys) if path.exists() else None
+
+    def read_flags(self, run: RunConfig, name: str) -> "np.ndarray | None":
+        """Where an evaluated run is right: bool, the last axis is the images; None where there is no evaluation."""
+        path = self.arrays(run, name)
+        return read_arrays(path, "correct")["correct"] if path.exists() else None
 
 
-def run_dir(run: RunConfig) -> Path:
-    """results/<tier>/runs/<run_id>: config.json, log.csv, model.pt, train.json (and last.pt to resume from)."""
-    return tier_dir(run.tier) / "runs" / run.id
-
-
-def eval_path(run: RunConfig, attack: str) -> Path:
-    """results/<tier>/evals/<run_id>/<attack>.json; the .npz beside it holds a flag for each image."""
-    return tier_dir(run.tier) / "evals" / run.id / f"{attack}.json"
+RESULTS = Store()
+PUBLISHED = Store(ROOT / "published")
 
 
 # ------------------------------------------------------------------------------------------------- atomic writes
@@ -150,7 +216,7 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def hold(path: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
+def locked(path: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
     """One process at a time writes `path`, a run's folder or an evaluation's JSON: the others stop, or wait.
 
     The lock is the system's (flock), which ends with its process however that dies: a file left by a killed one holds
@@ -184,7 +250,7 @@ def hold(path: Path, doing: str, *, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
-def held(path: Path) -> str | None:
+def lock_holder(path: Path) -> str | None:
     """Who works on a run's folder or an evaluation's JSON, as far as its note tells, or None. Takes no lock itself.
 
     A note left by a killed process of this machine does not count.

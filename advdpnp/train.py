@@ -21,8 +21,8 @@ from advdpnp.defenses.base import Defense
 from advdpnp.errors import UserError
 from advdpnp.geometry import mean_separation, min_separation
 from advdpnp.hardware import pick_compile, pick_device, pick_memory_format, pick_precision, seeded
-from advdpnp.progress import Progress
-from advdpnp.store import hold, read_json, run_dir, sha256_file, write_atomic, write_csv, write_json
+from advdpnp.progress import Progress, deadline, time_limit
+from advdpnp.store import RESULTS, locked, read_json, sha256_file, write_atomic, write_csv, write_json
 
 
 def compile_backbone(defense: Defense, mode: str) -> None:
@@ -140,10 +140,10 @@ def build_defense(run: RunConfig, images: str = "") -> Defense:
     training set (if given), and was not.
     """
     needed = dependency(run)
-    if needed and not (run_dir(needed) / "train.json").exists():
+    trained = RESULTS.read_training(needed) if needed else {}
+    if trained is None:
         raise UserError(f"{run.id} needs the trained {needed.id}; train that first.")
-    helper = load_model(needed) if needed else None
-    seen = read_json(run_dir(needed) / "train.json").get("data_sha256", images) if needed else images
+    helper, seen = load_model(needed) if needed else None, trained.get("data_sha256", images)
     if images and needed and needed.data == run.data and seen != images:
         raise UserError(
             f"{run.id} needs {needed.id}, which was trained on other images (data_sha256 {seen[:8]}, here "
@@ -188,7 +188,7 @@ def load_state(path: Path, *keys: str) -> dict:
 
 def load_model(run: RunConfig, directory: Path | None = None, device: torch.device | str = "cpu") -> nn.Module:
     """The trained model of a run in eval mode, its file checked against train.json. Raises UserError."""
-    directory = run_dir(run) if directory is None else directory
+    directory = RESULTS.run(run) if directory is None else directory
     _check_same_settings(run, directory)
     done, path = read_json(directory / "train.json", "model_sha256", "settings_digest"), directory / "model.pt"
     if done["settings_digest"] != digest(run.training_settings()):
@@ -279,21 +279,20 @@ def fit(
     are up before the end: the next call goes on from there. Raises UserError when the folder holds a run under other
     settings, another process trains it, or a loss is not finite.
     """
-    directory = run_dir(run) if directory is None else directory
+    directory = RESULTS.run(run) if directory is None else directory
     device = pick_device(str(device))
     if not restart:
         _check_same_settings(run, directory)
     data = training_data(run)
     defense = build_defense(run, data.sha256)  # before anything is written
-    with hold(directory, "is being trained", wait=wait):
+    with time_limit(max_minutes), locked(directory, "is being trained", wait=wait):
         if wait and (directory / "train.json").exists():
             return read_json(directory / "train.json")
-        return _fit(run, directory, device, data, defense, max_minutes, restart)
+        return _fit(run, directory, device, data, defense, restart)
 
 
 def _fit(
-    run: RunConfig, directory: Path, device: torch.device, data: Dataset, defense: Defense,
-    max_minutes: float | None, restart: bool,
+    run: RunConfig, directory: Path, device: torch.device, data: Dataset, defense: Defense, restart: bool,
 ) -> dict | None:  # fmt: skip
     """`fit`, by the one process that holds the folder."""
     last, compiled = directory / "last.pt", pick_compile(run.optim.compile, device)
@@ -311,7 +310,7 @@ def _fit(
     write_json(directory / "config.json", run.training_settings())
     with checkpoints.threads_set(kept["threads"]):
         how = kept | {"compiled": compiled, "data_sha256": data.sha256}
-        epochs = _epochs(run, last, state, device, data, defense, how, here, max_minutes)
+        epochs = _epochs(run, last, state, device, data, defense, how, here)
     if epochs is None:
         return None
     log, seconds, made = epochs
@@ -330,10 +329,10 @@ def _fit(
 
 def _epochs(
     run: RunConfig, last: Path, state: dict | None, device: torch.device, data: Dataset, defense: Defense,
-    how: dict, here: dict, max_minutes: float | None,
+    how: dict, here: dict,
 ) -> tuple[list[dict], float, list[dict]] | None:  # fmt: skip
-    """The epochs that are left: (log, seconds, stretches) of all, or None when `max_minutes` are up before the end."""
-    begin, directory = time.monotonic(), last.parent
+    """The epochs that are left: (log, seconds, stretches) of all, or None when time is up before the end."""
+    directory = last.parent
     images, labels = data.images.to(device), data.labels.to(device)
     defense = defense.to(device, memory_format=pick_memory_format(defense, device)).train()
     compile_backbone(defense, how["compiled"])
@@ -342,13 +341,13 @@ def _epochs(
     seconds, made = (state["seconds"], checkpoints.load_stretches(state["provenance"])) if state else (0.0, [])
     if not log:
         defense.start_training(images, labels)
-    first, progress = len(log), Progress(run.id, run.optim.epochs, done=len(log))
+    first, progress = len(log), Progress(run.id, run.optim.epochs, done=len(log), stops=False)
     for epoch in range(first, run.optim.epochs):
         started, now = time.monotonic(), checkpoints.stretch_record(epoch, device, **how)
         if epoch == first:
             checkpoints.report_changes(run.id, made, now, here)
         # At least one epoch per call, so that calling again always gets further.
-        elif max_minutes is not None and started - begin + log[-1]["seconds"] > 60 * max_minutes:
+        elif not deadline().allows(log[-1]["seconds"]):
             progress.finish(f"time is up after {epoch} of {run.optim.epochs} epochs; call again to go on")
             return None
         defense.start_epoch(epoch)

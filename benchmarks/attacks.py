@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from advdpnp.config import RunConfig, load_tier, resolve, resolved_attack
 from advdpnp.data import load, to_float
 from advdpnp.evaluate.crafting import craft
-from advdpnp.store import read_json, results_root
+from advdpnp.store import RESULTS, read_json
 from advdpnp.train import load_model
 from benchmarks.reference import third_party_resnet18
 from benchmarks.steps import build, plain_pgd
@@ -29,16 +29,15 @@ def network(run_dir: Path | None, device: torch.device, reference: bool = False)
     if reference:
         model = third_party_resnet18().to(device)
         return model, resolve(load_tier("paper"), "cifar10-resnet18-at-s0"), "pyautoattack's ResNet-18 for CIFAR-10"
-    demo = results_root() / "demo" / "runs" / "digits-resnet18-at-s0"
-    if run_dir is None and (demo / "train.json").exists():
-        run_dir = demo
+    demo = resolve("demo", "digits-resnet18-at-s0")
+    if run_dir is None and RESULTS.trained(demo).exists():
+        run_dir = RESULTS.run(demo)
     if run_dir is not None:
         about = read_json(run_dir / "train.json", "run", "tier")
         run = resolve(load_tier(about["tier"]), about["run"])
         return load_model(run, run_dir, device), run, f"{run.id} of tier {run.tier}"
-    run = resolve(load_tier("demo"), "digits-resnet18-at-s0")
-    model = build(run).model.to(device, memory_format=torch.channels_last).eval()
-    return model, run, "an untrained network (attacks on it end early: no measure of AutoAttack's time)"
+    model = build(demo).model.to(device, memory_format=torch.channels_last).eval()
+    return model, demo, "an untrained network (attacks on it end early: no measure of AutoAttack's time)"
 
 
 def plain_pgd20(model: nn.Module, x: Tensor, y: Tensor, run: RunConfig) -> Tensor:

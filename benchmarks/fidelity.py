@@ -15,7 +15,7 @@ from scipy.stats import t
 from advdpnp.config import RunConfig, Tier, load_tier
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
-from advdpnp.store import read_json, run_dir
+from advdpnp.store import RESULTS
 from advdpnp.train import fit
 
 METHODS = ("AT", "TRADES", "Adv-DPNP")
@@ -38,15 +38,15 @@ def twin(run: RunConfig, fast: bool) -> RunConfig:
 def contestants(tier: Tier, method: str, seed: int) -> dict[str, RunConfig]:
     """{'fast': run, 'plain': run}; fast is the tier's own run where that was trained with all means of speed."""
     own = tier.run(BLOCK, method, seed)
-    trained = run_dir(own) / "train.json"
-    fast = trained.exists() and read_json(trained, "precision")["precision"] == "bf16"
+    trained = RESULTS.read_training(own, "precision")
+    fast = trained is not None and trained["precision"] == "bf16"
     fast = fast and own.craft.fold_batch_norm and own.evaluation.fast
     return {"fast": own if fast else twin(own, fast=True), "plain": twin(own, fast=False)}
 
 
 def outcome(run: RunConfig, device: torch.device) -> dict[str, float]:
     """{attack: accuracy in percent} of a run, trained if it is not."""
-    if not (run_dir(run) / "train.json").exists():
+    if not RESULTS.trained(run).exists():
         fit(run, device=device)
     return {name: result["accuracy"] for name, result in evaluate(run, *ATTACKS, device=str(device)).items()}
 

@@ -23,7 +23,7 @@ from advdpnp.config import ATTACKS, ROOT, RunConfig, load_tier, resolve
 from advdpnp.data import data_root
 from advdpnp.errors import UserError
 from advdpnp.paper.artefacts import EVERYTHING, evaluations_of
-from advdpnp.store import eval_path, read_json, results_root
+from advdpnp.store import RESULTS, Store, read_json
 from benchmarks.timing import interleaved, line
 
 EARLIER = "c2e00d6"  # the last build that computed every attack alone
@@ -77,7 +77,7 @@ def asked(build: Path, results: Path, code: str, *arguments: str) -> str:
 
 def network(run_dir: Path | None) -> tuple[RunConfig, Path]:
     """The run of a folder, else the demo's AT. Raises UserError where it is not trained."""
-    folder = results_root() / "demo" / "runs" / "digits-resnet18-at-s0" if run_dir is None else run_dir
+    folder = RESULTS.run(resolve("demo", "digits-resnet18-at-s0")) if run_dir is None else run_dir
     if not (folder / "train.json").exists():
         raise UserError(f"{folder} has no train.json: run `make demo` first, or name a trained run by --run-dir.")
     about = read_json(folder / "train.json", "run", "tier")
@@ -99,8 +99,8 @@ def disagreements(run: RunConfig, names: Iterable[str], folders: Mapping[str, Pa
     found = {}
     for name in names:
         if name in ATTACKS and not ATTACKS[name].random_start:
-            paths = [folder / eval_path(run, name).relative_to(results_root()) for folder in folders.values()]
-            one, other = (np.load(path.with_suffix(".npz"))["correct"] for path in paths)
+            paths = [Store(folder).arrays(run, name) for folder in folders.values()]
+            one, other = (np.load(path)["correct"] for path in paths)
             found[name] = int((one != other).sum())
     return found
 

@@ -24,9 +24,9 @@ from advdpnp.config import ROOT, load_tier
 from advdpnp.errors import UserError
 from advdpnp.paper import artefacts
 from advdpnp.report import summary
-from advdpnp.report.page import costs_markdown, published_dir
+from advdpnp.report.page import costs_markdown
 from advdpnp.share.publish import without_paths
-from advdpnp.store import results_root, tier_dir
+from advdpnp.store import PUBLISHED, RESULTS, Store, results_root
 
 HERE = Path(__file__).resolve().parent
 BOOK = results_root() / "book"
@@ -38,7 +38,7 @@ DOCUMENTS = ("docs/*.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)\s#]+)(#[^)\s]*)?(?=\))")
 DRAWN = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 BOUNDS = re.compile(r"(?<=\s)\[([-+]?[\d.]+), ([-+]?[\d.]+)\](?!\()")  # an interval stays on one line
-RESULTS = ("report", "table", "figure", "ledger")  # the order of the sidebar
+ORDER = ("report", "table", "figure", "ledger")  # the order of the sidebar
 SIDEBAR = {
     "method": "Equations and code", "report": "All results", "ledger": "What the open choices are worth",
     "prototypes": "Where do the prototypes go?", "images": "Who wins on which image?", "figures": "All figures",
@@ -52,21 +52,19 @@ EFFORT = {"inputs": 60, "stride": 16, "epochs": 12, "steps": 120}  # of the simu
 OPTIONS = "   :members:\n   :member-order: bysource\n   :ignore-module-all:\n"
 
 
-def source_of(tier: str) -> Path | None:
-    """results/<tier> once it is complete, else its committed copy, else None."""
-    for folder in (tier_dir(tier), published_dir(tier)):
-        if (folder / "report.md").exists():
-            return folder
-    return None
+def source_of(tier: str) -> Store | None:
+    """Where a tier is complete: results/, else the committed copy, else None."""
+    return next((store for store in (RESULTS, PUBLISHED) if (store.tier(tier) / "report.md").exists()), None)
 
 
 def pages() -> dict[str, Path]:
     """Each page of the book, by its path inside it: the file that it is made from."""
     found = {}
     for tier in TIERS:
-        folder = source_of(tier)
-        if folder is None:
+        store = source_of(tier)
+        if store is None:
             continue
+        folder = store.tier(tier)
         found[f"{tier}/report.md"] = folder / "report.md"
         for notebook in sorted((folder / "notebooks").glob("*.ipynb"), key=tables_first):
             found[f"{tier}/{notebook.name}"] = notebook
@@ -96,7 +94,7 @@ def relink(text: str, page: str, source: Path, found: dict[str, Path]) -> str:
     known |= {ROOT / "notebooks" / Path(name).name: name for name in found if name.startswith(("demo/", "notebooks/m"))}
     known |= {path: f"api/{module}.md" for module, path in modules().items()}
     # A link to a committed report leads to that tier's page, whichever copy the page was made from.
-    known |= {published_dir(tier) / "report.md": f"{tier}/report.md" for tier in TIERS if f"{tier}/report.md" in found}
+    known |= {PUBLISHED.tier(tier) / "report.md": f"{tier}/report.md" for tier in TIERS if f"{tier}/report.md" in found}
 
     def target(match: re.Match) -> str:
         # An executed notebook lies in results/<tier>/notebooks, but its links were written in notebooks/.
@@ -193,9 +191,9 @@ def write_reference() -> None:
 def write_costs() -> None:
     parts = ["# Costs\n\nWhat each training took, on what, as its `train.json` says.\n"]
     for tier in TIERS:
-        folder = source_of(tier)
-        if folder is not None:
-            parts.append(f"## Tier {tier}\n\n{load_tier(tier).label}\n\n{costs_markdown(load_tier(tier), folder)}\n")
+        store = source_of(tier)
+        if store is not None:
+            parts.append(f"## Tier {tier}\n\n{load_tier(tier).label}\n\n{costs_markdown(load_tier(tier), store)}\n")
         else:
             parts.append(f"## Tier {tier}\n\nNot run: `python -m advdpnp plan --tier {tier}` estimates its hours.\n")
     (PAGES / "costs.md").write_text("\n".join(parts))
@@ -251,7 +249,7 @@ def caption_of(tier: str, picture: str) -> str:
     if name not in artefacts.ARTEFACTS:
         return ""
     of_a_table = name.startswith("table") and not kind.startswith(("rivals", "training"))
-    read = pictures.reading(source_of(tier) / "tables" / f"{name}.csv") if of_a_table else ""
+    read = pictures.reading(source_of(tier).table(tier, name)) if of_a_table else ""
     number = re.sub(r"(?=\d)", " ", name).title()
     return f"[{number}: {artefacts.ARTEFACTS[name].title}](../{tier}/{name}.ipynb). {read}"
 
@@ -285,7 +283,7 @@ def write_landing(found: dict[str, Path], tried: list[str]) -> None:
         tiers.append(f"| **{tier}** | {load_tier(tier).label} | {note} |")
     exercises = [page for page in found if page.startswith("notebooks/exercises/")]
     teaching = [page for page in found if Path(page).name == "lecture-plan.md"] + exercises
-    results = sorted(first_of_each(found), key=lambda page: RESULTS.index(re.match("[a-z]*", Path(page).stem).group()))
+    results = sorted(first_of_each(found), key=lambda page: ORDER.index(re.match("[a-z]*", Path(page).stem).group()))
     rest = [page for page in found if page.endswith(".md") and not page.startswith(TIERS) and page not in teaching]
     trees = [toctree("The method", ["notebooks/method.ipynb"]), toctree("Try it", tried)]
     trees += [toctree("Results", [*results, "docs/figures.md"])]

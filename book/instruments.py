@@ -6,7 +6,6 @@ Both are written into their page as JSON: a page opened from the file system may
 import base64
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +15,8 @@ from advdpnp.paper import artefacts
 from advdpnp.paper.consistency import simplex_angle
 from advdpnp.paper.numbers import OURS, reported
 from advdpnp.report.fingerprint import paper_fingerprint
-from advdpnp.report.tables import seed_spread, stored_flags
+from advdpnp.report.tables import seed_spread
+from advdpnp.store import Store
 
 NORMS = {"linf": "l∞", "l2": "l2", "l1": "l1"}
 
@@ -88,7 +88,7 @@ def row_label(run: RunConfig) -> str:
     return rows.get((run.method, run.variant), run.method + (f", {run.variant}" if run.variant else ""))
 
 
-def flags_of(tier: Tier, root: Path) -> list[dict]:
+def flags_of(tier: Tier, store: Store) -> list[dict]:
     """A tier's blocks: [{label, spread, attacks: {name: label}, rows: {row: {seed: {attack: packed flags}}}}].
 
     `spread` is what `advdpnp.report.differences` gives `paired_difference`: variance in points^2 and its degrees of
@@ -96,10 +96,10 @@ def flags_of(tier: Tier, root: Path) -> list[dict]:
     """
     blocks: dict[str, dict] = {}
     for run in artefacts.all_runs(tier, tuple(artefacts.ARTEFACTS)).values():
-        found = {name: stored_flags(run, name, root) for name in ATTACKS}
+        found = {name: store.read_flags(run, name) for name in ATTACKS}
         own = {name: packed(flags) for name, flags in found.items() if flags is not None and flags.ndim == 1}
         if own:
-            block = blocks.setdefault(run.block, new_block(tier, run, root))
+            block = blocks.setdefault(run.block, new_block(tier, run, store))
             block["rows"].setdefault(row_label(run), {})[str(run.seed)] = own
             block["attacks"] |= {name: attack_label(run.attacks[name]) for name in own}
     for block in blocks.values():
@@ -115,7 +115,7 @@ def told_apart(labels: dict[str, str]) -> dict[str, str]:
     return {name: label if first[label] == name else f"{label} ({name})" for name, label in labels.items()}
 
 
-def new_block(tier: Tier, run: RunConfig, root: Path) -> dict:
-    spread, place = seed_spread(tier, run.block, root), tier.blocks[run.block]
+def new_block(tier: Tier, run: RunConfig, store: Store) -> dict:
+    spread, place = seed_spread(tier, run.block, store), tier.blocks[run.block]
     label = f"{block_name(place.dataset, place.backbone)} ({tier.name} tier)"
     return {"label": label, "spread": spread._asdict() if spread else None, "attacks": {}, "rows": {}}

@@ -4,10 +4,9 @@ import csv
 from dataclasses import replace
 
 from advdpnp import prototype_dynamics as theory
-from advdpnp.report.page import published_dir
-from advdpnp.store import read_json
+from advdpnp.store import PUBLISHED, read_json
 
-RUNS = sorted(path.parent for path in published_dir("short").glob("runs/cifar10-resnet18-adv_dpnp*/log.csv"))
+RUNS = sorted(path.parent for path in PUBLISHED.tier("short").glob("runs/cifar10-resnet18-adv_dpnp*/log.csv"))
 
 
 def logged(run):

@@ -14,9 +14,8 @@ from advdpnp.paper.artefacts import CIFAR10
 from advdpnp.paper.numbers import table_rows as reported_rows
 from advdpnp.report import ablations
 from advdpnp.report.figures import effects as draw
-from advdpnp.report.page import published_dir
 from advdpnp.report.tables import table_rows
-from advdpnp.store import tier_dir
+from advdpnp.store import PUBLISHED, RESULTS
 from advdpnp.train import changed_settings
 
 VARIANTS = {
@@ -35,7 +34,7 @@ def tier():
 
 
 def store(run, attack, correct=None, **values):
-    path = tier_dir(run.tier) / "evals" / run.id / f"{attack}.json"
+    path = RESULTS.evaluation(run, attack)
     path.parent.mkdir(parents=True, exist_ok=True)
     if correct is not None:
         correct = np.array(correct, bool)
@@ -65,10 +64,8 @@ def test_the_evidence_on_the_l1_step_is_that_of_the_files():
     """Entry 11: shares of clean accuracy that l1 PGD leaves, in the paper's Table 1 and in the published one."""
     text = (Path(__file__).parent.parent / "docs" / "ledger.md").read_text().partition("### Which l1 step")[2]
     for_it, against = text.partition("Against it:")[::2]
-    rows = [
-        row for row in table_rows(load_tier("short"), "table1", published_dir("short")) if row["dataset"] == "cifar10"
-    ]
-    ours = {(row["method"], row["column"]): row["ours"] for row in rows}
+    rows = [row for row in table_rows(load_tier("short"), "table1", PUBLISHED) if row.dataset == "cifar10"]
+    ours = {(row.method, row.column): row.ours for row in rows}
     paper = {(method, column): value for (dataset, _, method), cells in reported_rows(1).items() if dataset == "cifar10"
              for column, value in cells.items()}  # fmt: skip
 
@@ -147,7 +144,7 @@ def test_angles_have_an_effect_and_no_interval(tier):
     store(tier.run(CIFAR10, "Adv-DPNP", 0, "printed"), "geometry", mean_sep=54.0)
     store(tier.run(CIFAR10, "Adv-DPNP", 0, "signed"), "geometry", mean_sep=80.5)
     row = by_choice(ablations.effects(tier), "last ReLU", "geometry.mean_sep")
-    assert (row["effect"], row["low"], row["high"]) == (26.5, "", "")
+    assert (row["effect"], row["low"], row["high"]) == (26.5, None, None)
     assert "| +26.50 | +26.50 |" in ablations.ledger_markdown([row])
 
 

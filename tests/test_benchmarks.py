@@ -12,7 +12,7 @@ import torch
 
 from advdpnp.config import METHODS, load_tier
 from advdpnp.errors import UserError
-from advdpnp.store import run_dir, write_json
+from advdpnp.store import RESULTS, write_json
 from benchmarks import attacks, compiling, data, demo, fidelity, figure, once, scaling, steps
 from benchmarks.__main__ import PARTS, main
 from benchmarks.timing import interleaved
@@ -174,7 +174,9 @@ def test_fidelity_trains_twins_and_compares_them(tmp_path, monkeypatch):
     )
     found = fidelity.measure(SimpleNamespace(tier=str(small), seeds=2, methods=["AT"]), CPU)
     assert list(found["values"]) == ["AT"]
-    fast, plain = (run_dir(fidelity.twin(load_tier(str(small)).run(fidelity.BLOCK, "AT"), on)) for on in (True, False))
+    fast, plain = (
+        RESULTS.run(fidelity.twin(load_tier(str(small)).run(fidelity.BLOCK, "AT"), on)) for on in (True, False)
+    )
     made = [json.loads((folder / "train.json").read_text()) for folder in (fast, plain)]
     assert [about["precision"] for about in made] == ["bf16", "fp32"]
     assert json.loads((plain / "config.json").read_text())["craft"]["fold_batch_norm"] is False
@@ -188,9 +190,9 @@ def test_fidelity_takes_what_the_tier_trained_fast(tmp_path, monkeypatch):
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
     tier = load_tier("demo")
     own = tier.run(fidelity.BLOCK, "AT", 0)
-    run_dir(own).mkdir(parents=True)
+    RESULTS.run(own).mkdir(parents=True)
     for precision, tiers in (("fp32", ["demo.fidelity"] * 2), ("bf16", ["demo", "demo.fidelity"])):
-        (run_dir(own) / "train.json").write_text(json.dumps({"precision": precision}))
+        (RESULTS.trained(own)).write_text(json.dumps({"precision": precision}))
         assert [run.tier for run in fidelity.contestants(tier, "AT", 0).values()] == tiers
 
 
@@ -232,7 +234,7 @@ def test_once_asks_each_build_in_its_own_files(tmp_path, monkeypatch):
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path / "results"))
     run = load_tier("demo").run("cifar10/resnet18", "AT", 0)
     about = {"run": run.id, "tier": "demo"}
-    write_json(run_dir(run) / "train.json", about)
+    write_json(RESULTS.trained(run), about)
     asked = []
 
     def answer(build, results, code, *arguments):
@@ -255,7 +257,7 @@ def test_once_asks_each_build_in_its_own_files(tmp_path, monkeypatch):
     assert found["everything"]["megabytes"] == {"once": 100, "earlier": 100}
     assert [earlier for earlier, _ in asked] == [False, True] * 4
     assert set(asked[-1][1][3:]) == {"clean", "pgd20", "aa"}
-    assert asked[-1][1][:3] == ("demo", run.id, str(run_dir(run)))
+    assert asked[-1][1][:3] == ("demo", run.id, str(RESULTS.run(run)))
     assert figure.ratios({"once": found}) == {"PGD": 2, "everything": 2}
 
 

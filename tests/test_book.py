@@ -19,9 +19,8 @@ from advdpnp import prototype_dynamics as theory
 from advdpnp.config import ROOT, load_tier
 from advdpnp.intervals import paired_difference, t_quantile
 from advdpnp.report import differences, summary
-from advdpnp.report.page import published_dir
-from advdpnp.report.tables import seed_spread, stored_flags
-from advdpnp.store import results_root
+from advdpnp.report.tables import seed_spread
+from advdpnp.store import PUBLISHED, results_root
 
 sys.path.insert(0, str(ROOT / "book"))  # its files are scripts, not a package
 pytestmark = pytest.mark.book
@@ -107,7 +106,7 @@ def test_the_landing_page_shows_a_picture_and_the_verdicts_of_the_readme(browser
         "return [...document.querySelectorAll('article a')].find(a => /report/.test(a.href)).href"
     )
     tier = report.rsplit("/", 2)[1]
-    lines = summary.headlines(load_tier(tier), published_dir(tier)).splitlines()[2:]
+    lines = summary.headlines(load_tier(tier), PUBLISHED).splitlines()[2:]
     assert shown == [line.rstrip(" |").rsplit("**", 2)[1] for line in lines]
     assert len(shown) == 5
     top = "return document.querySelector('article figure img').getBoundingClientRect().top"
@@ -142,7 +141,7 @@ def test_code_is_folded_opens_at_once_and_can_be_copied(browser):
 def test_side_by_side_has_every_cell(browser, name):
     opened(browser, f"short/{name}.html")
     rows = browser.execute_script("return [...document.querySelectorAll('table.cells tbody tr')].map(r => r.innerText)")
-    with (published_dir("short") / "tables" / f"{name}.csv").open() as file:
+    with PUBLISHED.table("short", name).open() as file:
         cells = list(csv.DictReader(file))
     assert len(rows) == len(cells)
     for row, cell in zip(rows, cells, strict=True):
@@ -337,13 +336,13 @@ def choose(browser, **fields) -> dict:
     [("Adv-DPNP", "AT", "aa"), ("Adv-DPNP", "TRADES", "clean"), ("HAT", "OC", "pgd20"), ("Adv-DPNP", "ST", "pgd20")],
 )
 def test_the_interval_and_the_counts_are_those_of_the_flags(browser, ours, theirs, attack):
-    tier, root = load_tier("short"), published_dir("short")
+    tier = load_tier("short")
     block = next(iter(tier.blocks))
     sides = []
     for method in (ours, theirs):
         runs = [tier.run(block, method, seed) for seed in tier.seeds_of(method)]
-        sides.append({run.seed: stored_flags(run, attack, root) for run in runs})
-    expected = paired_difference(*sides, seed_spread(tier, block, root))
+        sides.append({run.seed: PUBLISHED.read_flags(run, attack) for run in runs})
+    expected = paired_difference(*sides, seed_spread(tier, block, PUBLISHED))
     opened(browser, "instruments/images.html")
     shown = choose(browser, ours=ours, theirs=theirs, attack=attack)
     assert shown == pytest.approx({key: getattr(expected, key) for key in shown}, rel=1e-9)
@@ -359,12 +358,12 @@ def test_the_interval_and_the_counts_are_those_of_the_flags(browser, ours, their
 
 
 def test_the_interval_is_the_tables_own(browser):
-    rows = differences.rivals(load_tier("short"), "table1", published_dir("short"))
-    row = next(row for row in rows if (row["rival"], row["column"]) == ("AT", "aa"))
+    rows = differences.rivals(load_tier("short"), "table1", PUBLISHED)
+    row = next(row for row in rows if (row.rival, row.column) == ("AT", "aa"))
     opened(browser, "instruments/images.html")
     shown = choose(browser, ours="Adv-DPNP", theirs="AT", attack="aa")
     keys = ("difference", "low", "high")
-    assert [round(shown[key], 2) for key in keys] == [row[key] for key in keys]
+    assert [round(shown[key], 2) for key in keys] == [getattr(row, key) for key in keys]
 
 
 def test_two_sides_swap(browser):

@@ -15,8 +15,7 @@ from advdpnp.config import ATTACKS, ROOT, load_tier
 from advdpnp.intervals import SeedVariance, paired_difference
 from advdpnp.report import differences
 from advdpnp.report.animations import animated_png
-from advdpnp.report.page import published_dir
-from advdpnp.report.tables import stored_flags
+from advdpnp.store import PUBLISHED
 
 sys.path.insert(0, str(ROOT / "book"))  # its files are scripts, not a package
 import drawing
@@ -24,7 +23,7 @@ import instruments
 import outputs
 import pictures
 
-SHORT = published_dir("short")
+SHORT = PUBLISHED.tier("short")
 
 
 # --- Pictures
@@ -151,7 +150,7 @@ def test_the_layers_of_the_architecture_page_are_bands():
 
 @pytest.fixture(scope="module")
 def flags():
-    return instruments.flags_of(load_tier("short"), SHORT)
+    return instruments.flags_of(load_tier("short"), PUBLISHED)
 
 
 def test_each_attack_of_a_block_has_a_name_of_its_own(flags):
@@ -174,14 +173,14 @@ def test_the_bits_are_the_published_flags_and_give_the_published_interval(flags)
             n, text = attacks["aa"]
             bits = np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8))[:n].astype(bool)
             run = tier.run(next(iter(tier.blocks)), method, int(seed))
-            assert (bits == stored_flags(run, "aa", SHORT)).all()
+            assert (bits == PUBLISHED.read_flags(run, "aa")).all()
             of_seed[int(seed)] = bits
         sides.append(of_seed)
     found = paired_difference(*sides, SeedVariance(**block["spread"]))
-    rows = differences.rivals(tier, "table1", SHORT)
-    row = next(row for row in rows if (row["rival"], row["column"]) == ("AT", "aa"))
+    rows = differences.rivals(tier, "table1", PUBLISHED)
+    row = next(row for row in rows if (row.rival, row.column) == ("AT", "aa"))
     assert [round(value, 2) for value in (found.difference, found.low, found.high)] == [
-        row[key] for key in ("difference", "low", "high")
+        getattr(row, key) for key in ("difference", "low", "high")
     ]
 
 

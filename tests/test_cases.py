@@ -26,7 +26,7 @@ from advdpnp.jobs import queue, status
 from advdpnp.report import agreement, differences, page, tables
 from advdpnp.report.model_card import write_cards
 from advdpnp.share import publish
-from advdpnp.store import read_json, run_dir, tier_dir
+from advdpnp.store import RESULTS, read_json
 from advdpnp.train import fit
 
 ROOT = Path(__file__).parent.parent
@@ -120,7 +120,7 @@ def test_case_09_finished_weights_are_not_written_over(tiny, monkeypatch):
     """Without last.pt, which is only to resume from, a finished run is finished; without train.json too, ask."""
     run = tiny("ST")
     done = fit(run)
-    folder = run_dir(run)
+    folder = RESULTS.run(run)
     weights = (folder / "model.pt").read_bytes()
     (folder / "last.pt").unlink()
     monkeypatch.setattr("advdpnp.train.train_epoch", lambda *_: pytest.fail("trained again"))
@@ -280,7 +280,7 @@ def test_case_07_a_notebook_says_where_its_results_go(monkeypatch):
     said = []
     monkeypatch.setattr(notebook, "display", lambda shown: said.append(shown.data))
     notebook.begin("demo")
-    assert f"results in {tier_dir('demo')}" in said[0]
+    assert f"results in {RESULTS.tier('demo')}" in said[0]
 
 
 # --- 08: notebooks run in the interpreter that the user started
@@ -380,7 +380,7 @@ def commit(place: Path, message: str) -> str:
 
 def revision(place: Path, **environment: str) -> str:
     own = os.environ | {"PYTHONPATH": str(place)} | environment
-    code = "from advdpnp.store import code_revision; print(code_revision())"
+    code = "from advdpnp.store import RESULTS, code_revision; print(code_revision())"
     command = [sys.executable, "-c", code]
     return subprocess.run(
         command, cwd="/", env=own, capture_output=True, text=True, check=True, timeout=60
@@ -443,7 +443,7 @@ def described(tmp_path, monkeypatch):
         about = {"run": run.id, "tier": "demo", "seed": run.seed, "seconds": 1.0, "model_sha256": "0" * 64}
         about |= {"data_sha256": "a" * 64, "precision": "fp32", "settings_digest": digest(run.training_settings())}
         about |= {"provenance": {"device": "a CPU"}} | told
-        store.write_json(store.run_dir(run) / "train.json", about)
+        store.write_json(RESULTS.trained(run), about)
         return run
 
     return describe
@@ -470,7 +470,7 @@ def test_case_03_networks_trained_on_different_images_stand_in_no_table(describe
         lambda: tables.table_rows(tier, "table1"),
         lambda: differences.rivals(tier, "table1"),
         lambda: page.write_report("demo"),
-        lambda: write_cards(tier, store.tier_dir("demo")),
+        lambda: write_cards(tier),
         lambda: publish.publish("demo"),
     ):
         with pytest.raises(UserError, match=said):
@@ -481,7 +481,7 @@ def test_case_03_networks_trained_on_different_images_stand_in_no_table(describe
 
 def test_case_03_results_on_another_test_set_stand_in_no_table(described, demo_runs):
     for run, images in zip(demo_runs, "aab", strict=True):
-        store.write_json(store.eval_path(described(run), "clean"), {"images": 1, "data_sha256": images * 64})
+        store.write_json(RESULTS.evaluation(described(run), "clean"), {"images": 1, "data_sha256": images * 64})
     with pytest.raises(UserError, match=r"at-s0/clean\.json \(data_sha256"):
         tables.table_rows(load_tier("demo"), "table1")
 
@@ -493,10 +493,10 @@ def test_case_03_more_images_or_another_precision_by_choice_is_no_difference(tin
         (tiny("MART", optim={"precision": "bf16"}), {"data_sha256": "a" * 64, "precision": "bf16"}),
     ):
         for each, what in ((first, {"data_sha256": "a" * 64, "precision": "fp32"}), (run, told)):
-            store.write_json(store.run_dir(each) / "train.json", what)
-        assert not agreement.strangers([first, run])
-        store.write_json(store.run_dir(run) / "train.json", {})  # by older code, which did not tell
-        assert not agreement.strangers([first, run])
+            store.write_json(RESULTS.trained(each), what)
+        assert not agreement.mismatches([first, run])
+        store.write_json(RESULTS.trained(run), {})  # by older code, which did not tell
+        assert not agreement.mismatches([first, run])
 
 
 def test_case_03_hat_refuses_a_helper_that_saw_other_images(described, demo_runs, monkeypatch):

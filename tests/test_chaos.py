@@ -17,9 +17,9 @@ from chaos.harness import contents, differences, untimed
 
 from advdpnp import evaluate as module
 from advdpnp.errors import UserError
-from advdpnp.evaluate import evaluate, flags
+from advdpnp.evaluate import evaluate
 from advdpnp.evaluate.memory import ChunkedModel, retry_with_smaller_chunks
-from advdpnp.store import eval_path, hold, run_dir, write_text
+from advdpnp.store import RESULTS, locked, write_text
 from advdpnp.train import fit
 
 ROOT = Path(__file__).parent.parent
@@ -137,8 +137,8 @@ def holder():
 
     def begin(path: Path) -> subprocess.Popen:
         code = (
-            "import sys, time; from pathlib import Path; from advdpnp.store import hold\n"
-            "with hold(Path(sys.argv[1]), 'is being tested'): print('held', flush=True); time.sleep(100)"
+            "import sys, time; from pathlib import Path; from advdpnp.store import RESULTS, locked\n"
+            "with locked(Path(sys.argv[1]), 'is being tested'): print('held', flush=True); time.sleep(100)"
         )
         process = subprocess.Popen(
             [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}
@@ -156,20 +156,20 @@ def holder():
 
 def test_the_second_process_says_who_holds_the_run(holder, tiny):
     run = tiny("ST")
-    first = holder(run_dir(run))
+    first = holder(RESULTS.run(run))
     said = rf"is being tested by process {first.pid} on \S+ since 20\S+; wait until it has ended, or stop it"
     with pytest.raises(UserError, match=said):
         fit(run)
-    assert not (run_dir(run) / "config.json").exists()
+    assert not (RESULTS.run(run) / "config.json").exists()
     first.send_signal(signal.SIGKILL)
     first.wait()
-    assert (run_dir(run) / "run.holder").exists()  # stale, and no obstacle
-    write_text(run_dir(run) / "kept", "")
-    (run_dir(run) / ".last.pt.abcd1234.tmp").write_text("half")
+    assert (RESULTS.run(run) / "run.holder").exists()  # stale, and no obstacle
+    write_text(RESULTS.run(run) / "kept", "")
+    (RESULTS.run(run) / ".last.pt.abcd1234.tmp").write_text("half")
     assert fit(run)
-    assert not list(run_dir(run).glob(".*.tmp"))
-    assert (run_dir(run) / "kept").exists()
-    assert not (run_dir(run) / "run.holder").exists()
+    assert not list(RESULTS.run(run).glob(".*.tmp"))
+    assert (RESULTS.run(run) / "kept").exists()
+    assert not (RESULTS.run(run) / "run.holder").exists()
 
 
 def test_the_second_process_of_the_command_line_has_status_2(holder):
@@ -180,7 +180,7 @@ def test_the_second_process_of_the_command_line_has_status_2(holder):
 def test_each_evaluation_is_held_by_itself(holder, tiny, monkeypatch):
     run = tiny("ST")
     fit(run)
-    first = holder(eval_path(run, "pgd20"))
+    first = holder(RESULTS.evaluation(run, "pgd20"))
     with pytest.raises(UserError, match=rf"pgd20\.json: is being tested by process {first.pid} on"):
         evaluate(run, "pgd20")
     assert evaluate(run, "clean")["clean"]["images"] == 60
@@ -189,7 +189,7 @@ def test_each_evaluation_is_held_by_itself(holder, tiny, monkeypatch):
 def test_who_waits_gets_the_result(holder, tiny, capsys):
     run = tiny("ST")
     fit(run)
-    first = holder(eval_path(run, "clean"))
+    first = holder(RESULTS.evaluation(run, "clean"))
     timer = subprocess.Popen([sys.executable, "-c", f"import time, os; time.sleep(1); os.kill({first.pid}, 9)"])
     begin = time.monotonic()
     assert evaluate(run, "clean", wait=True)["clean"]["images"] == 60
@@ -200,13 +200,13 @@ def test_who_waits_gets_the_result(holder, tiny, capsys):
 
 def test_a_hold_ends_with_its_block(tmp_path):
     def work():
-        with hold(tmp_path, "is being tested"):
+        with locked(tmp_path, "is being tested"):
             assert json.loads((tmp_path / "run.holder").read_text())["pid"] == os.getpid()
             raise KeyError
 
     with pytest.raises(KeyError):
         work()
-    with hold(tmp_path, "is being tested"):
+    with locked(tmp_path, "is being tested"):
         pass
     assert not (tmp_path / "run.holder").exists()
 
@@ -247,7 +247,7 @@ def test_out_of_memory_halves_what_the_network_sees_and_changes_no_result(tiny, 
     run = tiny(attacks={"aa": {"square_queries": 10, "version": "smoke"}, "pgd40_restarts5": {"steps": 5}})
     fit(run)
     through = evaluate(run, name)[name]
-    arrays = dict(np.load(eval_path(run, name).with_suffix(".npz")))
+    arrays = dict(np.load(RESULTS.arrays(run, name)))
     seen = little_memory(torch.OutOfMemoryError("CUDA out of memory"), 6)
     found = evaluate(run, name, force=True)[name]
     assert (through["images_at_once"], found["images_at_once"]) == (20, 5)
@@ -257,7 +257,7 @@ def test_out_of_memory_halves_what_the_network_sees_and_changes_no_result(tiny, 
     )
     assert counts == expected
     assert found.get("loss", 0) == pytest.approx(through.get("loss", 0), abs=1e-5)
-    for key, value in np.load(eval_path(run, name).with_suffix(".npz")).items():
+    for key, value in np.load(RESULTS.arrays(run, name)).items():
         assert np.allclose(value, arrays[key], atol=1e-4), key
 
 
@@ -268,10 +268,10 @@ CUBLAS_IS_FULL = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calli
 def test_plain_errors_are_out_of_memory_too(tiny, little_memory, capsys, error):
     run = tiny("ST")
     fit(run)
-    expected = (evaluate(run, "pgd20"), flags(run, "pgd20").tolist())[1]
+    expected = (evaluate(run, "pgd20"), RESULTS.read_flags(run, "pgd20").tolist())[1]
     little_memory(error, 10)
     assert evaluate(run, "pgd20", force=True)["pgd20"]["images_at_once"] == 10
-    assert flags(run, "pgd20").tolist() == expected
+    assert RESULTS.read_flags(run, "pgd20").tolist() == expected
     assert "memory is out; going on with 10 images at once" in capsys.readouterr().err
 
 
@@ -320,4 +320,4 @@ def test_a_loss_that_is_not_finite_names_what_is_kept(tiny, monkeypatch, epoch, 
     said = rf"not finite from epoch {epoch}, step 1 on \(loss={value}, .*\); {re.escape(kept)}; a lower optim\.lr"
     with pytest.raises(UserError, match=said):
         fit(run)
-    assert (run_dir(run) / "last.pt").exists() == (epoch > 0)
+    assert (RESULTS.run(run) / "last.pt").exists() == (epoch > 0)

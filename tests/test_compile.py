@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from advdpnp.config import METHODS, digest
 from advdpnp.errors import UserError
 from advdpnp.hardware import pick_compile
-from advdpnp.store import read_json, run_dir
+from advdpnp.store import RESULTS, read_json
 from advdpnp.train import build_defense, build_optimizer, compile_backbone, fit, load_model, train_epoch
 
 CPU = torch.device("cpu")
@@ -78,7 +78,7 @@ def test_compiling_is_no_setting_of_the_weights(tiny):
     runs = [tiny("AT", optim={"compile": mode}) for mode in ("auto", "on", "graphs", "off")]
     assert len({digest(run.training_settings()) for run in runs}) == 1
     fit(runs[0])
-    assert "compile" not in read_json(run_dir(runs[0]) / "config.json", "optim")["optim"]
+    assert "compile" not in read_json(RESULTS.run(runs[0]) / "config.json", "optim")["optim"]
 
 
 def test_auto_does_not_compile_on_a_cpu():
@@ -122,7 +122,7 @@ def test_on_without_a_compiler_is_one_sentence(tiny, monkeypatch):
     run = tiny("AT", optim={"compile": "on"})
     with pytest.raises(UserError, match=r"optim\.compile: on, but torch\.compile needs a C\+\+ compiler"):
         fit(run)
-    assert not run_dir(run).exists() or not any(run_dir(run).glob("*.json"))
+    assert not RESULTS.run(run).exists() or not any(RESULTS.run(run).glob("*.json"))
 
 
 class Waits(TorchDispatchMode):

@@ -33,8 +33,10 @@ from advdpnp.config import (
     slugs,
 )
 from advdpnp.errors import UserError, nearest
+from advdpnp.paper import artefacts
 
 SETTINGS = (DataConfig, ModelConfig, OptimConfig, CraftConfig, EvaluationConfig, AttackConfig, *METHODS.values())
+TIERS = ("demo", "short", "short100", "medium", "paper")
 MINIMAL = {"label": "a protocol", "blocks": {"cifar10/resnet18": None}}
 
 
@@ -285,6 +287,25 @@ def test_a_variant_may_have_seeds_of_its_own():
 def test_run_ids_read_as_documented():
     assert resolve("paper", "cifar10-resnet18-adv_dpnp-s0").method == "Adv-DPNP"
     assert resolve("demo", "digits-resnet18-at-s3").seed == 3
+
+
+def test_a_tiers_policy_changes_no_number():
+    """Results that were made before a policy stay valid: it is in no run and in no digest."""
+    policy = {"comparable": True, "needs_gpu": True, "gpus": 2, "memory_mb": 1, "minutes": 1}
+    plain, changed = (made.run("cifar10/resnet18", "Adv-DPNP") for made in (tier(), tier(policy=policy)))
+    assert changed == plain
+    assert digest(changed.training_settings()) == digest(plain.training_settings())
+    assert artefacts.evaluation_settings(tier(policy=policy), changed, "table1") == artefacts.evaluation_settings(
+        tier(), plain, "table1"
+    )
+
+
+def test_a_tier_of_ones_own_is_compared_with_nothing_and_trained_when_asked():
+    own = tier().policy
+    assert not any((own.comparable, own.train_in_notebooks, own.needs_gpu, own.gpus))
+    assert [name for name in TIERS if load_tier(name).policy.comparable] == ["paper"]
+    assert [name for name in TIERS if load_tier(name).policy.train_in_notebooks] == ["demo"]
+    assert [name for name in TIERS if not load_tier(name).has_paper_data] == ["demo"]
 
 
 # --- What decides the weights

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from advdpnp.attacks import frozen
-from advdpnp.config import METHODS, REQUIRES, parse_tier
+from advdpnp.config import METHODS, facts, parse_tier
 from advdpnp.defenses import DEFENSES
 from advdpnp.defenses.at_he import at_he_loss
 from advdpnp.defenses.dio import dio_loss, margin_penalty, orthogonality
@@ -273,7 +273,7 @@ def a_run(method: str, block: str = "cifar10/resnet18", **hyper):
 def build(method: str, block: str = "cifar10/resnet18", seed: int = 0, **hyper):
     run, cls = a_run(method, block, **hyper), DEFENSES[method]
     torch.manual_seed(seed)
-    helper = DEFENSES["ST"].build(a_run("ST", block)).eval() if method in REQUIRES else None
+    helper = DEFENSES["ST"].build(a_run("ST", block)).eval() if facts(method).requires else None
     return cls(run, helper).train()
 
 

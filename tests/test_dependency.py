@@ -8,7 +8,7 @@ from advdpnp import evaluate, notebook, train
 from advdpnp.config import dependency, digest, load_tier, parse_tier, resolve, standard_of, with_dependencies
 from advdpnp.errors import UserError
 from advdpnp.paper import artefacts
-from advdpnp.store import run_dir, write_json
+from advdpnp.store import RESULTS, write_json
 
 VARIANTS = [(name, variant) for name in ("demo", "short", "medium", "paper") for variant in load_tier(name).variants]
 SMALL = {"train_images": 128}
@@ -70,7 +70,7 @@ def test_hat_under_a_variant_is_trained_beside_the_plain_standard_run(tmp_path, 
         train.fit(hat, device="cpu")
     train.fit(dependency(hat), device="cpu")
     train.fit(hat, device="cpu")
-    assert (run_dir(hat) / "model.pt").exists()
+    assert (RESULTS.run(hat) / "model.pt").exists()
 
 
 def test_the_guard_of_a_variant_transfers_from_the_trained_standard_run(tmp_path, monkeypatch):
@@ -78,9 +78,9 @@ def test_the_guard_of_a_variant_transfers_from_the_trained_standard_run(tmp_path
     short = load_tier("short")
     signed, st = resolve(short, "cifar10-resnet18-adv_dpnp.signed-s0"), resolve(short, "cifar10-resnet18-st-s0")
     assert evaluate._transfer_source(signed) is None  # nothing trained yet
-    write_json(run_dir(st) / "train.json", {"settings_digest": digest(st.training_settings())})
+    write_json(RESULTS.trained(st), {"settings_digest": digest(st.training_settings())})
     assert evaluate._transfer_source(signed) is None  # brought back without its weights
-    (run_dir(st) / "model.pt").touch()
+    (RESULTS.run(st) / "model.pt").touch()
     assert evaluate._transfer_source(signed) == st
 
 

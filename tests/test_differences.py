@@ -1,6 +1,7 @@
 """Adv-DPNP against its rivals, image by image: what is compared, on which images, and what the interval stands for."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,10 +9,10 @@ import pytest
 from advdpnp.config import load_tier, parse_tier
 from advdpnp.paper.artefacts import CIFAR10
 from advdpnp.report import differences
+from advdpnp.report.differences import Comparison
 from advdpnp.report.figures import rivals as draw
-from advdpnp.report.page import published_dir
 from advdpnp.report.tables import per_image, table_rows
-from advdpnp.store import tier_dir
+from advdpnp.store import PUBLISHED, RESULTS
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def tier():
 
 
 def store(run, attack, correct):
-    path = tier_dir(run.tier) / "evals" / run.id / f"{attack}.json"
+    path = RESULTS.evaluation(run, attack)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path.with_suffix(".npz"), correct=np.array(correct, bool))
     path.write_text(json.dumps({"images": np.shape(correct)[-1], "accuracy": 100 * float(np.mean(correct))}))
@@ -44,15 +45,13 @@ def test_rivals_are_all_but_st_and_what_is_missing_is_left_out(tier):
     store(tier.run(CIFAR10, "AT"), "clean", [1, 0, 0, 0])
     store(tier.run(CIFAR10, "ST"), "clean", [1, 1, 1, 1])
     (row,) = differences.rivals(tier, "table1")
-    assert (row["rival"], row["column"], row["images"], row["seeds"]) == ("AT", "clean", 4, 1)
-    assert (row["ours"], row["theirs"], row["difference"]) == (50, 25, 25)  # seed 1 of Adv-DPNP has no partner
-    assert list(row) == list(differences.COLUMNS)
+    assert (row.rival, row.column, row.images, row.seeds) == ("AT", "clean", 4, 1)
+    assert (row.ours, row.theirs, row.difference) == (50, 25, 25)  # seed 1 of Adv-DPNP has no partner
 
 
 def test_bold_is_what_excludes_zero():
-    row = {"dataset": "d", "backbone": "b", "rival": "AT", "column": "clean", "ours": 50.0, "images": 9}
-    sure = row | {"difference": 3.0, "low": 1.0, "high": 5.0}
-    unsure = row | {"column": "aa", "difference": -3.0, "low": -7.0, "high": 1.0}
+    sure = Comparison(1, "d", "b", "AT", "clean", 50.0, 47.0, 3.0, 1.0, 5.0, p=0.01, images=9, seeds=1)
+    unsure = replace(sure, column="aa", difference=-3.0, low=-7.0, high=1.0)
     text = differences.markdown([sure, unsure], "demo: toys")
     assert "| AT | **+3.0** [+1.0, +5.0] | -3.0 [-7.0, +1.0] |" in text
     assert "demo: toys" in text
@@ -63,30 +62,21 @@ def test_bold_is_what_excludes_zero():
 
 def test_the_published_differences_are_those_of_the_tables():
     """Where both rows of a table rest on the same seeds, its cells differ by what is shown here."""
-    short, root = load_tier("short"), published_dir("short")
+    short = load_tier("short")
     compared = 0
     for name in differences.TABLES:
-        rows = [row for row in table_rows(short, name, root) if f"{row['dataset']}/{row['backbone']}" == CIFAR10]
-        cells = {(row["method"], row["column"]): row for row in rows}
-        for row in differences.rivals(short, name, root):
-            ours, theirs = (cells[method, row["column"]] for method in ("Adv-DPNP", row["rival"]))
-            if ours["seeds"] == theirs["seeds"] == row["seeds"]:
+        rows = [row for row in table_rows(short, name, PUBLISHED) if f"{row.dataset}/{row.backbone}" == CIFAR10]
+        cells = {(row.method, row.column): row for row in rows}
+        for row in differences.rivals(short, name, PUBLISHED):
+            ours, theirs = (cells[method, row.column] for method in ("Adv-DPNP", row.rival))
+            if ours.seeds == theirs.seeds == row.seeds:
                 compared += 1
-                assert row["difference"] == pytest.approx(ours["ours"] - theirs["ours"], abs=0.02), (name, row)
+                assert row.difference == pytest.approx(ours.ours - theirs.ours, abs=0.02), (name, row)
     assert compared
 
 
 def test_primary_contrasts_are_those_named_and_corrected_for_their_number():
-    base = {
-        "dataset": "cifar10",
-        "backbone": "resnet18",
-        "ours": 40.0,
-        "low": -6.0,
-        "high": -1.0,
-        "images": 500,
-        "seeds": 2,
-    }
-    base |= {"difference": -3.5}
+    measured = (40.0, 43.5, -3.5, -6.0, -1.0)
     some = (
         ("AT", "clean", 0.04),
         ("AT", "aa", 0.004),
@@ -94,9 +84,9 @@ def test_primary_contrasts_are_those_named_and_corrected_for_their_number():
         ("AT", "pgd_l1", 0.0),
         ("TRADES", "avg", 0.5),
     )
-    rows = [base | {"rival": rival, "column": column, "p": p} for rival, column, p in some]
+    rows = [Comparison(1, "cifar10", "resnet18", rival, column, *measured, p, 500, 2) for rival, column, p in some]
     found = differences.primary(rows)
-    assert [(row["rival"], row["column"], row["p"]) for row in found] == [
+    assert [(row.rival, row.column, row.p) for row in found] == [
         ("AT", "clean", pytest.approx(0.08)), ("AT", "aa", pytest.approx(0.012)), ("TRADES", "avg", 0.5)
     ]  # fmt: skip
     text = differences.primary_markdown(found, "demo: toys")

@@ -13,11 +13,11 @@ from advdpnp import evaluate as module
 from advdpnp.config import GEOMETRY_DEFINITION, load_tier
 from advdpnp.data.cifar10c import CORRUPTIONS
 from advdpnp.errors import UserError
-from advdpnp.evaluate import evaluate, flags, images_of, resolved_attack
+from advdpnp.evaluate import evaluate, images_of, resolved_attack
 from advdpnp.evaluate.crafting import craft
 from advdpnp.models.batchnorm_folding import FoldedConv, FoldedSurrogate
 from advdpnp.paper import artefacts
-from advdpnp.store import eval_path, read_json
+from advdpnp.store import RESULTS, read_json
 from advdpnp.train import fit, load_model
 
 LONGER = {"optim": {"epochs": 6}, "data": {"train_images": 300}}  # well above chance
@@ -71,7 +71,7 @@ def counted(monkeypatch, stop_at=None):
 
 def test_accuracy_is_the_mean_of_the_flags(measure, trained):
     run, results = measure("clean")
-    found, right = results["clean"], flags(run, "clean")
+    found, right = results["clean"], RESULTS.read_flags(run, "clean")
     assert right.shape == (60,)
     assert right.dtype == bool
     assert found["accuracy"] == pytest.approx(100 * right.mean(), abs=1e-4)
@@ -91,7 +91,7 @@ def test_an_attack_only_lowers_accuracy_and_raises_loss(measure):
         assert results[name]["accuracy"] <= clean["accuracy"], name
         assert results[name]["loss"] > clean["loss"], name
     assert results["pgd20"]["loss"] >= results["fgsm"]["loss"] - 1e-3
-    assert not (flags(run, "pgd20") & ~flags(run, "clean")).any()  # no image becomes right
+    assert not (RESULTS.read_flags(run, "pgd20") & ~RESULTS.read_flags(run, "clean")).any()  # no image becomes right
 
 
 def test_more_budget_is_never_easier(measure):
@@ -103,7 +103,7 @@ def test_more_budget_is_never_easier(measure):
 def test_the_result_says_everything(measure, trained):
     run, results = measure("pgd20")
     found = results["pgd20"]
-    assert read_json(eval_path(run, "pgd20")) == found
+    assert read_json(RESULTS.evaluation(run, "pgd20")) == found
     assert (found["run"], found["tier"], found["attack"]) == ("digits-resnet18-at-s0", "tiny", "pgd20")
     assert found["model_sha256"] == json.loads((trained["AT"] / "train.json").read_text())["model_sha256"]
     assert found["data_sha256"] == data.load("digits", "test").sha256
@@ -133,7 +133,7 @@ def test_l1_and_l2_results_say_how_much_of_the_budget_the_survivors_used(measure
     options = {"evaluation": {"budget_scale": 4}, "attacks": {"pgd100_l1": {"epsilon": "42/255", "steps": 10}}}
     run, found = measure("clean", "pgd20", "pgd100_l1", **options)
     assert "budget_used" not in found["clean"] | found["pgd20"]
-    right, used = flags(run, "pgd100_l1"), found["pgd100_l1"]["budget_used"]
+    right, used = RESULTS.read_flags(run, "pgd100_l1"), found["pgd100_l1"]["budget_used"]
     reached, epsilon = [], found["pgd100_l1"]["settings"]["epsilon"]
 
     def watched(model, x, *arguments, **settings):
@@ -153,17 +153,17 @@ def test_no_survivors_used_no_budget(measure):
 
 
 def test_a_subset_is_the_first_images(measure):
-    few = flags(measure("pgd20", attacks={"pgd20": {"images": 25}})[0], "pgd20")
-    all_of_them = flags(measure("pgd20")[0], "pgd20")
+    few = RESULTS.read_flags(measure("pgd20", attacks={"pgd20": {"images": 25}})[0], "pgd20")
+    all_of_them = RESULTS.read_flags(measure("pgd20")[0], "pgd20")
     assert few.tolist() == all_of_them[:25].tolist()
 
 
 def test_batches_do_not_change_an_attack_without_randomness(measure, no_attacks):
     run, _ = measure("pgd20")
-    right = flags(run, "pgd20")
+    right = RESULTS.read_flags(run, "pgd20")
     no_attacks()
     run, _ = measure("pgd20", evaluation={"batch_size": 7})
-    assert flags(run, "pgd20").tolist() == right.tolist()
+    assert RESULTS.read_flags(run, "pgd20").tolist() == right.tolist()
 
 
 # --- What is loaded and what is computed again
@@ -243,7 +243,7 @@ def test_another_model_computes_again(tiny, tmp_path, monkeypatch):
 
 def test_flags_that_are_missing_are_computed_again(measure, monkeypatch):
     run, _ = measure("pgd20")
-    eval_path(run, "pgd20").with_suffix(".npz").unlink()
+    RESULTS.arrays(run, "pgd20").unlink()
     sizes = counted(monkeypatch)
     measure("pgd20")
     assert sizes
@@ -264,8 +264,8 @@ def test_a_random_start_follows_the_seed_of_the_run_and_not_the_global_one(measu
 @pytest.mark.parametrize("name", ["pgd20", "pgd20_random", "pgd20_l2"])
 def test_a_stopped_attack_goes_on_where_it_was(measure, monkeypatch, name):
     run, through = measure(name)
-    expected = flags(run, name)
-    path = eval_path(run, name)
+    expected = RESULTS.read_flags(run, name)
+    path = RESULTS.evaluation(run, name)
     part = path.with_name(f"{name}.part.npz")
     path.unlink()
     monkeypatch.setattr(module, "SAVE_EVERY", -1.0)
@@ -278,7 +278,7 @@ def test_a_stopped_attack_goes_on_where_it_was(measure, monkeypatch, name):
     sizes = counted(monkeypatch)
     found = measure(name)[1][name]
     assert sizes == [20]  # the third batch alone
-    assert flags(run, name).tolist() == expected.tolist()
+    assert RESULTS.read_flags(run, name).tolist() == expected.tolist()
     assert found["loss"] == through[name]["loss"]
     assert found.get("budget_used") == through[name].get("budget_used")
     assert not part.exists()
@@ -287,7 +287,7 @@ def test_a_stopped_attack_goes_on_where_it_was(measure, monkeypatch, name):
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 half a file"])
 def test_a_damaged_part_is_computed_again(measure, monkeypatch, content):
     run, _ = measure("clean")
-    part = eval_path(run, "pgd20").with_name("pgd20.part.npz")
+    part = RESULTS.evaluation(run, "pgd20").with_name("pgd20.part.npz")
     part.write_bytes(content)
     sizes = counted(monkeypatch)
     measure("pgd20")
@@ -388,7 +388,7 @@ def test_geometry_measures_clean_and_adversarial_features_and_the_centers(measur
     assert 0 < found["min_sep"] <= found["mean_sep"] <= 180
     assert found["fdr_adv"] > found["fdr_clean"]  # attacked features overlap more
     assert found["scr_adv"] < found["scr_clean"]
-    with np.load(eval_path(run, "geometry").with_suffix(".npz")) as arrays:
+    with np.load(RESULTS.arrays(run, "geometry")) as arrays:
         assert np.array_equal(arrays["centers"], load_model(run, trained["Adv-DPNP"]).centers.detach().numpy())
 
 
@@ -409,7 +409,7 @@ def test_at_he_is_measured_on_what_its_head_compares(measure, trained):
 
 def test_geometry_by_an_earlier_definition_is_measured_again(measure):
     run, results = measure("geometry", method="Adv-DPNP")
-    path = eval_path(run, "geometry")
+    path = RESULTS.evaluation(run, "geometry")
     path.write_text(json.dumps(results["geometry"] | {"key": "of the earlier definition", "fdr_clean": -1}))
     _, again = measure("geometry", method="Adv-DPNP")
     assert again["geometry"]["fdr_clean"] == results["geometry"]["fdr_clean"]
@@ -435,7 +435,7 @@ def test_features_are_those_that_the_head_classifies(measure):
     found = results["features"]
     assert found["accuracy_clean"] == pytest.approx(results["clean"]["accuracy"], abs=1e-4)
     assert found["accuracy_adv"] == pytest.approx(results["pgd20"]["accuracy"], abs=1e-4)
-    with np.load(eval_path(run, "features").with_suffix(".npz")) as arrays:
+    with np.load(RESULTS.arrays(run, "features")) as arrays:
         assert arrays["clean"].shape == arrays["adv"].shape == (60, 32)
         assert arrays["labels"].tolist() == data.load("digits", "test").labels[:60].tolist()
         assert arrays["centers"].shape == (10, 32)

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from advdpnp.__main__ import main
-from advdpnp.config import METHODS, ROOT
+from advdpnp.config import METHODS, ROOT, facts
 from advdpnp.data import load, to_float
 from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
 from advdpnp.models import build, describe
-from advdpnp.share.export import PAPERS, export
-from advdpnp.store import read_json, run_dir, write_json
+from advdpnp.share.export import export
+from advdpnp.store import RESULTS, read_json, write_json
 from advdpnp.train import build_defense, load_model, save_trained
 
 SHAPES = {"resnet18": "cifar10/resnet18", "wrn34_10": "cifar10/wrn34_10", "lenetspp": "mnist/lenetspp"}
@@ -44,7 +44,7 @@ print(json.dumps(found))
 
 def untrained(run):
     """A run as training leaves it, with random weights and batch norms that have seen images."""
-    directory = run_dir(run)
+    directory = RESULTS.run(run)
     if not (directory / "train.json").exists():
         defense = build_defense(run)
         images = to_float(load("digits", "train").images[:200])
@@ -174,7 +174,7 @@ def test_an_evaluation_of_other_weights_is_not_exported(tiny):
     with torch.no_grad():
         defense = build_defense(run)
         defense.model.head.bias.add_(1)
-    save_trained(run, run_dir(run), defense, {})
+    save_trained(run, RESULTS.run(run), defense, {})
     (path,) = (export(run, "tiny") / "model_info").rglob("*.json")
     assert read_json(path)["clean_acc"] is None
 
@@ -192,7 +192,8 @@ def test_robustbench_itself_agrees(tiny):
 
 
 def test_every_method_has_its_paper():
-    assert list(PAPERS) == list(METHODS)
+    assert all(facts(method).key and facts(method).title for method in METHODS)
+    assert len({facts(method).key for method in METHODS}) == len(METHODS)
 
 
 def test_exporting_what_is_not_trained_is_one_sentence(capsys, tmp_path):

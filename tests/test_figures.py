@@ -4,11 +4,14 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
 from advdpnp.config import load_tier
+from advdpnp.paper.numbers import Cell
 from advdpnp.report import figures
 
 
@@ -77,11 +80,12 @@ def test_epsilon_curves_draw_what_they_are_given():
 
 def test_severities_are_lines_with_bands_and_labels_that_do_not_overlap():
     def row(method, severity, value):
-        return {"method": method, "column": f"severity_{severity}", "ours": value, "low": value - 2, "high": value + 2}
+        column = f"severity_{severity}"
+        return Cell("figure3", "cifar10", "resnet18", method, column, value, low=value - 2, high=value + 2)
 
     starts = {"AT": 80, "MART": 79.9, "Adv-DPNP": 81}
     rows = [row(method, s, start - s) for method, start in starts.items() for s in range(1, 6)]
-    rows += [row("HAT", 1, 50.0), {"method": "AT", "column": "noise", "ours": 3.0, "low": "", "high": ""}]
+    rows += [row("HAT", 1, 50.0), Cell("figure3", "cifar10", "resnet18", "AT", "noise", 3.0)]
     fig = figures.severity_lines(rows)
     (ax,) = fig.axes
     drawn = [list(line.get_ydata()) for line in ax.lines if len(line.get_ydata()) == 5]
@@ -96,12 +100,12 @@ def test_severities_are_lines_with_bands_and_labels_that_do_not_overlap():
 
 
 def test_a_table_as_dots_marks_intervals_seeds_and_the_papers_number():
+    place, seeds = (1, "cifar10", "resnet18"), {"seeds": 2, "by_seed": "46.50 47.50"}
     rows = [
-        {"method": "AT", "column": "aa", "ours": "", "low": "", "high": "", "paper": 48.2, "seeds": 0, "by_seed": ""},
-        {"method": "Adv-DPNP", "column": "aa", "ours": 47.0, "low": 45.0, "high": 49.0, "paper": 49.18, "seeds": 2,
-         "by_seed": "46.50 47.50"},
-    ]  # fmt: skip
-    rows += [row | {"column": "pgd", "ours": "", "paper": ""} for row in rows]
+        Cell(*place, "AT", "aa", paper=48.2),
+        Cell(*place, "Adv-DPNP", "aa", 47.0, low=45.0, high=49.0, paper=49.18, **seeds),
+    ]
+    rows += [replace(row, column="pgd", ours=None, paper=None) for row in rows]
     ax, *others = figures.dots(rows, ["aa", "pgd"], paper=True).axes
     assert not others  # nothing to show under pgd
     assert [list(line.get_xdata()) for line in ax.lines] == [[48.2], [45, 49], [46.5] * 2, [47.5] * 2, [47.0], [49.18]]

@@ -14,15 +14,14 @@ from logs import RUNS, gaps, logged, predicted
 
 from advdpnp import prototype_dynamics as theory
 from advdpnp.paper.numbers import OURS, reported
-from advdpnp.report.page import published_dir
-from advdpnp.store import read_arrays, read_json
+from advdpnp.store import PUBLISHED, read_arrays, read_json
 
 DOCS = Path(__file__).parent.parent / "docs"
 FINDINGS, QUESTIONS = ((DOCS / name).read_text() for name in ("findings.md", "questions-for-the-authors.md"))
 
 
 def test_the_gaps_between_prototypes_in_the_prose_are_those_of_figure_2():
-    stored = published_dir("short") / "evals" / "mnist-lenetspp-adv_dpnp-s0" / "features.npz"
+    stored = PUBLISHED.tier("short") / "evals" / "mnist-lenetspp-adv_dpnp-s0" / "features.npz"
     centers = read_arrays(stored, "centers")["centers"]
     angles = np.sort(np.degrees(np.arctan2(centers[:, 1], centers[:, 0])))
     gaps = sorted(np.diff(angles, append=angles[0] + 360))
@@ -31,7 +30,7 @@ def test_the_gaps_between_prototypes_in_the_prose_are_those_of_figure_2():
 
 
 def test_the_losses_of_the_other_readings_in_the_prose_are_those_published():
-    evals = published_dir("short") / "evals"
+    evals = PUBLISHED.tier("short") / "evals"
     names = ("adv_dpnp.features_only", "adv_dpnp.slow_prototypes", "adv_dpnp")
     features, slow, mean = (
         read_json(evals / f"cifar10-resnet18-{name}-s0" / "pgd20.json", "loss")["loss"] for name in names

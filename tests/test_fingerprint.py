@@ -15,7 +15,7 @@ from advdpnp.paper.artefacts import CIFAR10, CIFAR100
 from advdpnp.paper.numbers import reported
 from advdpnp.report import figures, fingerprint, page
 from advdpnp.report.fingerprint import FITS, QUANTITIES, decide, least_distance, log_distance, over, paper_fingerprint
-from advdpnp.store import tier_dir
+from advdpnp.store import PUBLISHED, RESULTS, Store
 
 LEDGER = (Path(__file__).parent.parent / "docs" / "ledger.md").read_text()
 RULE = LEDGER.partition("### Which reading of Eq. (3)")[2].partition("\n### ")[0]
@@ -37,7 +37,7 @@ def make_tier(**changes):
 
 
 def store(run, name="geometry", **values):
-    path = tier_dir(run.tier) / "evals" / run.id / f"{name}.json"
+    path = RESULTS.evaluation(run, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"images": 1000} | values))
 
@@ -217,8 +217,8 @@ def test_every_tier_has_the_readings_of_its_variants(name):
     assert {run.method for run in runs} == {"Adv-DPNP"}
     table4 = {run.id for run in artefacts.runs_of(tier, "table4")}
     assert {tier.run(run.block, "AT", run.seed).id for run in runs} <= table4, "the same job brings AT's geometry"
-    assert "readings" in artefacts.built()
-    assert artefacts.product("readings") == artefacts.product("table4")
+    assert "readings" in artefacts.with_notebook()
+    assert artefacts.output_of("readings") == artefacts.output_of("table4")
 
 
 def test_a_row_is_a_reading_and_a_seed_with_its_own_at():
@@ -282,15 +282,14 @@ def test_what_is_missing_is_left_out_and_said():
 def test_results_may_lie_elsewhere(tmp_path, monkeypatch):
     tier = make_tier(seeds=[0])
     stored_run(tier, 1.0)
-    here = tier_dir("mine")
+    here = Store(RESULTS.tier("mine").parent)
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path / "other"))
     assert not fingerprint.rows(tier)
     assert len(fingerprint.rows(tier, here)) == 1
 
 
 def test_the_report_has_the_readings_of_what_is_published():
-    short = Path(__file__).parent.parent / "published" / "short"
-    text = page.report_markdown(load_tier("short"), short).partition("\n## The readings of Eq. (3)\n")[2]
+    text = page.report_markdown(load_tier("short"), PUBLISHED).partition("\n## The readings of Eq. (3)\n")[2]
     section = text.partition("\n## ")[0]
     assert "| paper, CIFAR-10 |" in section
     assert "| `sum` | 0 |" in section

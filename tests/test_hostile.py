@@ -20,14 +20,14 @@ from PIL import Image
 from advdpnp import data
 from advdpnp import evaluate as evaluation
 from advdpnp.__main__ import main
-from advdpnp.config import DATASETS, load_tier, parse_tier
+from advdpnp.config import DATASETS, load_tier, parse_tier, resolve
 from advdpnp.data import download
 from advdpnp.data.cifar10c import files as corruption_files
 from advdpnp.errors import UserError
-from advdpnp.evaluate import evaluate, flags, masking
-from advdpnp.markdown import literal
+from advdpnp.evaluate import evaluate, masking
+from advdpnp.markdown import escape_markdown
 from advdpnp.report import page, render, tables
-from advdpnp.store import eval_path, run_dir, sha256_file
+from advdpnp.store import RESULTS, Store, sha256_file, write_json
 from advdpnp.train import fit, load_model, load_state
 
 # --- Payloads: unpickling one leaves a file, the harmless form of running any program
@@ -140,7 +140,7 @@ def run(tiny):
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_a_checkpoint_that_train_json_vouches_for(run, owned, payload):
-    model, trained = run_dir(run) / "model.pt", run_dir(run) / "train.json"
+    model, trained = RESULTS.run(run) / "model.pt", RESULTS.trained(run)
     torch.save({"head.weight": payload(owned)}, model)
     trained.write_text(json.dumps(json.loads(trained.read_text()) | {"model_sha256": sha256_file(model)}))
     with pytest.raises(UserError, match=r"model\.pt: is not a checkpoint of this project"):
@@ -152,7 +152,7 @@ def test_a_checkpoint_that_train_json_vouches_for(run, owned, payload):
 @pytest.mark.parametrize("payload", PAYLOADS)
 @pytest.mark.parametrize("legacy", [True, False])
 def test_a_state_to_resume_from(run, owned, payload, legacy):
-    last = run_dir(run) / "last.pt"
+    last = RESULTS.run(run) / "last.pt"
     state = load_state(last) | {"optimizer": payload(owned)}
     torch.save(state, last, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(UserError, match=r"last\.pt: is not a checkpoint"):
@@ -160,12 +160,10 @@ def test_a_state_to_resume_from(run, owned, payload, legacy):
 
 
 def test_the_flags_of_a_cached_evaluation(run, owned, tmp_path):
-    path = eval_path(run, "clean").with_suffix(".npz")
+    path = RESULTS.arrays(run, "clean")
     np.savez(path, correct=np.array([Opens(owned), None], dtype=object))
     with pytest.raises(UserError, match=r"clean\.npz: does not hold the arrays correct"):
-        flags(run, "clean")
-    with pytest.raises(UserError, match="does not hold the arrays"):
-        tables.stored_flags(run, "clean")
+        RESULTS.read_flags(run, "clean")
 
 
 def test_an_unfinished_evaluation(run, owned):
@@ -174,7 +172,7 @@ def test_an_unfinished_evaluation(run, owned):
     honest = evaluate(run, "fgsm")["fgsm"]["accuracy"]
     bad = np.array([Opens(owned)] * 60, dtype=object)
     for arrays in ({"correct": bad, "losses": bad}, {"correct": np.ones(3, bool), "losses": np.zeros(3)}):
-        np.savez(evaluation.part_path(eval_path(run, "fgsm")), key=key, done=40, **arrays)
+        np.savez(evaluation.part_path(RESULTS.evaluation(run, "fgsm")), key=key, done=40, **arrays)
         assert evaluate(run, "fgsm", force=True)["fgsm"]["accuracy"] == honest
 
 
@@ -288,7 +286,7 @@ def test_literal_text_survives_markdown():
     import mistune
 
     for text in (EVIL, "# no heading", "a_b_c *d* ~~e~~", "100 % <b>", "1 < 2 & 3", "back\\slash", "demo: 8x8 digits"):
-        rendered = mistune.html("x " + literal(text))
+        rendered = mistune.html("x " + escape_markdown(text))
         shown = unescape(re.sub(r"</?p>", "", rendered)).strip()
         assert shown == f"x {text}"
         assert not re.search(r"<(?!/?p>)", rendered)
@@ -300,9 +298,9 @@ def test_a_label_acts_neither_in_tables_nor_in_the_report_nor_in_a_notebook(monk
     raw = {"label": EVIL, "blocks": {"cifar10/resnet18": {"dataset": "digits"}},
            "defaults": {"optim": {"epochs": 1, "milestones": []}}}  # fmt: skip
     tier = parse_tier("evil", raw, "evil.toml")
-    (tmp_path / "evals").mkdir()
-    assert shows_no_markup(render.markdown(tables.table_rows(tier, "table1", tmp_path), tier.label))
-    assert shows_no_markup(page.report_markdown(tier, tmp_path))
+    (tmp_path / "evil" / "evals").mkdir(parents=True)
+    assert shows_no_markup(render.markdown(tables.table_rows(tier, "table1", Store(tmp_path)), tier.label))
+    assert shows_no_markup(page.report_markdown(tier, Store(tmp_path)))
     shown = []
     monkeypatch.setattr(notebook, "display", shown.append)
     monkeypatch.setattr(notebook, "load_tier", lambda name: tier)
@@ -316,15 +314,13 @@ def test_a_label_acts_neither_in_tables_nor_in_the_report_nor_in_a_notebook(monk
 
 def test_what_a_result_says_is_shown_and_not_obeyed(tmp_path):
     """train.json's device and the guard's evidence come from files that may be anybody's."""
-    name = "digits-resnet18-at-s0"
-    for folder in ("runs", "evals"):
-        (tmp_path / folder / name).mkdir(parents=True)
+    run, store = resolve("demo", "digits-resnet18-at-s0"), Store(tmp_path)
     trained = {"train_images": 1, "final": {"epoch": 0}, "seconds": 1.0, "images_per_second": 1.0, "precision": EVIL,
                "provenance": {"device": EVIL}}  # fmt: skip
-    (tmp_path / "runs" / name / "train.json").write_text(json.dumps(trained))
+    write_json(store.trained(run), trained)
     checks = [{"name": "gradient", "ok": False, "detail": EVIL}]
-    (tmp_path / "evals" / name / "guard.json").write_text(json.dumps({"images": 100, "seconds": 1.0, "checks": checks}))
-    text = page.report_markdown(load_tier("demo"), tmp_path)
+    write_json(store.evaluation(run, "guard"), {"images": 100, "seconds": 1.0, "checks": checks})
+    text = page.report_markdown(load_tier("demo"), store)
     assert "&lt;script&gt;" in text
     assert shows_no_markup(text)
 
@@ -336,7 +332,7 @@ def test_checks_that_the_guard_never_wrote_are_refused(checks):
 
 
 def test_a_number_that_is_none_is_refused(run, capsys):
-    path = eval_path(run, "clean")
+    path = RESULTS.evaluation(run, "clean")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"accuracy": EVIL}))
     with pytest.raises(UserError, match="clean: accuracy is no number"):
         tables.cell(run, "clean")

@@ -16,7 +16,7 @@ from advdpnp.config import AttackConfig, load_tier
 from advdpnp.evaluate import evaluate, masking, resolved_attack
 from advdpnp.evaluate.masking import CHECKS, LEVEL, check_attack_order, check_probes, mcnemar_p, run_probes
 from advdpnp.report import page
-from advdpnp.store import eval_path, read_json, tier_dir
+from advdpnp.store import RESULTS, read_json
 from advdpnp.train import fit, load_model
 
 PGD = AttackConfig(epsilon=32 / 255, step_size=4 / 255)
@@ -205,13 +205,13 @@ def test_the_guard_is_an_evaluation_with_a_transfer_once_st_is_there(tiny, capsy
     fit(standard)
     found = evaluate(run, "guard")["guard"]
     assert {check["name"]: check["ok"] for check in found["checks"]}["transfer"] is True
-    assert found == read_json(eval_path(run, "guard")) == evaluate(run, "guard")["guard"]
+    assert found == read_json(RESULTS.evaluation(run, "guard")) == evaluate(run, "guard")["guard"]
     assert found["white_box"] == "pgd20"
     assert resolved_attack(run, "pgd20").epsilon == pytest.approx(32 / 255)
 
 
 def test_the_report_shows_every_run_and_each_warning():
-    root, tier = tier_dir("demo"), load_tier("demo")
+    root, tier = RESULTS.tier("demo"), load_tier("demo")
     for run, fgsm in (("digits-resnet18-at-s0", 600), ("digits-resnet18-trades-s0", 850)):
         folder = root / "evals" / run
         folder.mkdir(parents=True)
@@ -219,7 +219,7 @@ def test_the_report_shows_every_run_and_each_warning():
             np.savez(folder / f"{name}.npz", correct=some(right))
         bad = masking.Check("deterministic", run.endswith("at-s0"), "7 of 100 images get other logits when asked again")
         (folder / "guard.json").write_text(json.dumps({"images": 100, "seconds": 1.0, "checks": [vars(bad)]}))
-    text = page.trust_markdown(tier, root)
+    text = page.trust_markdown(tier)
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| digits")}
     assert rows["digits-resnet18-at-s0"].count(" ok ") == 2
     assert rows["digits-resnet18-trades-s0"].count("**warning**") == 2

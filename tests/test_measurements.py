@@ -11,14 +11,14 @@ from advdpnp.paper.artefacts import CIFAR10
 from advdpnp.paper.claims import Block, Quantity, change
 from advdpnp.report.measurements import Measurements
 from advdpnp.report.tables import table_rows
-from advdpnp.store import tier_dir
+from advdpnp.store import RESULTS
 
 T1, T4, T7, T8 = (Block(n, "cifar10") for n in (1, 4, 7, 8))
 CLEAN = Quantity("clean", ("clean",))
 
 
 def store(run, name, correct=None, **values):
-    path = tier_dir(run.tier) / "evals" / run.id / f"{name}.json"
+    path = RESULTS.evaluation(run, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     if correct is not None:
         np.savez(path.with_suffix(".npz"), correct=correct)

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from advdpnp.__main__ import main
+from advdpnp.config import resolve
 from advdpnp.errors import UserError
 from advdpnp.report.model_card import attacked, budget, model_card, write_card
-from advdpnp.store import read_json
+from advdpnp.store import Store, read_json
 
 PUBLISHED = Path(__file__).parent.parent / "published" / "short"
 RUN = "cifar10-resnet18-adv_dpnp-s0"
@@ -21,7 +22,7 @@ def files():
 
 def test_the_card_of_a_published_run_carries_its_numbers_and_their_protocol():
     settings, train, evaluations = files()
-    card = model_card(settings, train, evaluations)
+    card = model_card(settings, train, evaluations, comparable=False)
     assert card.startswith(f"# {RUN}\n")
     assert "smaller protocol than the paper's" in card
     for found in evaluations:
@@ -38,9 +39,9 @@ def test_the_card_of_a_published_run_carries_its_numbers_and_their_protocol():
 
 def test_the_papers_protocol_has_no_warning_and_other_weights_numbers_are_left_out():
     settings, train, evaluations = files()
-    paper = model_card(settings, train | {"tier": "paper"}, evaluations)
+    paper = model_card(settings, train, evaluations, comparable=True)
     assert "smaller protocol" not in paper
-    other = model_card(settings, train | {"model_sha256": "other"}, evaluations)
+    other = model_card(settings, train | {"model_sha256": "other"}, evaluations, comparable=False)
     assert "Not evaluated yet." in other
 
 
@@ -56,7 +57,7 @@ def test_protocols_in_words():
 
 def test_card_of_what_is_not_trained(tmp_path, capsys):
     with pytest.raises(UserError, match="is not trained"):
-        write_card(tmp_path, RUN)
+        write_card(resolve("short", RUN), False, Store(tmp_path))
     assert main(["card", "--tier", "short", RUN]) == 2
     assert main(["card", "--tier", "short"]) == 2
     assert main(["card", "--tier", "short", "cifar10-resnet18-adv_dpn-s0"]) == 2
@@ -71,4 +72,4 @@ def test_card_on_the_command_line(tmp_path, monkeypatch, capsys):
     assert main(["card", "--tier", "short", RUN]) == 0
     path = Path(capsys.readouterr().out.strip())
     assert path == tmp_path / "short" / "runs" / RUN / "README.md"
-    assert path.read_text() == model_card(*files())
+    assert path.read_text() == model_card(*files(), comparable=False)

@@ -8,7 +8,7 @@ import pytest
 from advdpnp import notebook as nb
 from advdpnp.config import parse_tier
 from advdpnp.paper import artefacts
-from advdpnp.store import eval_path, run_dir, write_json
+from advdpnp.store import RESULTS, write_json
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(path for path in FOLDER.glob("*.ipynb") if path.stem != "colab")
@@ -45,13 +45,13 @@ def test_stored_results_are_shown_without_their_weights(monkeypatch):
     run, said = tier.run(artefacts.CIFAR10, "AT"), []
     monkeypatch.setattr(nb, "display", lambda shown: said.append(shown.data))
     monkeypatch.setattr(nb, "evaluate", lambda *_, **__: pytest.fail("computed"))
-    write_json(run_dir(run) / "train.json", {})
+    write_json(RESULTS.trained(run), {})
     *there, absent = artefacts.artefact("table1").evaluations()
     for name in there:
-        write_json(eval_path(run, name), {})
+        write_json(RESULTS.evaluation(run, name), {})
     assert nb.measure(tier, "table1") == [run]
     assert said == [f"*Not evaluated, and the weights are not here: {run.id} ({absent}).*"]
-    (run_dir(run) / "model.pt").write_bytes(b"")
+    (RESULTS.run(run) / "model.pt").write_bytes(b"")
     monkeypatch.setattr(nb, "evaluate", lambda run, *names, wait: said.append(names))
     nb.measure(tier, "table1")
     assert said[1:] == [(*there, absent)]

@@ -4,6 +4,7 @@ import csv
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,17 @@ from advdpnp.paper import claims, numbers
 from advdpnp.paper.artefacts import FEATURES
 from advdpnp.paper.claims import CLAIMS, claims_markdown
 from advdpnp.paper.consistency import consistency, least_scr, repeatability, simplex_angle
-from advdpnp.paper.numbers import BANDS, OURS, column_kind, paper_values, reported, reported_table, values_from, verdict
+from advdpnp.paper.numbers import (
+    BANDS,
+    OURS,
+    Cell,
+    column_kind,
+    paper_values,
+    reported,
+    reported_table,
+    values_from,
+    verdict,
+)
 
 
 def outcomes(values):
@@ -79,30 +90,23 @@ def test_a_missing_file_is_one_sentence(tmp_path, monkeypatch):
     reported_table.cache_clear()
 
 
-def test_values_from_long_rows():
-    row = {"dataset": "cifar10", "backbone": "resnet18", "method": "AT", "column": "clean"}
-    rows = [
-        {**row, "table": "1", "ours": "83.5"},
-        {**row, "table": "figure3", "ours": 70.0},
-        {**row, "table": "table2", "ours": ""},
-        {**row, "table": 5, "ours": math.nan},
-    ]
-    values = values_from(rows)
+def test_values_from_cells():
+    tables = {1: 83.5, "figure3": 70.0, 2: None}
+    values = values_from(Cell(table, "cifar10", "resnet18", "AT", "clean", ours) for table, ours in tables.items())
     assert values(1, "cifar10", "resnet18", "AT", "clean") == 83.5
     assert values("figure3", "cifar10", "resnet18", "AT", "clean") == 70.0
     assert values(2, "cifar10", "resnet18", "AT", "clean") is None
-    assert values(5, "cifar10", "resnet18", "AT", "clean") is None
 
 
 def test_columns_that_a_claim_compares_rest_on_the_same_images():
     """24 % of 1,000 images after 20 steps and 22 % of 200 after 500: that is no effect of steps."""
-    row = {"dataset": "cifar10", "backbone": "resnet18", "method": "Adv-DPNP"}
+    place = "cifar10", "resnet18", "Adv-DPNP"
     columns = (("accuracy_20", 24, 1000), ("accuracy_40", 23.9, 1000), ("accuracy_500", 22, 200))
-    rows = [row | {"table": 6, "column": c, "ours": ours, "images": n} for c, ours, n in columns]
+    rows = [Cell(6, *place, c, ours, images=n) for c, ours, n in columns]
     across = values_from(rows)
-    assert [across(6, *list(row.values()), c) for c, *_ in columns] == [24, 23.9, None]
-    down = values_from([r | {"table": 1} for r in rows])  # Table 1's claims compare methods, not columns
-    assert [down(1, *list(row.values()), c) for c, *_ in columns] == [24, 23.9, 22]
+    assert [across(6, *place, c) for c, *_ in columns] == [24, 23.9, None]
+    down = values_from(replace(row, table=1) for row in rows)  # Table 1's claims compare methods, not columns
+    assert [down(1, *place, c) for c, *_ in columns] == [24, 23.9, 22]
 
 
 def test_importing_loads_nothing_heavy():
@@ -126,9 +130,9 @@ def test_importing_loads_nothing_heavy():
         (51.68, 53.68, {}, "near"),
         (51.67, 53.68, {}, "differs"),
         (53.68, None, {}, "not reported"),
-        (53.68, 53.68, {"tier": "short"}, "smaller protocol"),
-        (53.68, None, {"tier": "demo"}, "smaller protocol"),
-        (None, 53.68, {"tier": "demo"}, "not run"),
+        (53.68, 53.68, {"comparable": False}, "smaller protocol"),
+        (53.68, None, {"comparable": False}, "smaller protocol"),
+        (None, 53.68, {"comparable": False}, "not run"),
         (53.68, 53.68, {"n": 1000}, "smaller protocol"),
         (53.68, 53.68, {"n": 10_000}, "match"),
         (93.33, 95.32, {"kind": "angle"}, "match"),
@@ -142,7 +146,7 @@ def test_importing_loads_nothing_heavy():
     ],
 )
 def test_verdict(ours, printed, options, expected):
-    assert verdict(ours, printed, **{"tier": "paper", **options}) == expected
+    assert verdict(ours, printed, **{"comparable": True, **options}) == expected
     assert expected in numbers.VERDICTS
 
 
@@ -152,7 +156,7 @@ def test_every_column_has_a_band():
     assert {kinds[c] for c in ("clean", "accuracy_20", "avg_accuracy", "starts_1", "ce", "adv-dpnp")} == {"accuracy"}
     assert (kinds["fdr_adv"], kinds["mean_sep"], kinds["loss_20"]) == ("fdr", "angle", "loss")
     with pytest.raises(UserError, match="did you mean 'angle'"):
-        verdict(1.0, 1.0, tier="paper", kind="angles")
+        verdict(1.0, 1.0, comparable=True, kind="angles")
 
 
 # --- Claims

@@ -12,8 +12,8 @@ from advdpnp.intervals import SeedVariance
 from advdpnp.paper.numbers import OURS, reported
 from advdpnp.report.contrasts import COLUMNS, RIVALS, Variance, column, contrasts, detectable, image_variance, markdown
 from advdpnp.report.contrasts import verdict as judged
-from advdpnp.report.page import preregistered, published_dir
-from advdpnp.store import tier_dir, write_json
+from advdpnp.report.page import preregistered
+from advdpnp.store import PUBLISHED, RESULTS, Store, write_json
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "medium-preregistration.md").read_text()
@@ -101,17 +101,14 @@ def measured():
 
 
 def store(run, attack, flags):
-    path = tier_dir(run.tier) / "evals" / run.id / f"{attack}.json"
+    path = RESULTS.evaluation(run, attack)
     write_json(path, {"images": len(flags), "accuracy": 100 * float(flags.mean())})
     np.savez(path.with_suffix(".npz"), correct=flags)
 
 
 def test_worst_is_right_on_the_image_itself_and_under_both_attacks(measured):
     run = measured.run("cifar10/resnet18", "AT")
-    flags = {
-        name: np.load(tier_dir("mine") / "evals" / run.id / f"{name}.npz")["correct"]
-        for name in ("clean", "pgd20", "cw30")
-    }
+    flags = {name: np.load(RESULTS.arrays(run, name))["correct"] for name in ("clean", "pgd20", "cw30")}
     assert np.array_equal(column(run, "worst"), flags["clean"] & flags["pgd20"] & flags["cw30"])
     assert np.array_equal(column(run, "avg"), (column(run, "clean") + column(run, "worst")) / 2)
     assert column(measured.run("cifar10/resnet18", "TRADES"), "worst") is None
@@ -130,15 +127,15 @@ def test_contrasts_are_paired_corrected_for_six_and_judged(measured):
 
 def test_nothing_of_the_short_tier_has_a_worst_case_for_at():
     """It has no C&W for AT: there the contrasts stay empty instead of being made of fewer attacks."""
-    rows = contrasts(load_tier("short"), root=published_dir("short"))
+    rows = contrasts(load_tier("short"), store=PUBLISHED)
     assert [row["column"] for row in rows] == ["clean", "clean"]
 
 
 def test_the_report_shows_both_readings_of_the_tier_that_named_them(tmp_path):
-    text = "\n".join(preregistered(load_tier("medium"), tmp_path))
+    text = "\n".join(preregistered(load_tier("medium"), Store(tmp_path)))
     assert "None of the contrasts of Adv-DPNP was measured." in text
     assert "None of the contrasts of Adv-DPNP (as printed) was measured." in text
-    assert preregistered(load_tier("short"), published_dir("short")) == []
+    assert preregistered(load_tier("short"), PUBLISHED) == []
 
 
 # --- What can be detected

@@ -9,8 +9,8 @@ from advdpnp.config import digest, load_tier
 from advdpnp.config.tiers import _load_tier
 from advdpnp.data import load
 from advdpnp.evaluate import SPECIAL, evaluate
-from advdpnp.report.page import strangers
-from advdpnp.store import read_json, tier_dir
+from advdpnp.report.page import protocol_mismatches
+from advdpnp.store import RESULTS, read_json
 from advdpnp.train import fit
 
 TIER = {
@@ -114,7 +114,7 @@ def test_results_of_another_protocol_are_refused_by_name(reported, capsys, chang
     ],
 )
 def test_a_result_moved_in_from_elsewhere_is_refused(reported, capsys, changes, said):
-    path = tier_dir("mine") / "evals" / RUN / "pgd20.json"
+    path = RESULTS.tier("mine") / "evals" / RUN / "pgd20.json"
     path.write_text(json.dumps(read_json(path) | changes))
     assert reported() == 2
     assert said in capsys.readouterr().err
@@ -122,7 +122,10 @@ def test_a_result_moved_in_from_elsewhere_is_refused(reported, capsys, changes, 
 
 def test_what_older_code_did_not_write_is_no_difference(reported):
     """A setting that came later is not in older files: its default is what they were made with."""
-    path, config = tier_dir("mine") / "evals" / RUN / "pgd20.json", tier_dir("mine") / "runs" / RUN / "config.json"
+    path, config = (
+        RESULTS.tier("mine") / "evals" / RUN / "pgd20.json",
+        RESULTS.tier("mine") / "runs" / RUN / "config.json",
+    )
     old = {key: value for key, value in read_json(path).items() if key not in ("seed", "settings_digest")}
     del old["settings"]["l1_step"]
     path.write_text(json.dumps(old))
@@ -130,4 +133,4 @@ def test_what_older_code_did_not_write_is_no_difference(reported):
     del settings["craft"]["fold_batch_norm"]
     config.write_text(json.dumps(settings))
     assert reported() == 0
-    assert strangers(load_tier("mine.json"), tier_dir("mine")) == []
+    assert protocol_mismatches(load_tier("mine.json")) == []

@@ -12,7 +12,7 @@ from chaos.harness import untimed
 from advdpnp.__main__ import main
 from advdpnp.config import load_tier
 from advdpnp.jobs import queue
-from advdpnp.progress import Progress, TimeUp, time_limit
+from advdpnp.progress import Progress, TimeUp, deadline, time_limit
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = {
@@ -80,15 +80,16 @@ def test_calls_without_time_get_further_each_time_and_end_in_the_same_numbers(ti
 
 
 def test_nothing_new_is_begun_in_the_last_tenth():
-    clock = queue.Clock(10)
-    clock.begin -= 8 * 60
-    clock.start("first")
-    clock.start("fits")
-    with pytest.raises(TimeUp):
-        clock.start("three minutes where two are left", 3)
-    clock.begin -= 1.5 * 60
-    with pytest.raises(TimeUp):
-        clock.start("short")
+    with time_limit(10):
+        deadline().begin -= 8 * 60
+        queue.check_time("three minutes where two are left, but nothing has been done yet", 180)
+        deadline().moved = True
+        queue.check_time("fits")
+        with pytest.raises(TimeUp):
+            queue.check_time("three minutes where two are left", 180)
+        deadline().begin -= 1.5 * 60
+        with pytest.raises(TimeUp):
+            queue.check_time("short")
 
 
 def test_a_limit_stops_after_the_unit_that_fits_and_leaves_whole_work_alone(capsys):

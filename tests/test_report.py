@@ -15,7 +15,7 @@ from advdpnp.errors import UserError
 from advdpnp.report import page
 from advdpnp.report.html import html_page
 from advdpnp.share import publish
-from advdpnp.store import tier_dir
+from advdpnp.store import PUBLISHED, RESULTS, Store
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture
 def some_results():
     """One evaluation and one training of the short tier, as the workflow leaves them."""
-    root = tier_dir("short")
+    root = RESULTS.tier("short")
     run = "cifar10-resnet18-at-s0"
     for folder in (root / "evals" / run, root / "runs" / run, root / "figures", root / "tables"):
         folder.mkdir(parents=True)
@@ -48,7 +48,7 @@ def some_results():
 
 
 def test_a_smaller_protocol_says_so_and_takes_no_difference(some_results):
-    text = page.report_markdown(load_tier("short"), some_results)
+    text = page.report_markdown(load_tier("short"))
     assert "This is not the paper's protocol" in text
     assert "| AT | 43.20 [40.2, 46.3] |" in text
     assert "| cifar10-resnet18-at-s0 | 10,000 | 8 | 1m30s |" in text
@@ -56,18 +56,18 @@ def test_a_smaller_protocol_says_so_and_takes_no_difference(some_results):
 
 
 def test_a_table_costs_its_trainings_and_evaluations(some_results):
-    assert page.costs_of(load_tier("short"), "table1", some_results) == ([90.0], [2.0])
-    assert page.costs_of(load_tier("short"), "table8", some_results) == ([], [])
-    assert "| table1 | 1 | 1m30s | 1 | 2s |" in page.report_markdown(load_tier("short"), some_results)
+    assert page.costs_of(load_tier("short"), "table1", RESULTS) == ([90.0], [2.0])
+    assert page.costs_of(load_tier("short"), "table8", RESULTS) == ([], [])
+    assert "| table1 | 1 | 1m30s | 1 | 2s |" in page.report_markdown(load_tier("short"))
 
 
 def test_the_papers_inconsistencies_are_listed(some_results):
-    assert "53.33" in page.report_markdown(load_tier("short"), some_results)
+    assert "53.33" in page.report_markdown(load_tier("short"))
 
 
 def test_the_figures_stand_in_numbers_and_their_claims_are_decided():
     """On what is published of the short tier: CIFAR-100 is not in it, and claims are judged without it."""
-    text = page.report_markdown(load_tier("short"), ROOT / "published" / "short")
+    text = page.report_markdown(load_tier("short"), PUBLISHED)
     _, figures = text.split("\n## The figures in numbers\n")
     for number in (2, 3, 4):
         assert f"\n### Figure {number}: " in figures
@@ -93,17 +93,17 @@ def test_geometry_by_an_earlier_definition_is_shown_and_named(some_results):
     stored = dict.fromkeys(("fdr_clean", "fdr_adv", "afs_clean", "afs_adv", "scr_clean", "scr_adv"), 0.4321)
     stored |= {"images": 1000, "seconds": 1.0, "mean_sep": 61.0, "min_sep": 52.0}
     path.write_text(json.dumps(stored))
-    text = page.report_markdown(load_tier("short"), some_results)
+    text = page.report_markdown(load_tier("short"))
     assert "0.432" in text
     assert "`scr_means_*`, ours" in text
     assert re.search(r"^Measured by an earlier definition .*: cifar10-resnet18-at-s0\.$", text, re.MULTILINE)
     path.write_text(json.dumps(stored | {"definition": GEOMETRY_DEFINITION}))
-    assert "earlier definition" not in page.report_markdown(load_tier("short"), some_results)
+    assert "earlier definition" not in page.report_markdown(load_tier("short"))
 
 
 def test_the_demo_is_not_asked_about_claims(tmp_path):
-    (tmp_path / "evals").mkdir()
-    text = page.report_markdown(load_tier("demo"), tmp_path)
+    (tmp_path / "demo" / "evals").mkdir(parents=True)
+    text = page.report_markdown(load_tier("demo"), Store(tmp_path))
     assert "the paper's numbers are left out" in text
     _, claims = text.split("\n## The paper's claims\n")
     claims, _ = claims.split("\n## Does the paper agree")
@@ -121,11 +121,11 @@ def test_nothing_to_report_is_one_sentence(tmp_path, monkeypatch):
 
 def test_a_tier_of_which_nothing_is_published_reports_so(tmp_path, monkeypatch):
     """Every table with the paper's numbers, each verdict "not run", no claim decided on ours, nothing vouched for."""
-    monkeypatch.setattr(page, "ROOT", tmp_path)
+    monkeypatch.setattr(page, "PUBLISHED", Store(tmp_path / "published"))
     text = page.write_report("paper", published=True, output="-")
     assert "**Nothing has been run under this protocol yet.**" in text
     assert re.search(r"^\d+ cells: not run$", text, re.M)
-    for name in page.built_tables():
+    for name in page.table_names():
         assert f"## Table {name.removeprefix('table')}: " in text
     assert re.search(
         r"^\| Adv-DPNP \| – \| – \|.*\n\| \*the paper\* \| \*84\.63\* \| \*49\.18\* \|", text, re.MULTILINE
@@ -137,7 +137,7 @@ def test_a_tier_of_which_nothing_is_published_reports_so(tmp_path, monkeypatch):
 
 def test_the_report_of_a_tier_is_not_lost_to_an_empty_published_one(some_results, tmp_path, monkeypatch):
     """`report --published` without --tier, say, after make demo."""
-    monkeypatch.setattr(page, "ROOT", tmp_path)
+    monkeypatch.setattr(page, "PUBLISHED", Store(tmp_path / "published"))
     (some_results / "report.md").write_text("ours")
     with pytest.raises(UserError, match=r"nothing is published of tier short; .*short is reported"):
         page.write_report("short", published=True)
@@ -145,8 +145,8 @@ def test_the_report_of_a_tier_is_not_lost_to_an_empty_published_one(some_results
 
 
 def test_published_copies_hold_no_weights_and_nothing_unfinished(some_results, tmp_path, monkeypatch):
-    for module in (page, publish):
-        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(publish, "PUBLISHED", Store(tmp_path / "published"))
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
     (some_results / "report.md").write_text("![what](figures/table1.png)")
     publish.publish("short")
     report = next(tmp_path.glob("published/short/report.md"))
@@ -157,8 +157,8 @@ def test_published_copies_hold_no_weights_and_nothing_unfinished(some_results, t
 
 
 def test_restored_results_fill_what_is_missing_and_overwrite_nothing(some_results, tmp_path, monkeypatch):
-    for module in (page, publish):
-        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(publish, "PUBLISHED", Store(tmp_path / "published"))
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
     publish.publish("short")
     stored = some_results / "evals" / "cifar10-resnet18-at-s0" / "clean.json"
     newer, log = json.dumps({"accuracy": 50.0}), some_results / "runs" / "cifar10-resnet18-at-s0" / "train.json"

@@ -9,8 +9,8 @@ import pytest
 from advdpnp.config import load_tier
 from advdpnp.paper import artefacts, resolution
 from advdpnp.paper.artefacts import CIFAR10
-from advdpnp.report.page import published_dir
 from advdpnp.report.tables import by_seed
+from advdpnp.store import PUBLISHED
 
 
 def test_a_lead_is_over_the_best_defense_and_st_is_none():
@@ -35,11 +35,11 @@ def test_the_sentence_counts_what_is_told():
 
 @pytest.mark.parametrize(("source", "stated"), [("aa", resolution.SINGLE_SD), ("avg", resolution.PAIRED_SD["avg"])])
 def test_the_deviation_of_a_difference_is_that_of_the_published_networks(source, stated):
-    tier, root = load_tier("short"), published_dir("short")
-    (ours, *_) = by_seed(artefacts.runs_of_row(tier, CIFAR10, artefacts.PRINTED), source, root).values()
+    tier = load_tier("short")
+    (ours, *_) = by_seed(artefacts.runs_of_row(tier, CIFAR10, artefacts.PRINTED), source, PUBLISHED).values()
     deviations = []
     for method in tier.methods:
-        theirs = by_seed(artefacts.runs_of_row(tier, CIFAR10, method), source, root).get(0)
+        theirs = by_seed(artefacts.runs_of_row(tier, CIFAR10, method), source, PUBLISHED).get(0)
         if theirs is not None and method not in ("ST", "Adv-DPNP"):
             seen = min(len(ours), len(theirs))
             deviations.append(100 * float(np.std(ours[:seen].astype(float) - theirs[:seen], ddof=1)))

@@ -17,7 +17,7 @@ from advdpnp.jobs.estimate import forward_gflop, network, rough, training_pflop
 from advdpnp.jobs.status import elsewhere, eval_state, run_state, time_left
 from advdpnp.paper.artefacts import all_runs
 from advdpnp.progress import colour
-from advdpnp.store import eval_path, held, hold, read_json, run_dir, write_json
+from advdpnp.store import RESULTS, lock_holder, locked, read_json, write_json
 from advdpnp.train import fit
 
 
@@ -33,16 +33,16 @@ def _evaluation(run, seconds=30.0, **changes):
 
     from advdpnp.config import resolved_attack
 
-    sha = read_json(run_dir(run) / "train.json")["model_sha256"]
+    sha = read_json(RESULTS.trained(run))["model_sha256"]
     found = {"model_sha256": sha, "settings": asdict(resolved_attack(run, "pgd20")), "seconds": seconds}
-    write_json(eval_path(run, "pgd20"), found | {"provenance": {"device": "a"}} | changes)
+    write_json(RESULTS.evaluation(run, "pgd20"), found | {"provenance": {"device": "a"}} | changes)
 
 
 def test_a_run_is_missing_running_done_or_stale(tiny, trained):
     assert run_state(tiny("TRADES")) == "missing"
     assert run_state(trained) == "done"
     assert run_state(tiny("AT", optim={"lr": 0.01})) == "stale"
-    with hold(run_dir(trained), "is being trained"):
+    with locked(RESULTS.run(trained), "is being trained"):
         assert run_state(trained).startswith(f"running, 2/2 epochs, process {os.getpid()} on ")
     assert run_state(trained) == "done"
 
@@ -51,17 +51,17 @@ def test_a_killed_process_holds_nothing(trained):
     process = subprocess.Popen(["true"])
     process.wait()
     note = {"pid": process.pid, "host": socket.gethostname(), "since": "then", "doing": "is being trained"}
-    write_json(run_dir(trained) / "run.holder", note)
-    assert held(run_dir(trained)) is None
-    write_json(run_dir(trained) / "run.holder", note | {"host": "another"})
-    assert "on another since then" in held(run_dir(trained))
+    write_json(RESULTS.run(trained) / "run.holder", note)
+    assert lock_holder(RESULTS.run(trained)) is None
+    write_json(RESULTS.run(trained) / "run.holder", note | {"host": "another"})
+    assert "on another since then" in lock_holder(RESULTS.run(trained))
 
 
 def test_an_evaluation_is_missing_running_done_or_stale(trained):
     assert eval_state(trained, "pgd20") == "missing"
     _evaluation(trained)
     assert eval_state(trained, "pgd20") == "done"
-    with hold(eval_path(trained, "pgd20"), "is being evaluated"):
+    with locked(RESULTS.evaluation(trained, "pgd20"), "is being evaluated"):
         assert eval_state(trained, "pgd20") == "running"
     _evaluation(trained, model_sha256="of other weights")
     assert eval_state(trained, "pgd20") == "stale"
@@ -70,15 +70,15 @@ def test_an_evaluation_is_missing_running_done_or_stale(trained):
 
 
 def test_geometry_by_an_earlier_definition_is_stale(trained):
-    stored = {"model_sha256": read_json(run_dir(trained) / "train.json")["model_sha256"]}
-    write_json(eval_path(trained, "geometry"), stored | {"definition": GEOMETRY_DEFINITION})
+    stored = {"model_sha256": read_json(RESULTS.trained(trained))["model_sha256"]}
+    write_json(RESULTS.evaluation(trained, "geometry"), stored | {"definition": GEOMETRY_DEFINITION})
     assert eval_state(trained, "geometry") == "done"
-    write_json(eval_path(trained, "geometry"), stored)  # the first definition had no number
+    write_json(RESULTS.evaluation(trained, "geometry"), stored)  # the first definition had no number
     assert eval_state(trained, "geometry") == "stale"
 
 
 def test_time_left_scales_what_was_measured(tiny, trained):
-    path = run_dir(trained) / "train.json"
+    path = RESULTS.trained(trained)
     content = read_json(path)
     content["seconds"], content["provenance"]["device"] = 90.0, "a"
     path.write_text(json.dumps(content))

@@ -13,15 +13,13 @@ from advdpnp import store
 from advdpnp.errors import UserError
 from advdpnp.progress import Progress, duration
 from advdpnp.store import (
+    RESULTS,
     code_hash,
     device_name,
-    eval_path,
     provenance,
     read_json,
     results_root,
-    run_dir,
     sha256_file,
-    tier_dir,
     write_atomic,
     write_csv,
     write_json,
@@ -35,9 +33,9 @@ def test_results_lie_below_one_root(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
     run = tiny("AT", seed=2)
     assert results_root() == tmp_path
-    assert tier_dir("demo") == tmp_path / "demo"
-    assert run_dir(run) == tmp_path / "tiny" / "runs" / "digits-resnet18-at-s2"
-    assert eval_path(run, "aa") == tmp_path / "tiny" / "evals" / "digits-resnet18-at-s2" / "aa.json"
+    assert RESULTS.tier("demo") == tmp_path / "demo"
+    assert RESULTS.run(run) == tmp_path / "tiny" / "runs" / "digits-resnet18-at-s2"
+    assert RESULTS.evaluation(run, "aa") == tmp_path / "tiny" / "evals" / "digits-resnet18-at-s2" / "aa.json"
 
 
 # --- Atomic writes

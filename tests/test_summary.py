@@ -11,8 +11,9 @@ import pytest
 from advdpnp.config import ROOT, load_tier
 from advdpnp.paper.claims import CLAIMS
 from advdpnp.report import summary
-from advdpnp.report.page import published_dir, report_markdown
+from advdpnp.report.page import report_markdown
 from advdpnp.report.tables import table_rows
+from advdpnp.store import PUBLISHED
 
 spec = importlib.util.spec_from_file_location("refresh_docs", Path(ROOT) / "tools" / "refresh_docs.py")
 refresh_docs = importlib.util.module_from_spec(spec)
@@ -21,7 +22,7 @@ spec.loader.exec_module(refresh_docs)
 
 @pytest.fixture(scope="module")
 def short():
-    return load_tier("short"), published_dir("short")
+    return load_tier("short"), PUBLISHED
 
 
 @pytest.mark.parametrize("name", refresh_docs.FILES)
@@ -51,7 +52,7 @@ def test_a_headline_names_the_best_rival_on_both_sides(short):
     assert [row[1] for row in rows] == [  # of data/paper/
         "84.6 %, HAT 84.3", "49.2 %, TRADES 49.0", "0.059, AT 0.082", "94.5°, ST 75.5", "76.7 %, AT 76.2",
     ]  # fmt: skip
-    means = {row["method"]: row["ours"] for row in table_rows(short[0], "table5", short[1])}
+    means = {row.method: row.ours for row in table_rows(short[0], "table5", short[1])}
     best = max((method for method in means if method != "Adv-DPNP" and means[method]), key=means.get)
     assert rows[-1][3] == f"{means['Adv-DPNP']:.1f} %, {best} {means[best]:.1f}"
 

@@ -3,6 +3,7 @@
 import json
 import re
 import statistics
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -26,28 +27,27 @@ from advdpnp.paper.artefacts import (
     artefact,
 )
 from advdpnp.paper.numbers import FIGURES as DRAWN
-from advdpnp.paper.numbers import reported, reported_table
+from advdpnp.paper.numbers import Cell, reported, reported_table
 from advdpnp.report import render, tables
-from advdpnp.report.page import published_dir
 from advdpnp.report.render import latex, markdown
-from advdpnp.report.tables import COLUMNS, best_and_second, cell, ensemble_accuracy, number, table_rows
-from advdpnp.store import tier_dir, write_csv
+from advdpnp.report.tables import COLUMNS, best_and_second, cell, ensemble_accuracy, format_value, table_rows
+from advdpnp.store import PUBLISHED, RESULTS, Store, write_csv
 
 TABLES = [name for name in ARTEFACTS if name.startswith("table")]
 FIGURES = [name for name in ARTEFACTS if name.startswith("figure")]
-SHORT = published_dir("short")
 LABEL = "a test's protocol"
 METRICS = dict.fromkeys(artefacts.GEOMETRY, 0.5)
 
 
 def make_tier(name="paper", **changes):
-    raw = {"label": LABEL, "blocks": {CIFAR10: None, CIFAR100: None}} | changes
+    raw = {"label": LABEL, "blocks": {CIFAR10: None, CIFAR100: None}}
+    raw |= {"policy": {"comparable": name == "paper"}} | changes
     return parse_tier(name, raw, f"{name}.toml")
 
 
-def store(run, attack, values, correct=None, root=None, images=10_000):
+def store(run, attack, values, correct=None, where=RESULTS, images=10_000):
     """An evaluation as `evaluate` leaves it; flags that give its accuracy unless `correct` says which."""
-    path = (root or tier_dir(run.tier)) / "evals" / run.id / f"{attack}.json"
+    path = where.evaluation(run, attack)
     path.parent.mkdir(parents=True, exist_ok=True)
     found = {"images": images} | (values if isinstance(values, dict) else {"accuracy": values})
     path.write_text(json.dumps(found))
@@ -58,7 +58,7 @@ def store(run, attack, values, correct=None, root=None, images=10_000):
 
 
 def one(rows, **wanted):
-    (row,) = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    (row,) = [row for row in rows if all(getattr(row, key) == value for key, value in wanted.items())]
     return row
 
 
@@ -123,18 +123,18 @@ def test_every_cell_of_a_table_is_one_that_the_paper_reports(name):
     rows = table_rows(load_tier("paper"), name)
     assert rows
     for row in rows:
-        where = {key: row[key] for key in ("dataset", "backbone", "method", "column")}
-        where["method"] = "Adv-DPNP" if row["method"] == PRINTED else row["method"]  # the paper has one row for both
-        if row["column"] in ADDED:
-            assert (row["paper"], row["verdict"]) == ("", "not run")
+        where = {key: getattr(row, key) for key in ("dataset", "backbone", "method", "column")}
+        where["method"] = "Adv-DPNP" if row.method == PRINTED else row.method  # the paper has one row for both
+        if row.column in ADDED:
+            assert (row.paper, row.verdict) == (None, "not run")
         else:
-            assert row["paper"] == reported(int(name[5:]), **where) != "", where
-        assert row["verdict"] == "not run"
+            assert row.paper == reported(int(name[5:]), **where) is not None, where
+        assert row.verdict == "not run"
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_cell_that_the_paper_reports_is_in_its_table(name):
-    ours = {tuple(row[key] for key in COLUMNS[:5]) for row in table_rows(load_tier("paper"), name)}
+    ours = {tuple(getattr(row, key) for key in COLUMNS[:5]) for row in table_rows(load_tier("paper"), name)}
     ours = {cell for cell in ours if cell[3] not in VARIANT_ROWS and cell[4] not in ADDED}
     assert ours == {c[:5] for c in reported_table(int(name[5:]))}
 
@@ -214,9 +214,9 @@ def test_the_ensemble_is_wrong_where_any_attack_succeeds():
 def test_results_may_lie_elsewhere(tmp_path):
     run = make_tier().run(CIFAR10, "Adv-DPNP")
     store(run, "clean", 80.0)
-    store(run, "clean", 81.0, root=tmp_path / "published" / "paper")
+    store(run, "clean", 81.0, where=Store(tmp_path / "published"))
     assert cell(run, "clean") == 80.0
-    assert cell(run, "clean", tmp_path / "published" / "paper") == 81.0
+    assert cell(run, "clean", Store(tmp_path / "published")) == 81.0
 
 
 # --- Rows in long form
@@ -224,8 +224,8 @@ def test_results_may_lie_elsewhere(tmp_path):
 
 def test_the_long_form_has_its_columns_in_order(tmp_path):
     rows = table_rows(make_tier(), "table1")
-    assert [tuple(row) for row in rows] == [COLUMNS] * ((2 * 6 + 1) * 7)
-    first = write_csv(tmp_path / "table1.csv", rows, COLUMNS).read_text().splitlines()[0]
+    assert len(rows) == (2 * 6 + 1) * 7
+    first = write_csv(tmp_path / "table1.csv", map(asdict, rows), COLUMNS).read_text().splitlines()[0]
     assert first.startswith("table,dataset,backbone,method,column,ours,std,seeds,paper,difference,verdict,")
     assert first.endswith(",low,high,interval,images,by_seed")
 
@@ -235,23 +235,23 @@ def test_the_paper_tier_is_compared():
     run = tier.run(CIFAR10, "Adv-DPNP")
     store(run, "clean", 84.0)  # the paper: 84.63 and 49.18
     store(run, "aa", 46.0)
-    rows = [row for row in table_rows(tier, "table1") if row["method"] == "Adv-DPNP" and row["dataset"] == "cifar10"]
+    rows = [row for row in table_rows(tier, "table1") if row.method == "Adv-DPNP" and row.dataset == "cifar10"]
     clean, aa, avg, missing = (one(rows, column=column) for column in ("clean", "aa", "avg", "pgd_l1"))
-    assert (clean["ours"], clean["paper"], clean["difference"], clean["verdict"]) == (84.0, 84.63, -0.63, "match")
-    assert (aa["difference"], aa["verdict"]) == (-3.18, "differs")
-    assert (avg["ours"], avg["difference"], avg["verdict"]) == (65.0, -1.91, "near")
-    assert (missing["ours"], missing["seeds"], missing["difference"], missing["verdict"]) == ("", 0, "", "not run")
+    assert (clean.ours, clean.paper, clean.difference, clean.verdict) == (84.0, 84.63, -0.63, "match")
+    assert (aa.difference, aa.verdict) == (-3.18, "differs")
+    assert (avg.ours, avg.difference, avg.verdict) == (65.0, -1.91, "near")
+    assert (missing.ours, missing.seeds, missing.difference, missing.verdict) == (None, 0, None, "not run")
 
 
 def test_a_part_of_the_test_set_is_a_smaller_protocol_even_in_the_paper_tier():
     tier = make_tier()
     store(tier.run(CIFAR10, "Adv-DPNP"), "clean", 84.0)
     store(tier.run(CIFAR10, "Adv-DPNP"), "aa", 49.0, images=1000)
-    rows = [row for row in table_rows(tier, "table1") if row["method"] == "Adv-DPNP" and row["dataset"] == "cifar10"]
-    assert one(rows, column="clean")["verdict"] == "match"
+    rows = [row for row in table_rows(tier, "table1") if row.method == "Adv-DPNP" and row.dataset == "cifar10"]
+    assert one(rows, column="clean").verdict == "match"
     for column in ("aa", "avg"):
-        assert one(rows, column=column)["verdict"] == "smaller protocol"
-        assert one(rows, column=column)["difference"] == ""
+        assert one(rows, column=column).verdict == "smaller protocol"
+        assert one(rows, column=column).difference is None
 
 
 def test_seeds_are_averaged():
@@ -261,10 +261,10 @@ def test_seeds_are_averaged():
     store(tier.run(CIFAR10, "AT", 1), "clean", 83.0)
     rows = table_rows(tier, "table1")
     row = one(rows, dataset="cifar10", method="Adv-DPNP", column="clean")
-    assert (row["ours"], row["seeds"]) == (85.17, 3)
-    assert row["std"] == round(statistics.stdev([84, 85, 86.5]), 2) == 1.26
+    assert (row.ours, row.seeds) == (85.17, 3)
+    assert row.std == round(statistics.stdev([84, 85, 86.5]), 2) == 1.26
     row = one(rows, dataset="cifar10", method="AT", column="clean")
-    assert (row["ours"], row["std"], row["seeds"]) == (83.0, "", 1)  # one seed has no spread
+    assert (row.ours, row.std, row.seeds) == (83.0, None, 1)  # one seed has no spread
 
 
 @pytest.mark.parametrize("name", ["demo", "short", "mine"])
@@ -272,8 +272,8 @@ def test_a_smaller_protocol_is_not_compared(name):
     tier = make_tier(name)
     store(tier.run(CIFAR10, "Adv-DPNP"), "clean", 84.63)
     row = one(table_rows(tier, "table1"), dataset="cifar10", method="Adv-DPNP", column="clean")
-    assert (row["ours"], row["paper"]) == (84.63, 84.63)
-    assert (row["difference"], row["verdict"]) == ("", "smaller protocol")
+    assert (row.ours, row.paper) == (84.63, 84.63)
+    assert (row.difference, row.verdict) == (None, "smaller protocol")
 
 
 def test_a_block_that_stands_in_keeps_the_papers_number_beside_it():
@@ -281,25 +281,25 @@ def test_a_block_that_stands_in_keeps_the_papers_number_beside_it():
     store(tier.run(CIFAR10, "AT"), "clean", 97.0)
     rows = table_rows(tier, "table1")
     row = one(rows, dataset="digits", method="AT", column="clean")
-    assert (row["ours"], row["paper"], row["verdict"]) == (97.0, 83.78, "smaller protocol")
-    assert {row["verdict"] for row in rows if row["dataset"] == "cifar100"} == {"not run"}  # a block it has not
+    assert (row.ours, row.paper, row.verdict) == (97.0, 83.78, "smaller protocol")
+    assert {row.verdict for row in rows if row.dataset == "cifar100"} == {"not run"}  # a block it has not
 
 
 def test_small_numbers_keep_their_digits():
     tier = make_tier()
     store(tier.run(CIFAR10, "ST"), "geometry", METRICS | {"fdr_clean": 0.03127, "mean_sep": 81.2345})
-    rows = [row for row in table_rows(tier, "table4") if row["dataset"] == "cifar10" and row["method"] == "ST"]
+    rows = [row for row in table_rows(tier, "table4") if row.dataset == "cifar10" and row.method == "ST"]
     fdr, angle = one(rows, column="fdr_clean"), one(rows, column="mean_sep")
-    assert (fdr["ours"], fdr["paper"], fdr["difference"], fdr["verdict"]) == (0.0313, 0.029, 0.0023, "match")
-    assert (angle["ours"], angle["difference"], angle["verdict"]) == (81.23, -1.01, "match")
+    assert (fdr.ours, fdr.paper, fdr.difference, fdr.verdict) == (0.0313, 0.029, 0.0023, "match")
+    assert (angle.ours, angle.difference, angle.verdict) == (81.23, -1.01, "match")
 
 
 def test_the_papers_number_is_never_rounded():
     tier = make_tier()
     store(tier.run(CIFAR10, "ST"), "geometry", METRICS | {"fdr_clean": 12.3456})  # as an undivided Eq. (8) would be
     rows = table_rows(tier, "table4")
-    assert one(rows, dataset="cifar10", method="ST", column="fdr_clean")["paper"] == 0.029
-    assert one(table_rows(tier, "table6"), dataset="cifar10", column="loss_40")["paper"] == 1.2543  # nothing run
+    assert one(rows, dataset="cifar10", method="ST", column="fdr_clean").paper == 0.029
+    assert one(table_rows(tier, "table6"), dataset="cifar10", column="loss_40").paper == 1.2543  # nothing run
 
 
 # --- Intervals
@@ -309,7 +309,7 @@ def test_an_accuracy_has_wilsons_interval_over_its_images():
     tier = make_tier()
     store(tier.run(CIFAR10, "AT"), "clean", {"accuracy": 80.0, "correct": 8000, "images": 10_000})
     row = one(table_rows(tier, "table1"), dataset="cifar10", method="AT", column="clean")
-    assert (row["low"], row["high"], row["interval"], row["images"]) == (79.2, 80.77, "images", 10_000)
+    assert (row.low, row.high, row.interval, row.images) == (79.2, 80.77, "images", 10_000)
 
 
 def test_seeds_count_by_the_variance_that_all_methods_share():
@@ -323,10 +323,10 @@ def test_seeds_count_by_the_variance_that_all_methods_share():
     # TRADES: S^2 = 8, less the 4 % of images that differ: 0.04 * 5000 / 10000 = 0.02; AT's is 0
     assert spread.variance == pytest.approx((8 - 0.02) / 2, rel=1e-3)
     rows = [one(table_rows(tier, "table1"), dataset="cifar10", method=m, column="clean") for m in ("AT", "TRADES")]
-    widths = [row["high"] - row["low"] for row in rows]
+    widths = [row.high - row.low for row in rows]
     assert widths[0] == pytest.approx(widths[1], rel=0.05)
-    assert {row["interval"] for row in rows} == {"images and seeds"}
-    assert [row["by_seed"] for row in rows] == ["80.00 80.00", "78.00 82.00"]
+    assert {row.interval for row in rows} == {"images and seeds"}
+    assert [row.by_seed for row in rows] == ["80.00 80.00", "78.00 82.00"]
 
 
 def test_a_method_with_one_seed_has_the_others_variance_too():
@@ -337,15 +337,15 @@ def test_a_method_with_one_seed_has_the_others_variance_too():
     alone, twice = (
         one(table_rows(tier, "table1"), dataset="cifar10", method=m, column="clean") for m in ("AT", "TRADES")
     )
-    assert alone["high"] - alone["low"] > twice["high"] - twice["low"]
+    assert alone.high - alone.low > twice.high - twice.low
 
 
 def test_without_a_second_seed_anywhere_only_images_count():
     tier = make_tier()
     store(tier.run(CIFAR10, "AT"), "clean", 80.0, images=1000)
     row = one(table_rows(tier, "table1"), method="AT", column="clean", dataset="cifar10")
-    assert (row["low"], row["high"]) == pytest.approx(wilson(800, 1000), abs=0.01)
-    assert row["interval"] == "images"
+    assert (row.low, row.high) == pytest.approx(wilson(800, 1000), abs=0.01)
+    assert row.interval == "images"
     assert "Intervals are over test images." in markdown(table_rows(tier, "table1"), LABEL)
 
 
@@ -355,13 +355,13 @@ def test_avg_rests_on_the_images_that_clean_and_autoattack_share():
     store(tier.run(CIFAR10, "AT"), "clean", 80.0, np.arange(1000) >= 200, images=1000)
     store(tier.run(CIFAR10, "AT"), "aa", 50.0, np.arange(500) >= 250, images=500)
     row = one(table_rows(tier, "table1"), method="AT", column="avg", dataset="cifar10")
-    assert (row["ours"], row["images"]) == (55.0, 500)  # 60 % and 50 % of the first 500
+    assert (row.ours, row.images) == (55.0, 500)  # 60 % and 50 % of the first 500
 
 
 def test_flags_that_are_missing_are_a_missing_number():
     run = make_tier().run(CIFAR10, "AT")
     store(run, "clean", 80.0)
-    (tier_dir(run.tier) / "evals" / run.id / "clean.npz").unlink()
+    RESULTS.arrays(run, "clean").unlink()
     assert cell(run, "clean") is None
 
 
@@ -370,8 +370,8 @@ def test_the_ensembles_interval_comes_from_its_flags():
     for name in ("clean", *artefacts.ENSEMBLE):
         store(tier.run(CIFAR10, "OC"), name, 50.0, np.arange(100) < 50)
     row = one(table_rows(tier, "table2"), method="OC", column="ensemble", dataset="cifar10")
-    assert (row["ours"], row["images"]) == (50.0, 100)
-    assert (row["low"], row["high"]) == pytest.approx(wilson(50, 100), abs=0.01)
+    assert (row.ours, row.images) == (50.0, 100)
+    assert (row.low, row.high) == pytest.approx(wilson(50, 100), abs=0.01)
 
 
 def test_means_have_a_normal_interval_over_images_and_metrics_none():
@@ -410,12 +410,11 @@ def test_higher_is_better_for_the_rest(column):
 
 
 def test_numbers_read_well():
-    assert number({"ours": "", "column": "clean"}) == "–"
-    assert number({"ours": 83.784, "column": "clean"}) == "83.78"
-    assert number({"ours": 0.3, "column": "aa"}) == "0.30"  # as many digits as the rest of its column
-    assert number({"ours": 0.0313, "column": "fdr_clean"}) == "0.031"
-    assert number({"ours": 95.3, "column": "mean_sep"}) == "95.30"
-    assert number({"ours": "83.78", "column": "clean"}) == "83.78"  # as read back from a CSV
+    assert format_value(Cell(1, "d", "b", "AT", "clean")) == "–"
+    assert format_value(Cell(1, "d", "b", "AT", "clean", ours=83.784)) == "83.78"
+    assert format_value(Cell(1, "d", "b", "AT", "aa", ours=0.3)) == "0.30"  # as many digits as the rest of its column
+    assert format_value(Cell(1, "d", "b", "AT", "fdr_clean", ours=0.0313)) == "0.031"
+    assert format_value(Cell(1, "d", "b", "AT", "mean_sep", ours=95.3)) == "95.30"
 
 
 @pytest.fixture
@@ -424,7 +423,7 @@ def clean_rows():
     tier = make_tier(blocks={CIFAR10: None})
     for method, value in {"ST": 94.0, "AT": 83.0, "TRADES": 81.0, "Adv-DPNP": 84.0}.items():
         store(tier.run(CIFAR10, method), "clean", value)
-    return [row for row in table_rows(tier, "table1") if row["dataset"] == "cifar10"]
+    return [row for row in table_rows(tier, "table1") if row.dataset == "cifar10"]
 
 
 def test_columns_on_fewer_images_say_so():
@@ -460,7 +459,7 @@ def test_markdown_marks_the_best_and_the_second_among_defenses(clean_rows):
 
 
 def test_the_paper_s_numbers_stand_beside_its_own_data_sets_alone(clean_rows):
-    rows = [row | {"dataset": "digits"} for row in clean_rows]
+    rows = [replace(row, dataset="digits") for row in clean_rows]
     assert "84.63" not in markdown(rows, LABEL)
     (block,) = render.blocks(rows)
     assert "94.39" not in render.html(block, "x")
@@ -473,7 +472,7 @@ def test_a_column_that_the_paper_lacks_stands_without_a_number_of_the_paper_s():
         store(tier.run(CIFAR10, method), "pgd100_l1_free", value)
     rows = table_rows(tier, "table1")
     ours = one(rows, method="AT", dataset="cifar10", column="pgd_l1_free")
-    assert (ours["ours"], ours["paper"], ours["difference"], ours["verdict"]) == (20.0, "", "", "not reported")
+    assert (ours.ours, ours.paper, ours.difference, ours.verdict) == (20.0, None, None, "not reported")
     line, *_ = [line for line in markdown(rows, LABEL).splitlines() if line.startswith("| AT |")]  # CIFAR-10, then 100
     assert re.search(r"<u>40\.00</u>[^|]* ✗ \| <u>20\.00</u>[^|]* \| – \|", line)
     text = markdown(rows, LABEL)
@@ -512,7 +511,7 @@ def test_seeds_are_said_where_the_interval_is_over_them():
     text = markdown(rows, LABEL)
     assert "over test images and seeds, whose variance is pooled over all methods trained more than once" in text
     row = one(rows, dataset="cifar10", method="Adv-DPNP", column="clean")
-    assert f"| 85.00 [{row['low']:.1f}, {row['high']:.1f}] ✓ |" in text
+    assert f"| 85.00 [{row.low:.1f}, {row.high:.1f}] ✓ |" in text
     assert "& 85.00 {" in latex(rows, LABEL)
 
 
@@ -533,7 +532,7 @@ def test_blocks_keep_the_papers_order():
 def store_arrays(run, name, **arrays):
     """Arrays as `evaluate` leaves them beside a JSON."""
     store(run, name, {"accuracy": 0.0})
-    np.savez(tier_dir(run.tier) / "evals" / run.id / f"{name}.npz", **arrays)
+    np.savez(RESULTS.arrays(run, name), **arrays)
 
 
 def two_fans(turn, center=60.0):
@@ -550,16 +549,14 @@ def test_the_figures_are_those_that_the_paper_draws():
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figures_rows_have_no_number_of_the_papers(name):
     rows = table_rows(load_tier("paper"), name)
-    assert {(row["table"], row["paper"], row["difference"], row["verdict"]) for row in rows} == {
-        (name, "", "", "not run")
-    }
+    assert {(row.table, row.paper, row.difference, row.verdict) for row in rows} == {(name, None, None, "not run")}
 
 
 def test_the_paper_tier_has_nothing_to_compare_a_figure_with():
     for tier, said in ((make_tier(), "not reported"), (make_tier("short"), "smaller protocol")):
         store(tier.run(CIFAR10, "Adv-DPNP"), "fgsm_eps4", {"accuracy": 70.0, "correct": 7000})
         row = one(table_rows(tier, "figure4"), dataset="cifar10", column="fgsm_eps4")
-        assert (row["ours"], row["paper"], row["difference"], row["verdict"]) == (70.0, "", "", said)
+        assert (row.ours, row.paper, row.difference, row.verdict) == (70.0, None, None, said)
 
 
 def test_figure_2_is_computed_from_the_stored_features():
@@ -567,8 +564,8 @@ def test_figure_2_is_computed_from_the_stored_features():
     run = tier.run(MNIST, "AT")
     (clean, centers), (adversarial, _) = two_fans(5), two_fans(20)
     store_arrays(run, "features", clean=clean, adv=3 * adversarial, labels=np.array([0, 0, 1, 1]), centers=centers)
-    rows = [row for row in table_rows(tier, "figure2") if row["method"] == "AT"]
-    found = {row["column"]: row["ours"] for row in rows}
+    rows = [row for row in table_rows(tier, "figure2") if row.method == "AT"]
+    found = {row.column: row.ours for row in rows}
     expected = {
         "angular_median_clean": 5.0,
         "angular_rms_adv": 20.0,
@@ -577,7 +574,7 @@ def test_figure_2_is_computed_from_the_stored_features():
         "gap_adv": 90,
     }
     assert {column: found[column] for column in expected} == expected
-    assert one(rows, column="angular_q90_adv")["images"] == 4
+    assert one(rows, column="angular_q90_adv").images == 4
 
 
 def test_figure_2_shows_one_network_whatever_the_seeds():
@@ -587,7 +584,7 @@ def test_figure_2_shows_one_network_whatever_the_seeds():
         store_arrays(tier.run(MNIST, "AT", seed), "features", clean=features, adv=features,
                      labels=np.array([0, 0, 1, 1]), centers=centers)  # fmt: skip
     row = one(table_rows(tier, "figure2"), method="AT", column="angular_rms_clean")
-    assert (row["ours"], row["seeds"]) == (5.0, 1)
+    assert (row.ours, row.seeds) == (5.0, 1)
 
 
 def test_figure_3_takes_one_severity_over_all_corruptions_with_an_interval_over_images():
@@ -598,11 +595,11 @@ def test_figure_3_takes_one_severity_over_all_corruptions_with_an_interval_over_
     names = [name for kind in CORRUPTION_TYPES.values() for name in kind]  # the first is noise
     store(tier.run(CIFAR10, "AT"), "corruptions", {"accuracy": 100 * correct.mean(), "images": 4,
                                                    "accuracies": dict.fromkeys(names)}, correct)  # fmt: skip
-    rows = [row for row in table_rows(tier, "figure3") if row["method"] == "AT"]
-    assert [row["ours"] for row in rows] == [0.0, 50.0, 5.26, 0.0, 0.0, 15.0, 10.0, 10.0, 10.0]
+    rows = [row for row in table_rows(tier, "figure3") if row.method == "AT"]
+    assert [row.ours for row in rows] == [0.0, 50.0, 5.26, 0.0, 0.0, 15.0, 10.0, 10.0, 10.0]
     two = one(rows, column="severity_2")
-    assert (two["low"], two["high"]) == pytest.approx(wilson(2, 4), abs=0.01)  # four images, not 76
-    assert one(rows, column="severity_2")["interval"] == "images"
+    assert (two.low, two.high) == pytest.approx(wilson(2, 4), abs=0.01)  # four images, not 76
+    assert one(rows, column="severity_2").interval == "images"
 
 
 @pytest.mark.parametrize(
@@ -611,7 +608,7 @@ def test_figure_3_takes_one_severity_over_all_corruptions_with_an_interval_over_
 def test_arrays_of_another_shape_are_refused_and_missing_ones_are_not_run(name, source):
     run = make_tier(blocks={CIFAR10: None, MNIST: None}).run(MNIST, "AT")
     store(run, name, 50.0)
-    (tier_dir(run.tier) / "evals" / run.id / f"{name}.npz").unlink()
+    RESULTS.arrays(run, name).unlink()
     assert cell(run, source) is None
     wrong = np.zeros(3)
     store_arrays(run, name, correct=wrong, clean=wrong, adv=wrong, labels=wrong, centers=wrong)
@@ -621,16 +618,16 @@ def test_arrays_of_another_shape_are_refused_and_missing_ones_are_not_run(name, 
 
 def test_the_severities_of_figure_3_average_to_table_5_on_what_is_published():
     tier = load_tier("short")
-    average = {row["method"]: row["ours"] for row in table_rows(tier, "table5", SHORT)}
+    average = {row.method: row.ours for row in table_rows(tier, "table5", PUBLISHED)}
     for method, ours in average.items():
-        rows = [row for row in table_rows(tier, "figure3", SHORT) if row["method"] == method]
-        severities = [row["ours"] for row in rows if row["column"].startswith("severity")]
+        rows = [row for row in table_rows(tier, "figure3", PUBLISHED) if row.method == method]
+        severities = [row.ours for row in rows if row.column.startswith("severity")]
         assert len(severities) == 5
         assert statistics.fmean(severities) == pytest.approx(ours, abs=0.01)
 
 
 def test_a_figure_has_no_column_for_the_paper():
-    text = markdown(table_rows(load_tier("short"), "figure2", SHORT), LABEL)
+    text = markdown(table_rows(load_tier("short"), "figure2", PUBLISHED), LABEL)
     assert "Means over seeds [95 % intervals]" in text
     assert "the paper*" not in text
     assert "| method | clean ↑ | PGD-40 ↑ | median angle, clean ↓ |" in text

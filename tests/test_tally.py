@@ -9,9 +9,9 @@ from doubles import Counting, stopped_at_third_call
 
 from advdpnp import attacks, notebook
 from advdpnp import evaluate as module
-from advdpnp.evaluate import evaluate, flags
+from advdpnp.evaluate import evaluate
 from advdpnp.models.batchnorm_folding import FoldedSurrogate
-from advdpnp.store import eval_path, read_json, write_json
+from advdpnp.store import RESULTS, read_json, write_json
 from advdpnp.train import fit
 
 pytest.importorskip("pyautoattack")
@@ -121,11 +121,15 @@ AA = {f"aa{e}": {"square_queries": 20, "version": "smoke"} for e in ("", "_eps2"
 
 def test_a_result_says_what_is_left_after_each_component(measure):
     run, found = measure("aa", attacks=AA, evaluation={"budget_scale": 2})
-    components = read_json(eval_path(run, "aa"))["components"]
+    components = read_json(RESULTS.evaluation(run, "aa"))["components"]
     assert components == found["aa"]["components"]
     assert [*components] == ["apgd-ce", "square"]
     first, last = components.values()
-    assert last["accuracy"] == found["aa"]["accuracy"] == pytest.approx(100 * flags(run, "aa").mean(), abs=1e-3)
+    assert (
+        last["accuracy"]
+        == found["aa"]["accuracy"]
+        == pytest.approx(100 * RESULTS.read_flags(run, "aa").mean(), abs=1e-3)
+    )
     assert first["accuracy"] - last["accuracy"] == pytest.approx(100 * last["broken"] / 60, abs=1e-3)
     assert first["searches"] - first["broken"] == last["searches"]
     assert first["broken"] > 0 < first["passes"]
@@ -135,7 +139,7 @@ def test_a_result_says_what_is_left_after_each_component(measure):
 
 def test_a_stopped_search_keeps_what_it_told(measure, monkeypatch):
     run, through = measure("aa", attacks=AA, evaluation={"budget_scale": 2})
-    eval_path(run, "aa").unlink()
+    RESULTS.evaluation(run, "aa").unlink()
     monkeypatch.setattr(module, "SAVE_EVERY", -1.0)
     with stopped_at_third_call(monkeypatch, attacks, "autoattack"):
         measure("aa", attacks=AA, evaluation={"budget_scale": 2})
@@ -158,11 +162,11 @@ def test_the_notebook_shows_what_was_stored_and_says_when_nothing_was(tiny, monk
     shown = []
     monkeypatch.setattr(notebook, "display", shown.append)
     runs = [tiny("AT", seed=seed) for seed in (0, 1)]
-    write_json(eval_path(runs[0], "aa"), {"accuracy": 40.0})
+    write_json(RESULTS.evaluation(runs[0], "aa"), {"accuracy": 40.0})
     assert notebook.components(runs).empty
     assert "Not stored" in shown[0].data
     told = {"accuracy": 43.25, "searches": 60, "broken": 7, "passes": 1234, "seconds": 0.5}
-    write_json(eval_path(runs[1], "aa"), {"accuracy": 40.0, "components": {"apgd-ce": told}})
+    write_json(RESULTS.evaluation(runs[1], "aa"), {"accuracy": 40.0, "components": {"apgd-ce": told}})
     table = notebook.components(runs)
     assert [*table.index] == ["digits-resnet18-at-s1"]
     assert table.loc["digits-resnet18-at-s1", ("apgd-ce", "left (%)")] == 43.25

@@ -17,7 +17,7 @@ from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
 from advdpnp.hardware import pick_device, pick_precision, require_hardware, seeded
-from advdpnp.store import hold, machines, provenance, run_dir
+from advdpnp.store import RESULTS, locked, machines, provenance
 from advdpnp.train import (
     build_defense,
     build_optimizer,
@@ -492,12 +492,13 @@ def test_precision_is_as_asked_unless_auto():
     assert pick_precision("auto", cpu) in ("fp32", "bf16")
 
 
-def test_the_paper_tier_is_not_started_on_a_cpu_by_accident(tiny):
-    run = load_tier("paper").run("cifar10/resnet18", "AT")
+def test_the_paper_tier_is_not_started_on_a_cpu_by_accident():
+    paper, short = load_tier("paper"), load_tier("short")
+    run = paper.run("cifar10/resnet18", "AT")
     with pytest.raises(UserError, match="--allow-cpu"):
-        require_hardware(run, "cpu")
-    require_hardware(run, "cpu", allow_cpu=True)
-    require_hardware(tiny(), "cpu")
+        require_hardware(paper, run, "cpu")
+    require_hardware(paper, run, "cpu", allow_cpu=True)
+    require_hardware(short, short.run("cifar10/resnet18", "AT"), "cpu")
 
 
 def test_a_finished_run_repeated_keeps_its_weights_and_where_they_were_made(tiny, tmp_path, monkeypatch):
@@ -512,9 +513,9 @@ def test_a_finished_run_repeated_keeps_its_weights_and_where_they_were_made(tiny
 def test_a_training_that_waits_takes_what_the_other_process_made(tiny):
     """Two notebooks want the same network: the second waits, and trains nothing."""
     run = tiny("ST")
-    made, written = fit(run), (run_dir(run) / "model.pt").stat().st_mtime_ns
+    made, written = fit(run), (RESULTS.run(run) / "model.pt").stat().st_mtime_ns
     found = []
-    with hold(run_dir(run), "is being trained"):
+    with locked(RESULTS.run(run), "is being trained"):
         waiting = threading.Thread(target=lambda: found.append(fit(run, wait=True)))
         waiting.start()
         waiting.join(1.0)
@@ -523,7 +524,7 @@ def test_a_training_that_waits_takes_what_the_other_process_made(tiny):
             fit(run)
     waiting.join(30)
     assert found == [made]
-    assert (run_dir(run) / "model.pt").stat().st_mtime_ns == written
+    assert (RESULTS.run(run) / "model.pt").stat().st_mtime_ns == written
 
 
 # --- Switches of Adv-DPNP

@@ -10,9 +10,9 @@ from doubles import stopped_at_third_call
 from advdpnp import attacks, data
 from advdpnp import evaluate as module
 from advdpnp.config import ATTACKS
-from advdpnp.evaluate import evaluate, flags
+from advdpnp.evaluate import evaluate
 from advdpnp.evaluate.trajectories import next_larger, passes, shared
-from advdpnp.store import eval_path
+from advdpnp.store import RESULTS
 from advdpnp.train import fit
 
 TABLE6 = [f"pgd{n}_random" for n in (20, 40, 100, 250, 500)]
@@ -133,7 +133,7 @@ def test_together_or_alone_the_results_are_the_same(measure):
     attack = {"steps": 30}  # shorter, for the test
     settings = {"attacks": {"pgd100": attack, **{name: {"steps": 10} for name in names[4:]}}}
     run, together = measure(*names, **settings)
-    right = {name: flags(run, name) for name in names}
+    right = {name: RESULTS.read_flags(run, name) for name in names}
     assert [*together] == [*names]
     assert together["pgd20"]["computed_with"] == ["pgd100", "pgd20"]
     for name in names:
@@ -141,7 +141,7 @@ def test_together_or_alone_the_results_are_the_same(measure):
         assert "computed_with" not in alone[name]
         for key in ("accuracy", "loss", "loss_std", "correct", "key", "settings"):
             assert alone[name][key] == together[name][key], (name, key)
-        assert np.array_equal(flags(run, name), right[name]), name
+        assert np.array_equal(RESULTS.read_flags(run, name), right[name]), name
     assert not (right["pgd40_restarts5"] & ~right["pgd40_restarts1"]).any()  # more starts, never more right
 
 
@@ -165,18 +165,18 @@ def test_a_stopped_group_goes_on_where_it_was(measure, monkeypatch):
     settings = {"attacks": {"pgd100": {"steps": 30}}}
     run, through = measure(*names, **settings)
     for name in names:
-        eval_path(run, name).unlink()
+        RESULTS.evaluation(run, name).unlink()
     monkeypatch.setattr(module, "SAVE_EVERY", -1.0)
     with stopped_at_third_call(monkeypatch, module.crafting, "craft_together"):
         measure(*names, **settings)
-    assert not eval_path(run, "pgd20").exists()
+    assert not RESULTS.evaluation(run, "pgd20").exists()
     whole, calls = module.crafting.craft_together, []
     monkeypatch.setattr(module.crafting, "craft_together", lambda m, x, *a: calls.append(len(x)) or whole(m, x, *a))
     _, found = measure(*names, **settings)
     assert calls == [20]
     for name in names:
         assert (found[name]["loss"], found[name]["correct"]) == (through[name]["loss"], through[name]["correct"])
-    assert not list(eval_path(run, "pgd20").parent.glob("*.part.npz"))
+    assert not list(RESULTS.evaluation(run, "pgd20").parent.glob("*.part.npz"))
 
 
 # --- Nested budgets
@@ -198,7 +198,7 @@ def test_a_smaller_budget_is_searched_where_the_larger_one_succeeded(measure, mo
     monkeypatch.setattr(attacks, "autoattack", watched)
     run, found = measure("aa_eps2", force=True, **NESTED)
     assert [*found] == ["aa_eps2"]  # what it rests on is computed and stored, not returned
-    right = {name: flags(run, name) for name in ("aa", "aa_eps6", "aa_eps4", "aa_eps2")}
+    right = {name: RESULTS.read_flags(run, name) for name in ("aa", "aa_eps6", "aa_eps4", "aa_eps2")}
     counts = [int(each.sum()) for each in right.values()]
     assert counts == sorted(counts)
     told = found["aa_eps2"]["nested"]
@@ -234,7 +234,7 @@ def test_a_spot_check_that_fails_searches_every_image(measure, monkeypatch):
 
     monkeypatch.setattr(module, "_over_images", watched)
     run, found = measure("aa_eps6", force=True, **NESTED)
-    robust = int(flags(run, "aa").sum())
+    robust = int(RESULTS.read_flags(run, "aa").sum())
     assert found["aa_eps6"]["nested"] == {"within": "aa", "skipped": 0, "checked": -(-robust // 10),
                                           "broken": -(-robust // 10)}  # fmt: skip
     assert calls == [("aa", 60), ("aa_eps6", 60 - robust + -(-robust // 10)), ("aa_eps6", 60)]

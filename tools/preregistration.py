@@ -13,8 +13,8 @@ from advdpnp.config import load_tier
 from advdpnp.intervals import Difference, SeedVariance, paired_difference, pooled_seed_variance
 from advdpnp.paper.artefacts import CIFAR10
 from advdpnp.report.contrasts import COLUMNS, LEVEL, RIVALS, detectable, image_variance
-from advdpnp.report.page import published_dir
 from advdpnp.report.tables import by_seed
+from advdpnp.store import PUBLISHED
 
 LEVELS = (0.58, 0.65, 0.72)  # training accuracy that the first 24 epochs approach
 READINGS = {"mean": "", "balanced": "balanced", "printed": "printed", "unlocked": "unlocked"}
@@ -47,20 +47,22 @@ def angles(level: float, reading: str) -> tuple[float, float]:
 
 def spread_before() -> SeedVariance:
     """The seed variance of the trainings of TWICE, in clean accuracy and under PGD-20."""
-    tier, root = load_tier("short"), published_dir("short")
+    tier = load_tier("short")
     groups = [[tier.run(CIFAR10, method, seed, variant) for seed in (0, 1)] for method, variant in TWICE]
-    found = pooled_seed_variance([list(by_seed(runs, s, root).values()) for s in ("clean", "pgd20")] for runs in groups)
+    found = pooled_seed_variance(
+        [list(by_seed(runs, s, PUBLISHED).values()) for s in ("clean", "pgd20")] for runs in groups
+    )
     assert found is not None
     return found
 
 
 def values_before(method: str, variant: str, column: str) -> dict:
     """{seed: [N] in 0 ... 1} in the published short tier, PGD-20 alone in place of the worst of two attacks."""
-    tier, root = load_tier("short"), published_dir("short")
+    tier = load_tier("short")
     runs = [tier.run(CIFAR10, method, seed, variant) for seed in (0, 1)]
     if column != "avg":
-        return by_seed(runs, STANDS_FOR[column], root)
-    clean, worst = (by_seed(runs, source, root) for source in STANDS_FOR.values())
+        return by_seed(runs, STANDS_FOR[column], PUBLISHED)
+    clean, worst = (by_seed(runs, source, PUBLISHED) for source in STANDS_FOR.values())
     return {seed: (clean[seed] + worst[seed]) / 2 for seed in clean}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from advdpnp.config import load_tier
 from advdpnp.report import summary
-from advdpnp.report.page import published_dir
+from advdpnp.store import PUBLISHED
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("README.md", "docs/findings.md")
@@ -23,7 +23,7 @@ def updated(text: str) -> str:
 
     def made(match: re.Match) -> str:
         tier = load_tier(match[2])
-        return match[1] + getattr(summary, match[3])(tier, published_dir(tier.name)) + "\n" + match[4]
+        return match[1] + getattr(summary, match[3])(tier, PUBLISHED) + "\n" + match[4]
 
     return BLOCK.sub(made, text)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from advdpnp.checkout import NotOurs, git
 from advdpnp.data import cache_root, data_root
 from advdpnp.errors import UserError, nearest
-from advdpnp.store import read_json, results_root, write_atomic
+from advdpnp.store import PUBLISHED, RESULTS, Store, read_json, results_root, write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,13 +49,13 @@ def code_of(revision: str) -> Path:
 
 def train_again(tier: str, run: str) -> bool:
     """Whether the run's weights came back as published; if so, they lie in results/<tier>/runs/<run>/."""
-    published = ROOT / "published" / tier / "runs"
-    if not (published / run / "train.json").exists():
-        there = [path.parent.name for path in published.glob("*/train.json")]
+    published = PUBLISHED.run_folder(tier, run)
+    if not (published / "train.json").exists():
+        there = [path.parent.name for path in published.parent.glob("*/train.json")]
         raise UserError(f"published/{tier} has no run '{run}'; {nearest(run, there)}")
-    before = read_json(published / run / "train.json", "model_sha256", "provenance")
+    before = read_json(published / "train.json", "model_sha256", "provenance")
     name = before.get("trained_as", run)
-    target = results_root() / tier / "runs" / run
+    target = RESULTS.run_folder(tier, run)
     own = target / "train.json"
     if own.exists() and read_json(own, "model_sha256")["model_sha256"] != before["model_sha256"]:
         raise UserError(f"{target} holds another network of yours; move it, or set ADVDPNP_RESULTS to another folder")
@@ -67,11 +67,11 @@ def train_again(tier: str, run: str) -> bool:
     command = [sys.executable, "-u", "-m", "advdpnp", "train", "--tier", tier, name]
     if status := subprocess.run(command, cwd=folder, env=os.environ | settings, check=False).returncode:
         raise UserError(f"{run}: its training ended with status {status}")
-    trained = folder / "results" / tier / "runs" / name
+    trained = Store(folder / "results").run_folder(tier, name)
     if read_json(trained / "train.json", "model_sha256")["model_sha256"] != before["model_sha256"]:
         print(f"{run}: other weights than the published ones", flush=True)
         return False
-    for path in (trained / "model.pt", *(published / run).iterdir()):
+    for path in (trained / "model.pt", *published.iterdir()):
         write_atomic(target / path.name, lambda handle, path=path: handle.write(path.read_bytes()))
     print(f"{run}: the published weights, bit for bit, in {target}", flush=True)
     return True

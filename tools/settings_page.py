@@ -7,7 +7,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from advdpnp.config import ATTACKS, METHODS, AttackConfig, paper_sections, slug
+from advdpnp.config import ATTACKS, METHODS, AttackConfig, Policy, paper_sections, slug
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 INTRODUCTION = """# Settings
@@ -86,6 +86,7 @@ def page() -> str:
     parts += [f"### {row}\n\n{summary(sections[key])}\n\n{table(sections[key], key)}\n" for key, row in methods.items()]
     parts.append(f"## Attacks\n\n{summary(AttackConfig())}\n\n{table(AttackConfig(), 'attacks.<name>')}\n")
     parts.append(f"{attack_table()}\n")
+    parts.append(f"## policy\n\n{summary(Policy())}\n\n{table(Policy(), 'policy')}\n")
     return "\n".join(parts)
 
 

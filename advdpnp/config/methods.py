@@ -1,6 +1,8 @@
 """What each method adds to the settings: one dataclass per row of the paper's tables."""
 
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 
 from advdpnp.config.settings import setting
 
@@ -143,7 +145,27 @@ METHODS = {  # row names of the paper's tables, in their order
 }  # fmt: skip
 
 
-REQUIRES = {"HAT": "ST"}  # methods that need another one's trained model of the same data set and seed
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a method besides its settings: one table of methods.toml, which says what the fields mean."""
+
+    updates: int = 2
+    requires: str = ""
+    key: str = ""
+    title: str = ""
+    authors: str = ""
+    venue: str = ""
+    link: str = ""
+
+
+FACTS = {
+    name: Facts(**told) for name, told in tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8")).items()
+}
+
+
+def facts(method: str) -> Facts:
+    """The facts of a method of METHODS; one that was added from a notebook need not have any."""
+    return FACTS.get(method, Facts(key=method, title=method))
 
 
 def slug(method: str) -> str:

@@ -2,14 +2,40 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from advdpnp.config.attacks import AttackConfig
 from advdpnp.config.datasets import DATASETS, DatasetFacts
 from advdpnp.config.methods import slug
 from advdpnp.config.settings import CraftConfig, DataConfig, EvaluationConfig, ModelConfig, OptimConfig
+
+RUN_ID = r"[a-z0-9]+-[a-z0-9_]+-[a-z0-9_]+(?:\.[a-z0-9_]+)?-s(?:0|[1-9][0-9]{0,17})"
+
+
+class RunId(NamedTuple):
+    """<dataset>-<backbone>-<defense>-s<seed>; a variant's name follows the defense after a dot. `str` writes it."""
+
+    dataset: str
+    backbone: str
+    defense: str  # a method's slug
+    variant: str
+    seed: int
+
+    def __str__(self) -> str:
+        defense = f"{self.defense}.{self.variant}" if self.variant else self.defense
+        return f"{self.dataset}-{self.backbone}-{defense}-s{self.seed}"
+
+
+def parse_run_id(text: str) -> RunId | None:
+    """The parts of a run id; None for another text."""
+    if not re.fullmatch(RUN_ID, text):
+        return None
+    dataset, backbone, defense, seed = text.split("-")
+    defense, _, variant = defense.partition(".")
+    return RunId(dataset, backbone, defense, variant, int(seed[1:]))
 
 
 @dataclass(frozen=True)
@@ -35,9 +61,8 @@ class RunConfig:
 
     @property
     def id(self) -> str:
-        """<dataset>-<backbone>-<defense>-s<seed>; a variant's name follows the defense after a dot."""
-        method = slug(self.method) + (f".{self.variant}" if self.variant else "")
-        return f"{self.dataset}-{self.backbone}-{method}-s{self.seed}"
+        """Its `RunId` as text."""
+        return str(RunId(self.dataset, self.backbone, slug(self.method), self.variant, self.seed))
 
     @property
     def facts(self) -> DatasetFacts:

@@ -70,7 +70,7 @@ class OptimConfig:
     """SGD and its schedule."""
 
     epochs: int = setting(110, "passes over the training set (Section 4.1)", low=1, high=100_000)
-    batch_size: int = setting(128, "images a step (Section 4.1)", low=1, high=65_536)
+    batch_size: int = setting(128, "images per step (Section 4.1)", low=1, high=65_536)
     lr: float = setting(0.1, "initial learning rate of SGD (Section 4.1)", low=1e-8, high=100)
     momentum: float = setting(0.9, "of SGD (Section 4.1)", low=0, high=0.999999)
     weight_decay: float = setting(5e-4, "on every parameter (Section 4.1, Bag of Tricks)", low=0, high=1)
@@ -109,13 +109,27 @@ class CraftConfig:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """What a tier's numbers are good for, and what its jobs need. Changes no number, so it is in no digest."""
+
+    comparable: bool = setting(False, "it is the paper's protocol: differences from its numbers are taken and judged")
+    preregistered: bool = setting(False, "the contrasts of docs/medium-preregistration.md are its own")
+    train_in_notebooks: bool = setting(False, "a notebook trains and evaluates what is missing")
+    evaluate_at_once: bool = setting(False, "one workflow job evaluates a run for all tables, not one per table")
+    needs_gpu: bool = setting(False, "trainings start without a GPU only when told to (--allow-cpu)")
+    gpus: int = setting(0, "that a job asks of a cluster", low=0, high=64)
+    memory_mb: int = setting(4_000, "that a job asks of a cluster", low=1)
+    minutes: int = setting(240, "that a job asks of a cluster; one that needs longer is submitted again", low=1)
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """On what the trained network is attacked, and how hard."""
 
     test_images: int = setting(0, "first n test images; 0 = all of them", low=0)
-    batch_size: int = setting(500, "images a batch", low=1)
+    batch_size: int = setting(500, "images per batch", low=1)
     budget_scale: float = setting(1.0, "every epsilon and step of evaluation times this (not in the paper)", low=0)
-    corruption_images: int = setting(0, "first n test images a corruption and severity; 0 = all", low=0)
+    corruption_images: int = setting(0, "first n test images per corruption and severity; 0 = all", low=0)
     nested_budgets: bool = setting(
         False, "AutoAttack at a smaller budget searches only images that fell at the next larger one, and a tenth more"
     )

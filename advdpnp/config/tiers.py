@@ -18,9 +18,18 @@ from typing import Any
 
 from advdpnp.config.attacks import ATTACKS, AttackConfig, budget_fault
 from advdpnp.config.datasets import BACKBONES, DATASETS, DatasetFacts
-from advdpnp.config.methods import METHODS, REQUIRES, slug, slugs
-from advdpnp.config.run import RunConfig, resolved_attack
-from advdpnp.config.settings import ROOT, SHIPPED, CraftConfig, DataConfig, EvaluationConfig, ModelConfig, OptimConfig
+from advdpnp.config.methods import METHODS, facts, slug, slugs
+from advdpnp.config.run import RunConfig, parse_run_id, resolved_attack
+from advdpnp.config.settings import (
+    ROOT,
+    SHIPPED,
+    CraftConfig,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    OptimConfig,
+    Policy,
+)
 from advdpnp.errors import UserError, nearest
 
 CONFIG_DIR = SHIPPED / "config"
@@ -119,7 +128,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Tier:
-    """A file of config/, checked: which blocks, methods and seeds; how long; how hard the attacks."""
+    """A file of config/, checked: which blocks, methods and seeds; how long; how hard the attacks; its policy."""
 
     name: str
     path: Path
@@ -131,6 +140,12 @@ class Tier:
     variants: Mapping[str, Mapping[str, Any]]
     variant_seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     printed: str = "printed"  # the variant that the row "Adv-DPNP (as printed)" shows
+    policy: Policy = field(default_factory=Policy)
+
+    @property
+    def has_paper_data(self) -> bool:
+        """Whether any of its blocks is trained on the paper's data set and network, not on a stand-in for them."""
+        return any(name == f"{block.dataset}/{block.backbone}" for name, block in self.blocks.items())
 
     def seeds_of(self, method: str, variant: str = "") -> tuple[int, ...]:
         """The seeds that a method is trained with; under a variant with `variant_seeds` of its own, those."""
@@ -165,7 +180,8 @@ def sibling(run: RunConfig, method: str) -> RunConfig:
 
 def dependency(run: RunConfig) -> RunConfig | None:
     """The run whose trained model this one needs first (HAT: the ST run of the same seed), or None."""
-    return sibling(run, REQUIRES[run.method]) if run.method in REQUIRES else None
+    needed = facts(run.method).requires
+    return sibling(run, needed) if needed else None
 
 
 def standard_of(run: RunConfig) -> RunConfig | None:
@@ -295,7 +311,8 @@ def _block(name: str, changes: Any, base: Mapping[str, Any], attacks: Mapping, w
 
 
 _TIER_KEYS = (
-    "label", "methods", "seeds", "more_seeds", "variant_seeds", "printed", "defaults", "attacks", "blocks", "variants",
+    "label", "methods", "seeds", "more_seeds", "variant_seeds", "printed", "policy", "defaults", "attacks", "blocks",
+    "variants",
 )  # fmt: skip
 
 
@@ -349,7 +366,10 @@ def parse_tier(name: str, raw: Any, path: Path | str) -> Tier:
         if not isinstance(known, str) or known not in variants:
             raise UserError(f"{path}: {key}: no variant {brief(known)}; {nearest(str(known), variants)}")
     own_seeds = {v: _seeds(s, f"{path}: variant_seeds.{v}") for v, s in of_variants.items()}
-    tier = Tier(name, Path(path), label.strip(), tuple(methods), seeds, more, blocks, variants, own_seeds, printed)
+    policy = build(Policy(), raw.get("policy"), f"{path}: policy")
+    tier = Tier(
+        name, Path(path), label.strip(), tuple(methods), seeds, more, blocks, variants, own_seeds, printed, policy
+    )
     for block in tier.blocks:
         for method in METHODS:
             tier.run(block, method)
@@ -407,26 +427,19 @@ def _shown(path: Path) -> Path:
     return next((path.relative_to(base) for base in (SHIPPED, ROOT) if path.is_relative_to(base)), path)
 
 
-_RUN_ID = re.compile(r"([a-z0-9]+)-([a-z0-9_]+)-([a-z0-9_]+)(?:\.([a-z0-9_]+))?-s(0|[1-9][0-9]{0,17})")
-
-
 def resolve(tier: Tier | str, run_id: str) -> RunConfig:
     """'cifar10-resnet18-adv_dpnp-s0' in a tier -> its RunConfig. Raises UserError with the nearest valid choice."""
     tier = load_tier(tier) if isinstance(tier, str) else tier
-    match = _RUN_ID.fullmatch(run_id)
-    if not match:
+    found = parse_run_id(run_id)
+    if found is None:
         first = next(iter(tier.blocks.values()))
         raise UserError(
             f"'{run_id}' is not a run id; write <dataset>-<backbone>-<defense>-s<seed>, for example "
             f"{first.dataset}-{first.backbone}-adv_dpnp-s0."
         )
-    dataset, backbone, method, variant, seed = match.groups()
-    if method not in slugs():
-        raise UserError(f"run id '{run_id}': unknown defense '{method}'; {nearest(method, slugs())}")
+    if found.defense not in slugs():
+        raise UserError(f"run id '{run_id}': unknown defense '{found.defense}'; {nearest(found.defense, slugs())}")
     blocks = {f"{b.dataset}-{b.backbone}": b.paper for b in tier.blocks.values()}
-    if f"{dataset}-{backbone}" not in blocks:
-        raise UserError(
-            f"run id '{run_id}': tier {tier.name} has no '{dataset}-{backbone}'; "
-            f"{nearest(f'{dataset}-{backbone}', blocks)}"
-        )
-    return tier.run(blocks[f"{dataset}-{backbone}"], slugs()[method], int(seed), variant or "")
+    if (place := f"{found.dataset}-{found.backbone}") not in blocks:
+        raise UserError(f"run id '{run_id}': tier {tier.name} has no '{place}'; {nearest(place, blocks)}")
+    return tier.run(blocks[place], slugs()[found.defense], found.seed, found.variant)

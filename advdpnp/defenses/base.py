@@ -21,8 +21,8 @@ class Defense(nn.Module, ABC):
     """A model and what its method adds for training. A subclass overrides only where it differs.
 
     Everything a method must remember between steps (class tables, centres) is a parameter or buffer, so that
-    `state_dict()` is the whole state and training resumes from it. A method of `config.REQUIRES` gets the trained model
-    that it needs as `helper`.
+    `state_dict()` is the whole state and training resumes from it. A method that `requires` another gets the trained
+    model that it needs as `helper`.
     """
 
     start: bool | str = True  # of PGD: True uniform in the ball, "normal" 0.001 N(0, 1), False none

@@ -44,7 +44,7 @@ from advdpnp.evaluate.memory import ChunkedModel, retry_with_smaller_chunks
 from advdpnp.evaluate.trajectories import next_larger, passes, shared
 from advdpnp.hardware import pick_device
 from advdpnp.progress import Progress, TimeUp
-from advdpnp.store import eval_path, hold, provenance, read_arrays, read_json, run_dir, write_atomic, write_json
+from advdpnp.store import RESULTS, locked, provenance, read_arrays, read_json, write_atomic, write_json
 from advdpnp.train import load_model
 
 __all__ = ["evaluate", "evaluate_model"]  # and what other modules of the package take from here
@@ -71,7 +71,7 @@ def evaluate(
         if name not in known:
             raise UserError(f"unknown attack '{name}'; {nearest(name, known)}")
         _check_budget(run, name)
-    directory = run_dir(run) if directory is None else directory
+    directory = RESULTS.run(run) if directory is None else directory
     if not (directory / "train.json").exists():
         command = f"python -m advdpnp train --tier {run.tier} {run.id}"
         raise UserError(f"{run.id} is not trained in tier {run.tier}; {command}")
@@ -87,14 +87,14 @@ def evaluate(
                 model = ChunkedModel(load_model(run, directory, place), run.evaluation.batch_size)
             with ExitStack() as held:
                 for name in sorted(group):
-                    held.enter_context(hold(eval_path(run, name), "is being evaluated", wait=wait))
+                    held.enter_context(locked(RESULTS.evaluation(run, name), "is being evaluated", wait=wait))
                 found = {} if force else _loaded(run, keys)  # the process that we waited for may have computed it
                 if lacking := {name: keys[name] for name in group if name not in found}:
                     found |= _compute(run, lacking, model, data, sha256)
         else:
             for name in group:
                 with suppress(OSError):  # finished results are read where nothing can be written
-                    part_path(eval_path(run, name)).unlink(missing_ok=True)  # a kill may have come just before
+                    part_path(RESULTS.evaluation(run, name)).unlink(missing_ok=True)  # a kill may have come just before
         results |= found
     return {name: results[name] for name in names}
 
@@ -122,7 +122,7 @@ def _larger_budget(run: RunConfig, name: str, data: Dataset) -> str | None:
 
 def _loaded(run: RunConfig, keys: Mapping[str, str]) -> dict[str, dict]:
     """The finished results among `keys` ({name: key})."""
-    there = {name: load_result(eval_path(run, name), key) for name, key in keys.items()}
+    there = {name: load_result(RESULTS.evaluation(run, name), key) for name, key in keys.items()}
     return {name: found for name, found in there.items() if found is not None}
 
 
@@ -151,11 +151,11 @@ def _compute(
             "provenance": provenance(next(model.parameters()).device),
         }
         found |= {"computed_with": [*keys]} if others else {}
-        path = eval_path(run, name)
+        path = RESULTS.evaluation(run, name)
         write_atomic(path.with_suffix(".npz"), lambda handle, arrays=arrays: np.savez_compressed(handle, **arrays))
         results[name] = write_json(path, found) and found
     for name in keys:
-        part_path(eval_path(run, name)).unlink(missing_ok=True)
+        part_path(RESULTS.evaluation(run, name)).unlink(missing_ok=True)
     return results
 
 
@@ -169,11 +169,6 @@ def _check_budget(run: RunConfig, name: str) -> None:
         scale = run.evaluation.budget_scale
         told = f" times evaluation.budget_scale {scale:g}" if scale != 1 else ""
         raise UserError(f"{run.id}: attacks.{name}{told}: {fault}")
-
-
-def flags(run: RunConfig, name: str) -> np.ndarray:
-    """Which test images the run classifies right under an attack already evaluated: bool [N]."""
-    return read_arrays(eval_path(run, name).with_suffix(".npz"), "correct")["correct"]
 
 
 def images_of(run: RunConfig, name: str, data: Dataset) -> int:
@@ -248,7 +243,7 @@ def _over_images(
 
     For AutoAttack there follow the tallies of a batch, in the row of its first image (see _row).
     """
-    part, n, device = part_path(eval_path(run, names[0])), len(where), next(model.parameters()).device
+    part, n, device = part_path(RESULTS.evaluation(run, names[0])), len(where), next(model.parameters()).device
     tallied = group[0].kind == "autoattack"
     columns = (len(group), 2 + (_row({}).size if tallied else 0))
     correct, numbers, first = load_part(part, key, n, len(group), columns=columns)
@@ -334,7 +329,7 @@ def _nested_result(
     search missed it, and every image is searched.
     """
     attack, n = resolved_attack(run, name), images_of(run, name, data)
-    withstood = flags(run, larger)[:n]
+    withstood = read_arrays(RESULTS.arrays(run, larger), "correct")["correct"][:n]
     robust = np.flatnonzero(withstood)
     draw = np.random.default_rng([run.seed, zlib.crc32(name.encode())])
     spot = np.sort(draw.choice(robust, -(-len(robust) // 10), replace=False)) if len(robust) else robust
@@ -422,7 +417,7 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
     images = data.images[:n].permute(0, 2, 3, 1).numpy()
     root = data_root() if run.dataset == "cifar10" else None  # the official files are CIFAR-10's
     variants = [(corruption, severity) for corruption in cifar10c.CORRUPTIONS for severity in range(1, 6)]
-    part = part_path(eval_path(run, name))
+    part = part_path(RESULTS.evaluation(run, name))
     correct, official, first = load_part(part, key, len(variants), n)
     progress, saved = Progress(f"{run.id} corruptions", len(variants), done=first), time.monotonic()
     for at, (corruption, severity) in enumerate(variants[first:], first):
@@ -462,10 +457,10 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
 def _transfer_source(run: RunConfig) -> RunConfig | None:
     """The trained standard run whose adversarial images are transferred to this run's network, or None."""
     other = standard_of(run)
-    if other is None or not all((run_dir(other) / file).exists() for file in ("train.json", "model.pt")):
+    trained = RESULTS.read_training(other, "settings_digest") if other else None
+    if other is None or trained is None or not (RESULTS.run(other) / "model.pt").exists():
         return None  # `restore` brings a run back without its weights
-    path = run_dir(other) / "train.json"
-    return other if read_json(path, "settings_digest")["settings_digest"] == digest(other.training_settings()) else None
+    return other if trained["settings_digest"] == digest(other.training_settings()) else None
 
 
 def _guard_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, key: str) -> tuple[dict, dict]:
@@ -505,7 +500,7 @@ def _key(run: RunConfig, name: str, data: Dataset, model_sha256: str) -> str:
         what["definition"] = GEOMETRY_DEFINITION
     if name == "guard":
         other = _transfer_source(run)
-        surrogate = read_json(run_dir(other) / "train.json", "model_sha256")["model_sha256"] if other else None
+        surrogate = read_json(RESULTS.trained(other), "model_sha256")["model_sha256"] if other else None
         what |= masking.cache_key() | {"seed": run.seed, "surrogate": surrogate}
     elif attack.random_start or attack.kind == "autoattack":
         what |= {"batch_size": run.evaluation.batch_size, "seed": run.seed}

@@ -17,7 +17,7 @@ import numpy as np
 
 from advdpnp.errors import UserError
 from advdpnp.evaluate.masking_probes import IMAGES, SCALES, cache_key, run_probes
-from advdpnp.markdown import literal
+from advdpnp.markdown import escape_markdown, markdown_table
 from advdpnp.paper.consistency import widest_gap
 
 __all__ = [
@@ -187,10 +187,10 @@ def from_json(values: list, where: str) -> list[Check]:
 def markdown(checks: Mapping[str, list[Check]]) -> str:
     """run x check as a table of ok, warning and not checked, with a sentence for each warning."""
     headings = ["run", *(heading for heading, _ in CHECKS.values())]
-    lines = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
+    rows: list[list[str]] = []
     word, warnings = {True: "ok", False: "**warning**", None: "not checked"}, []
     for run, found in checks.items():
         by_name = {check.name: check for check in found}
-        lines.append(f"| {run} | " + " | ".join(word[by_name[c].ok if c in by_name else None] for c in CHECKS) + " |")
-        warnings += [f"- {run}: {CHECKS[c.name][1]} ({literal(c.detail)})." for c in found if c.ok is False]
-    return "\n".join([*lines, "", *(warnings or ["No warning."]), ""])
+        rows.append([run, *(word[by_name[c].ok if c in by_name else None] for c in CHECKS)])
+        warnings += [f"- {run}: {CHECKS[c.name][1]} ({escape_markdown(c.detail)})." for c in found if c.ok is False]
+    return "\n".join([markdown_table(headings, rows), "", *(warnings or ["No warning."]), ""])

@@ -2,15 +2,9 @@
 
 from collections.abc import Iterable
 
-from advdpnp.config import RunConfig, load_tier
+from advdpnp.config import RunConfig, facts, load_tier
 from advdpnp.paper import artefacts
 from advdpnp.progress import duration
-
-# Forward-and-backward passes of one training step besides the PGD steps: images that reach the loss.
-UPDATES = {
-    "ST": 1, "AT": 1, "AT_HE": 1, "TRADES": 2, "MART": 2, "OC": 2, "PCL": 2, "HAT": 3, "FSR": 1, "DIO": 1, "IKL": 2,
-    "Adv-DPNP": 2,
-}  # fmt: skip
 
 # GFLOP of one forward pass of one image at the paper's width, that width, and pixels per side; a test counts them.
 FORWARD = {"resnet18": (1.11, 64, 32), "wrn34_10": (13.3, 160, 32), "lenetspp": (0.162, 32, 28)}
@@ -46,13 +40,13 @@ def steps(run: RunConfig) -> int:
 def passes(run: RunConfig) -> float:
     """Forward-and-backward passes of a whole training, in images."""
     n = run.data.train_images or run.facts.train_images
-    return n * run.optim.epochs * (steps(run) + UPDATES[run.method])
+    return n * run.optim.epochs * (steps(run) + facts(run.method).updates)
 
 
 def training_pflop(run: RunConfig) -> float:
     """PFLOP of a training: a PGD step needs no gradient of the weights, two forward passes' worth; an update three."""
     n = run.data.train_images or run.facts.train_images
-    forwards = 2 * steps(run) + 3 * UPDATES[run.method]
+    forwards = 2 * steps(run) + 3 * facts(run.method).updates
     return n * run.optim.epochs * forwards * forward_gflop(run) / 1e6
 
 
@@ -81,7 +75,7 @@ def rough(seconds: float) -> str:
 
 
 def seconds_per_pass(run: RunConfig) -> float:
-    """One forward and backward pass of the run's network, in seconds an image, timed on this machine just now."""
+    """One forward and backward pass of the run's network, in seconds per image, timed on this machine just now."""
     import time
 
     import torch
@@ -123,13 +117,15 @@ def plan(tier_name: str, *, measure: bool = False) -> str:
     """The trainings and evaluations of a tier; with `measure`, how long each training would take here."""
     tier = load_tier(tier_name)
     runs = artefacts.all_runs(tier)
-    pairs = {(run.id, name) for item in artefacts.built() for run, name in artefacts.wanted(tier, item)}
+    pairs = {
+        (run.id, name) for item in artefacts.with_notebook() for run, name in artefacts.needed_evaluations(tier, item)
+    }
     lines = [f"tier {tier.name} ({tier.label}): {len(runs)} trainings, {len(pairs):,} evaluations"]
     here = seconds_here(runs.values()) if measure else {}
     longest = max(map(len, runs), default=0)
     for run in runs.values():
         images = run.data.train_images or run.facts.train_images
-        passed = steps(run) + UPDATES[run.method]
+        passed = steps(run) + facts(run.method).updates
         line = f"  {run.id:<{longest}}  {run.optim.epochs} epochs of {images:,} images, {passed} passes per image"
         lines.append(line + (f", about {duration(here[run.id])}" if measure else ""))
     if measure:

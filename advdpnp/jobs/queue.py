@@ -4,28 +4,25 @@ For a borrowed GPU machine: it needs torch, numpy, pyarrow and Pillow. AutoAttac
 scipy; where one is missing, those evaluations are left for another machine, and said to be.
 """
 
+import math
 import sys
-import time
 from collections.abc import Iterable
 from csv import DictReader
 from importlib.util import find_spec
 from pathlib import Path
 
-from advdpnp.config import ATTACKS, PAPER_BLOCKS, RunConfig, Tier, load_tier, resolve, with_dependencies
+from advdpnp.config import ATTACKS, FACTS, PAPER_BLOCKS, RunConfig, Tier, load_tier, resolve, with_dependencies
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
 from advdpnp.hardware import require_hardware
 from advdpnp.jobs.status import run_state
 from advdpnp.paper import artefacts
-from advdpnp.progress import TimeUp, time_limit
-from advdpnp.share.publish import small_files
-from advdpnp.store import check_writable, copy_file, eval_path, read_json, run_dir, tier_dir
+from advdpnp.progress import TimeUp, deadline, time_limit
+from advdpnp.store import RESULTS, check_writable, copy_file
 from advdpnp.train import fit
 
-# The method, what it is measured against first, then the others.
-FIRST = ("Adv-DPNP", "AT", "TRADES", "ST", "MART", "AT_HE", "HAT", "IKL", "FSR", "DIO", "OC", "PCL")
-RESERVE = 0.1  # of the time: nothing new is begun in its last tenth
-AT_ONE_GO = ("geometry", "features", "guard")  # evaluations that cannot stop in between
+TIME_RESERVE = 0.1  # of the time: nothing new is begun in its last tenth
+NOT_INTERRUPTIBLE = ("geometry", "features", "guard")  # evaluations that cannot stop in between
 
 
 def work(
@@ -37,7 +34,7 @@ def work(
     output: Path | None = None,
     allow_cpu: bool = False,
 ) -> None:
-    """Train and evaluate the runs (default: all of the tier, in the order of FIRST), each with all that tables want.
+    """Train and evaluate the runs (default: all, in the order of methods.toml), each with all that tables want.
 
     `output` gets the small results, also when time is up or something fails. Raises TimeUp when `max_minutes` are; at
     least one epoch or batch is done in each call. Raises UserError for what a later call cannot mend, or was left out.
@@ -47,16 +44,17 @@ def work(
     if not runs:
         raise UserError(f"no table or figure shows a run of tier {tier.name}; name the runs.")
     for run in runs:
-        require_hardware(run, device, allow_cpu)
+        require_hardware(tier, run, device, allow_cpu)
     if output is not None:
         check_writable(output)
-    clock, left_out = Clock(max_minutes), set()
+    left_out = set()
     try:
-        for run in runs:
-            train(run, clock, device, runs)
-            names, absent = possible(evaluations(tier, run))
-            left_out |= absent
-            attack(run, names, clock, device)
+        with time_limit(max_minutes):
+            for run in runs:
+                train(run, device, runs)
+                names, absent = possible(evaluations(tier, run))
+                left_out |= absent
+                attack(run, names, device)
     finally:
         if output is not None:
             print(copy_small(runs, output), file=sys.stderr)
@@ -64,28 +62,19 @@ def work(
         raise UserError(f"done, but for {', '.join(sorted(left_out))}: install those packages and call again.")
 
 
-class Clock:
-    """Minutes left of a limit, None without one; and whether this call has got anything done yet."""
-
-    def __init__(self, minutes: float | None):
-        self.minutes, self.begin, self.moved = minutes, time.monotonic(), False
-
-    def left(self) -> float | None:
-        """Minutes until the limit, at least 0; None without one."""
-        return None if self.minutes is None else max(0.0, self.minutes - (time.monotonic() - self.begin) / 60)
-
-    def start(self, what: str, expected: float = 0.0) -> None:
-        """What takes `expected` minutes begins. Raises TimeUp where it does not fit, unless it is the call's first."""
-        left = self.left()
-        if self.moved and left is not None and left < max(expected, RESERVE * (self.minutes or 0)):
-            raise TimeUp(what)
-        self.moved = True
+def check_time(what: str, seconds: float = 0.0) -> None:
+    """Raises TimeUp where `what`, which takes so long, does not fit before the deadline or its reserve has begun."""
+    reserve = TIME_RESERVE * deadline().seconds if math.isfinite(deadline().seconds) else 0.0
+    if not deadline().allows(max(seconds, reserve)):
+        raise TimeUp(what)
 
 
 def ordered(tier: Tier) -> list[RunConfig]:
-    """Every training of the tier: the paper's blocks in turn, in each the methods in the order of FIRST."""
+    """Every training of the tier: the paper's blocks in turn, in each the methods in the order of methods.toml."""
     runs = artefacts.all_runs(tier).values()
-    return sorted(runs, key=lambda run: (PAPER_BLOCKS.index(run.block), run.variant, FIRST.index(run.method), run.seed))
+    return sorted(
+        runs, key=lambda run: (PAPER_BLOCKS.index(run.block), run.variant, [*FACTS].index(run.method), run.seed)
+    )
 
 
 def evaluations(tier: Tier, run: RunConfig) -> tuple[str, ...]:
@@ -113,55 +102,49 @@ def _installed(package: str) -> bool:
         return False
 
 
-def epoch_minutes(run: RunConfig, runs: Iterable[RunConfig]) -> float:
-    """Of the run's last epoch, else of the longest among runs of the same network; 0 where none has been trained."""
+def epoch_seconds(run: RunConfig, runs: Iterable[RunConfig]) -> float:
+    """Of the run's longest epoch, else of the longest among runs of the same network; 0 where none has been trained."""
     known = {}
     for other in runs:
-        path = run_dir(other) / "log.csv"
+        path = RESULTS.run(other) / "log.csv"
         if other.block == run.block and path.exists():
             with path.open(newline="") as file:
-                known[other.id] = max((float(row["seconds"]) / 60 for row in DictReader(file)), default=0.0)
+                known[other.id] = max((float(row["seconds"]) for row in DictReader(file)), default=0.0)
     return known.get(run.id, max(known.values(), default=0.0))
 
 
-def train(run: RunConfig, clock: Clock, device: str, runs: Iterable[RunConfig]) -> None:
+def train(run: RunConfig, device: str, runs: Iterable[RunConfig]) -> None:
     """To the end, unless it is there. Raises TimeUp."""
-    if run_state(run) == "done" and (run_dir(run) / "model.pt").exists():
+    if run_state(run) == "done" and (RESULTS.run(run) / "model.pt").exists():
         return
-    clock.start(run.id, epoch_minutes(run, runs))
-    if fit(run, device=device, max_minutes=clock.left()) is None:
+    check_time(run.id, epoch_seconds(run, runs))
+    if fit(run, device=device) is None:
         raise TimeUp(run.id)
 
 
-def attack(run: RunConfig, names: Iterable[str], clock: Clock, device: str) -> None:
+def attack(run: RunConfig, names: Iterable[str], device: str) -> None:
     """All evaluations; what is there and still true costs nothing. Raises TimeUp."""
-    wanted = [name for name in names if not eval_path(run, name).exists()]
-    stops = [name for name in names if name not in AT_ONE_GO]
+    wanted = [name for name in names if not RESULTS.evaluation(run, name).exists()]
+    stops = [name for name in names if name not in NOT_INTERRUPTIBLE]
     if set(stops) & set(wanted):
-        clock.start(run.id)
-    with time_limit(clock.left()):
-        evaluate(run, *stops, device=device)
-    for name in (name for name in names if name in AT_ONE_GO):
+        check_time(run.id)
+    evaluate(run, *stops, device=device)
+    for name in (name for name in names if name in NOT_INTERRUPTIBLE):
         if name in wanted:
-            clock.start(run.id, seconds_of(run, "pgd20") / 60)
+            check_time(run.id, seconds_of(run, "pgd20"))
         evaluate(run, name, device=device)
+        deadline().moved |= name in wanted
 
 
 def seconds_of(run: RunConfig, name: str) -> float:
     """How long an evaluation took, 0 where it was not made."""
-    path = eval_path(run, name)
-    return read_json(path)["seconds"] if path.exists() else 0.0
+    found = RESULTS.read_evaluation(run, name, "seconds")
+    return found["seconds"] if found else 0.0
 
 
 def copy_small(runs: Iterable[RunConfig], output: Path) -> str:
     """Copy what the runs measured, without weights, to `output`/<tier>/, as it lies in results/; returns a line."""
-    copied, size = 0, 0
-    for run in runs:
-        source = tier_dir(run.tier)
-        for pattern in small_files([run.id]):
-            for path in source.glob(pattern):
-                if not path.name.endswith(".part.npz"):
-                    target = output / run.tier / path.relative_to(source)
-                    copy_file(path, target)
-                    copied, size = copied + 1, size + path.stat().st_size
-    return f"{copied} files, {size / 1e6:.1f} MB, copied to {output}"
+    found = {path: run.tier for run in runs for path in RESULTS.small_files(run)}
+    for path, tier in found.items():
+        copy_file(path, output / tier / path.relative_to(RESULTS.tier(tier)))
+    return f"{len(found)} files, {sum(path.stat().st_size for path in found) / 1e6:.1f} MB, copied to {output}"

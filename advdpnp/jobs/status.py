@@ -6,17 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 
-from advdpnp.config import GEOMETRY_DEFINITION, INSTALLED, ROOT, RunConfig, digest, load_tier, resolved_attack
+from advdpnp.config import GEOMETRY_DEFINITION, INSTALLED, RunConfig, digest, load_tier, resolved_attack
 from advdpnp.jobs.estimate import by_hardware, network, passes
 from advdpnp.paper import artefacts
 from advdpnp.progress import colour, duration
 from advdpnp.report import agreement
-from advdpnp.store import eval_path, held, read_json, run_dir
+from advdpnp.store import PUBLISHED, RESULTS, lock_holder
 
 
 def epochs_done(run: RunConfig) -> int:
     """Finished epochs of a training, as its log says."""
-    log = run_dir(run) / "log.csv"
+    log = RESULTS.run(run) / "log.csv"
     return max(0, len(log.read_bytes().splitlines()) - 1) if log.exists() else 0
 
 
@@ -24,25 +24,24 @@ def run_state(run: RunConfig, odd: Collection[Path] = ()) -> str:
     """'done', 'running ...', 'stale' (trained under other settings, or among the `odd` files, which disagree with those
     of other runs), '7/110 epochs', or 'missing'.
     """
-    epochs, holder = epochs_done(run), held(run_dir(run))
+    epochs, holder = epochs_done(run), lock_holder(RESULTS.run(run))
     if holder:
         return f"running, {epochs}/{run.optim.epochs} epochs, {holder}"
-    done = run_dir(run) / "train.json"
-    if done.exists():
-        made = read_json(done, "settings_digest")
-        return "stale" if done in odd or made["settings_digest"] != digest(run.training_settings()) else "done"
+    if made := RESULTS.read_training(run, "settings_digest"):
+        other_settings = made["settings_digest"] != digest(run.training_settings())
+        return "stale" if other_settings or RESULTS.trained(run) in odd else "done"
     return f"{epochs}/{run.optim.epochs} epochs" if epochs else "missing"
 
 
 def eval_state(run: RunConfig, name: str, odd: Collection[Path] = ()) -> str:
     """'done', 'running', 'stale' (of other weights, images, attack or definition than now), or 'missing'."""
-    path = eval_path(run, name)
-    if held(path):
+    path = RESULTS.evaluation(run, name)
+    if lock_holder(path):
         return "running"
-    if not path.exists():
+    found, trained = RESULTS.read_evaluation(run, name, "model_sha256"), RESULTS.read_training(run, "model_sha256")
+    if found is None:
         return "missing"
-    found, trained = read_json(path, "model_sha256"), run_dir(run) / "train.json"
-    other_weights = trained.exists() and read_json(trained, "model_sha256")["model_sha256"] != found["model_sha256"]
+    other_weights = trained is not None and trained["model_sha256"] != found["model_sha256"]
     other_attack = name in run.attacks and found.get("settings") != asdict(resolved_attack(run, name))
     other_definition = name == "geometry" and found.get("definition", 1) != GEOMETRY_DEFINITION
     return "stale" if path in odd or other_weights or other_attack or other_definition else "done"
@@ -52,14 +51,14 @@ def status(tier_name: str) -> str:
     """What is done, running, stale and missing of a tier's trainings, tables and figures, and the hours left."""
     tier = load_tier(tier_name)
     runs = artefacts.all_runs(tier)
-    odd = {stranger.path for stranger in agreement.strangers(runs.values())}
+    odd = {mismatch.path for mismatch in agreement.mismatches(runs.values())}
     states = {name: run_state(run, odd) for name, run in runs.items()}
     lines = [f"tier {tier.name}: {tier.label}", f"{len(runs)} trainings:"]
     lines += [f"  {name:<44}{colour(state, state.split(',')[0])}" for name, state in states.items()]
     lines.append("evaluations:")
     pairs: dict[tuple[str, str], str] = {}
-    for name in artefacts.built():
-        wanted = artefacts.wanted(tier, name)
+    for name in artefacts.with_notebook():
+        wanted = artefacts.needed_evaluations(tier, name)
         pairs |= {(run.id, e): eval_state(run, e, odd) for run, e in wanted if (run.id, e) not in pairs}
         count = Counter(pairs[run.id, e] for run, e in wanted)
         more = "".join(colour(f", {count[state]} {state}", state) for state in ("running", "stale") if count[state])
@@ -67,7 +66,7 @@ def status(tier_name: str) -> str:
             complete = "done" if count["done"] == len(wanted) else "missing" if not count["done"] else ""
             shown = colour(f"{count['done']}/{len(wanted)}", complete)
             lines.append(f"  {name:<44}{shown}{more}")
-    missing = [name for name in artefacts.ARTEFACTS if name not in artefacts.built()]
+    missing = [name for name in artefacts.ARTEFACTS if name not in artefacts.with_notebook()]
     if missing:
         lines.append(f"no notebook yet: {', '.join(missing)}")
     if INSTALLED:
@@ -77,7 +76,7 @@ def status(tier_name: str) -> str:
 
 def elsewhere(tier: str, states: dict[str, str]) -> list[str]:
     """What to do where trainings are missing here whose results the repository holds; [] where none are."""
-    published = {path.parent.name for path in (ROOT / "published" / tier / "runs").glob("*/train.json")}
+    published = {path.parent.name for path in (PUBLISHED.tier(tier) / "runs").glob("*/train.json")}
     there = [name for name, state in states.items() if state == "missing" and name in published]
     if not there:
         return []
@@ -94,16 +93,13 @@ def time_left(runs: dict[str, RunConfig], states: dict[str, str], pairs: dict[tu
     Trainings are scaled by passes and network; an evaluation counts as the mean of its like on the same network. What
     has no measured like is counted, not guessed.
     """
-    speed: dict[tuple, list[float]] = defaultdict(list)  # (device, network) -> seconds a pass
+    speed: dict[tuple, list[float]] = defaultdict(list)  # (device, network) -> seconds per pass
     took: dict[tuple, list[float]] = defaultdict(list)  # (device, network, evaluation) -> seconds
     for name, run in runs.items():
-        done = run_dir(run) / "train.json"
-        if done.exists() and states[name] == "done":
-            t = read_json(done)
+        if states[name] == "done" and (t := RESULTS.read_training(run)):
             speed[t["provenance"]["device"], network(run)].append(t["seconds"] / passes(run))
     for (name, evaluation), state in pairs.items():
-        if state == "done" and name in runs:
-            e = read_json(eval_path(runs[name], evaluation))
+        if state == "done" and name in runs and (e := RESULTS.read_evaluation(runs[name], evaluation)):
             took[e["provenance"]["device"], network(runs[name]), evaluation].append(e["seconds"])
     kept = {n: 0 if s == "stale" else epochs_done(runs[n]) / runs[n].optim.epochs for n, s in states.items()}
     train = {n: 1 - kept[n] for n, s in states.items() if s != "done"}

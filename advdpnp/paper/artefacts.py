@@ -51,7 +51,7 @@ class Artefact:
     without numbers. `attacks` lists what else is evaluated.
     `one_seed`: it shows single networks, not averages. `variants`: trainings under one changed switch of the tier,
     beside those of the rows' methods, evaluated with `variant_attacks`; a tier with none of them lacks the artefact.
-    `only`: the tiers that have it, where not all do.
+    `preregistered`: only a tier of which `policy.preregistered` is true has it.
     """
 
     title: str
@@ -62,7 +62,7 @@ class Artefact:
     one_seed: bool = False
     variants: tuple[str, ...] = ()
     variant_attacks: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
+    preregistered: bool = False
 
     def evaluations(self, variant: str = "") -> tuple[str, ...]:
         """Names for `evaluate`, of a row's own training or of its `variant`, without repetition; the guard with all."""
@@ -163,7 +163,7 @@ ARTEFACTS = {
     ),
     "contrasts": Artefact(  # docs/medium-preregistration.md; report/contrasts.py makes "worst" of them
         "The contrasts that were named before a network was evaluated", "4.2",
-        {CIFAR10: ("AT", "TRADES", "Adv-DPNP", PRINTED)}, {}, ("clean", "pgd20", "cw30"), only=("medium",),
+        {CIFAR10: ("AT", "TRADES", "Adv-DPNP", PRINTED)}, {}, ("clean", "pgd20", "cw30"), preregistered=True,
     ),
 }  # fmt: skip
 
@@ -189,7 +189,7 @@ def notebook_of(name: str) -> Path:
     return ROOT / "notebooks" / f"{SECTIONS.get(name, name)}.ipynb"
 
 
-def built() -> tuple[str, ...]:
+def with_notebook() -> tuple[str, ...]:
     """Names of the artefacts whose notebooks exist; of all where the package is installed, which carries none.
 
     Raises UserError for a checkout without any: nothing would be left to do.
@@ -214,7 +214,7 @@ def runs_of(tier: Tier, name: str) -> Iterator[RunConfig]:
     """The trainings that a table or figure needs in a tier: its rows and variants, as far as the tier has them."""
     spec = artefact(name)
     variants = [variant for variant in spec.variants if variant in tier.variants]
-    if (spec.variants and not variants) or (spec.only and tier.name not in spec.only):
+    if (spec.variants and not variants) or (spec.preregistered and not tier.policy.preregistered):
         return
     for block, rows in spec.rows.items():
         for row in rows:
@@ -224,7 +224,7 @@ def runs_of(tier: Tier, name: str) -> Iterator[RunConfig]:
                 yield from (run, *(tier.run(block, run.method, run.seed, variant) for variant in own))
 
 
-def wanted(tier: Tier, name: str) -> list[tuple[RunConfig, str]]:
+def needed_evaluations(tier: Tier, name: str) -> list[tuple[RunConfig, str]]:
     """Every (training, evaluation) behind a table or figure of a tier."""
     return [(run, e) for run in runs_of(tier, name) for e in artefact(name).evaluations(run.variant)]
 
@@ -233,10 +233,12 @@ def evaluations_of(tier: Tier, run: RunConfig, name: str) -> tuple[str, ...]:
     """What `evaluate --for <name>` computes of a run; EVERYTHING: for all artefacts of the tier that show it."""
     if name != EVERYTHING:
         return artefact(name).evaluations(run.variant)
-    return tuple(dict.fromkeys(e for each in ARTEFACTS for other, e in wanted(tier, each) if other.id == run.id))
+    return tuple(
+        dict.fromkeys(e for each in ARTEFACTS for other, e in needed_evaluations(tier, each) if other.id == run.id)
+    )
 
 
-def product(name: str) -> str:
+def output_of(name: str) -> str:
     """The file below results/<tier>/ that says an artefact is done: tables/table1.csv, figures/figure4.png."""
     name = SECTIONS.get(name, name)
     return f"figures/{name}.png" if name.startswith("figure") else f"tables/{name}.csv"
@@ -245,7 +247,7 @@ def product(name: str) -> str:
 def all_runs(tier: Tier, names: tuple[str, ...] | None = None) -> dict[str, RunConfig]:
     """Every training of a tier by run id, each once, and those that others require (HAT's standard helper)."""
     runs: dict[str, RunConfig] = {}
-    for name in built() if names is None else names:
+    for name in with_notebook() if names is None else names:
         runs |= {run.id: run for run in runs_of(tier, name)}
     return {run.id: run for run in with_dependencies(runs.values())}
 

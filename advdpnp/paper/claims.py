@@ -227,7 +227,7 @@ def _standing(
     return Part(holds, detail, str(block), slack)
 
 
-def placed(
+def ranks(
     blocks: Sequence[Block], quantities: Sequence[str | Quantity], *, who: str = OURS, place: int = 1,
     lowest: bool = False, by: float = 0.0, without: tuple[str, ...] = (),
 ) -> Check:  # fmt: skip
@@ -255,7 +255,7 @@ def stated_margin(claim_id: str) -> Check:
     (whether the text's margin is the table's is checked in paper.consistency).
     """
     stated = STATED[claim_id]
-    first = placed([Block(*stated[1:4])], [stated.column], without=("ST",))
+    first = ranks([Block(*stated[1:4])], [stated.column], without=("ST",))
 
     def check(values: Values) -> Outcome:
         outcome = first(values)
@@ -264,7 +264,7 @@ def stated_margin(claim_id: str) -> Check:
     return check
 
 
-def every(*checks: Check) -> Check:
+def all_hold(*checks: Check) -> Check:
     """All of several checks."""
     return lambda values: combine([part for check in checks for part in _parts_of(check(values))], show=len(checks))
 
@@ -289,7 +289,7 @@ def at_least(count: int, *checks: Check) -> Check:
     return check
 
 
-def rises(blocks: Sequence[Block], metrics: Sequence[str]) -> Check:
+def increases_under_attack(blocks: Sequence[Block], metrics: Sequence[str]) -> Check:
     """For every method of the block, the adversarial value of a metric of Table 4 exceeds the clean one."""
 
     def part(values: Values, block: Block, method: str, metric: str) -> Part:
@@ -329,7 +329,7 @@ def monotone(blocks: Sequence[Block], prefix: str, *, rising: bool = False) -> C
     return lambda values: combine([part(values, block) for block in blocks])
 
 
-def settled(blocks: Sequence[Block], prefix: str, *, within: float, relative: bool = False) -> Check:
+def stays_within(blocks: Sequence[Block], prefix: str, *, within: float, relative: bool = False) -> Check:
     """Adv-DPNP's numbers along the columns of `series` differ by at most `within` (of the first, when relative)."""
 
     def part(values: Values, block: Block) -> Part:
@@ -482,30 +482,30 @@ CLAIMS = (
         "abstract-clean", "Abstract",
         "experiments (CIFAR-10/100 and SVHN) confirm that Adv-DPNP improves clean accuracy over state-of-the-art "
         "defenses and baseline methods",
-        (1, 2), every(placed(T1, ["clean"], without=_NOT_ST), placed(T2, ["clean"])),
+        (1, 2), all_hold(ranks(T1, ["clean"], without=_NOT_ST), ranks(T2, ["clean"])),
         "highest clean accuracy of all defenses in every block of Tables 1 and 2",
     ),
     Claim(
         "abstract-robust", "Abstract",
         "... while maintaining competitive or superior robustness under a suite of widely used attacks, including "
         "FGSM, PGD, C&W, and AutoAttack", (2,),
-        placed(T2, ["fgsm", "pgd20", "pgd100", "cw", "aa"], by=-COMPETITIVE),
+        ranks(T2, ["fgsm", "pgd20", "pgd100", "cw", "aa"], by=-COMPETITIVE),
         f"less than {COMPETITIVE} point behind the best, under each attack",
     ),
     Claim(
         "s1-consistent", "1",
         "Adv-DPNP consistently outperforms state-of-the-art adversarial training methods in terms of clean accuracy "
-        "and robustness", (2,), placed(T2, ["clean", "fgsm", "pgd20", "pgd100", "cw", "aa"]),
+        "and robustness", (2,), ranks(T2, ["clean", "fgsm", "pgd20", "pgd100", "cw", "aa"]),
         "first in each column and block of Table 2",
     ),
     Claim(
         "gap", "4.2", "Adv-DPNP successfully shrinks the gap between accuracy and robustness", (1, 2),
-        every(placed(T1, [GAP], lowest=True, without=("ST",)), placed(T2, [GAP], lowest=True)),
+        all_hold(ranks(T1, [GAP], lowest=True, without=("ST",)), ranks(T2, [GAP], lowest=True)),
         "the smallest difference of clean and AutoAttack accuracy among the defenses",
     ),
     # Section 4.2, baselines (Table 1)
     Claim(
-        "t1-st-clean", "4.2", "ST achieves the highest clean accuracy", (1,), placed(T1, ["clean"], who="ST"),
+        "t1-st-clean", "4.2", "ST achieves the highest clean accuracy", (1,), ranks(T1, ["clean"], who="ST"),
     ),
     Claim(
         "t1-st-collapses", "4.2", "ST collapses under attacks (AA ≈ 0%)", (1,), _collapsed,
@@ -522,7 +522,7 @@ CLAIMS = (
     Claim(
         "t1-unforeseen", "4.2",
         "Adv-DPNP outperforms the baselines under unforeseen perturbation types (l1, l2) on both datasets", (1,),
-        placed(T1, ["pgd_l1", "pgd_l2"]), _L1_STALLS,
+        ranks(T1, ["pgd_l1", "pgd_l2"]), _L1_STALLS,
     ),
     Claim(
         "t1-l1-cifar10", "4.2", "it improves robustness against l1 perturbations by 2.7% on CIFAR-10", (1,),
@@ -533,7 +533,7 @@ CLAIMS = (
         stated_margin("t1-l2-cifar100"), "leads every adversarial defense",
     ),
     Claim(
-        "t1-aa-cifar10", "4.2", "it attains the highest AA accuracy on CIFAR-10", (1,), placed([T1_C10], ["aa"]),
+        "t1-aa-cifar10", "4.2", "it attains the highest AA accuracy on CIFAR-10", (1,), ranks([T1_C10], ["aa"]),
     ),
     Claim(
         "t1-avg-cifar10", "4.2", "... and improves Avg by 0.92%", (1,), stated_margin("t1-avg-cifar10"),
@@ -545,12 +545,12 @@ CLAIMS = (
     ),
     Claim(
         "t1-aa-cifar100", "4.2", "... and maintains competitive AA performance", (1,),
-        placed([T1_C100], ["aa"], by=-COMPETITIVE), f"less than {COMPETITIVE} point behind the best",
+        ranks([T1_C100], ["aa"], by=-COMPETITIVE), f"less than {COMPETITIVE} point behind the best",
     ),
     # Section 4.2, state of the art (Table 2)
     Claim(
         "t2-avg", "4.2", "Adv-DPNP consistently achieves the highest Avg in all four evaluation blocks", (2,),
-        placed(T2, ["avg"]),
+        ranks(T2, ["avg"]),
     ),
     Claim(
         "t2-avg-cifar10", "4.2", "Avg of 66.91%, outperforming the second-best (HAT) by 1.01%", (2,),
@@ -570,108 +570,108 @@ CLAIMS = (
     ),
     Claim(
         "t2-runners-up", "4.2", "second-best in Avg: HAT (CIFAR-10), DIO (SVHN), FSR (WRN-34-10)", (2,),
-        every(
-            placed([T2_C10], ["avg"], who="HAT", without=(OURS,)),
-            placed([T2_SVHN], ["avg"], who="DIO", without=(OURS,)),
-            placed([T2_WRN], ["avg"], who="FSR", without=(OURS,)),
+        all_hold(
+            ranks([T2_C10], ["avg"], who="HAT", without=(OURS,)),
+            ranks([T2_SVHN], ["avg"], who="DIO", without=(OURS,)),
+            ranks([T2_WRN], ["avg"], who="FSR", without=(OURS,)),
         ),
         "first once Adv-DPNP is left out",
     ),
     Claim(
         "t2-aa", "4.2", "either the highest or second-highest AA accuracy across all four settings", (2,),
-        placed(T2, ["aa"], place=2),
+        ranks(T2, ["aa"], place=2),
     ),
     Claim(
         "t2-attacks", "4.2",
         "consistently ranks among the top defenses against diverse individual attacks (FGSM, PGD-20, PGD-100, "
         "C&W) as well as under the Ensemble metric",
-        (2,), placed(T2, ["fgsm", "pgd20", "pgd100", "cw", "ensemble"], place=2), "first or second in each column",
+        (2,), ranks(T2, ["fgsm", "pgd20", "pgd100", "cw", "ensemble"], place=2), "first or second in each column",
     ),
     Claim(
         "t2-ensemble", "4.2", "it achieves the highest Ensemble accuracy in three of the four evaluation settings",
-        (2,), at_least(3, *(placed([block], ["ensemble"]) for block in T2)), "at least three",
+        (2,), at_least(3, *(ranks([block], ["ensemble"]) for block in T2)), "at least three",
     ),
     # Section 4.2, perturbation sizes (Table 3)
     Claim(
         "t3-pgd", "4.2", "consistently outperforms other methods across all tested perturbation sizes: PGD", (3,),
-        placed(T3, ["pgd_eps2", "pgd_eps4", "pgd_eps6"]),
+        ranks(T3, ["pgd_eps2", "pgd_eps4", "pgd_eps6"]),
     ),
     Claim(
         "t3-aa", "4.2", "consistently outperforms other methods across all tested perturbation sizes: AA", (3,),
-        placed(T3, ["aa_eps2", "aa_eps4", "aa_eps6"]),
+        ranks(T3, ["aa_eps2", "aa_eps4", "aa_eps6"]),
     ),
     # Section 4.3 (Table 4, Figure 2)
     Claim(
         "t4-adversarial-higher", "4.3",
         "Across all models, adversarial features exhibit higher FDR and AFS values compared to clean features",
-        (4,), rises(T4, ["fdr", "afs"]),
+        (4,), increases_under_attack(T4, ["fdr", "afs"]),
     ),
     Claim(
         "t4-st-clean", "4.3", "undefended ST achieves the lowest FDR and AFS values for clean features", (4,),
-        placed(T4, ["fdr_clean", "afs_clean"], who="ST", lowest=True),
+        ranks(T4, ["fdr_clean", "afs_clean"], who="ST", lowest=True),
     ),
     Claim(
         "t4-st-inconsistent", "4.3",
         "ST drastically fails to maintain a consistent latent space structure under adversarial perturbations",
-        (4,), placed(T4, [growth("fdr"), growth("afs")], who="ST"),
+        (4,), ranks(T4, [growth("fdr"), growth("afs")], who="ST"),
         "the largest growth (adversarial / clean) of FDR and of AFS among all models",
     ),
     Claim(
         "t4-robust-fdr", "4.3", "adversarially trained models preserve better structure: FDR", (4,),
-        placed(T4, ["fdr_adv"], who="ST"), "ST has the highest adversarial FDR",
+        ranks(T4, ["fdr_adv"], who="ST"), "ST has the highest adversarial FDR",
     ),
     Claim(
         "t4-robust-afs", "4.3", "adversarially trained models preserve better structure: AFS", (4,),
-        placed(T4, ["afs_adv"], who="ST"), "ST has the highest adversarial AFS",
+        ranks(T4, ["afs_adv"], who="ST"), "ST has the highest adversarial AFS",
     ),
     Claim(
         "t4-robust-scr", "4.3", "adversarially trained models preserve better structure: SCR", (4,),
-        placed(T4, ["scr_adv"], who="ST", lowest=True), "ST has the lowest adversarial SCR",
+        ranks(T4, ["scr_adv"], who="ST", lowest=True), "ST has the lowest adversarial SCR",
     ),
     Claim(
         "t4-fdr", "4.3", "lowest FDR among robust models in both clean and adversarial settings", (4,),
-        placed(T4, ["fdr_clean", "fdr_adv"], lowest=True, without=_NOT_ST),
+        ranks(T4, ["fdr_clean", "fdr_adv"], lowest=True, without=_NOT_ST),
     ),
     Claim(
         "t4-afs", "4.3", "lowest AFS among robust models in both clean and adversarial settings", (4,),
-        placed(T4, ["afs_clean", "afs_adv"], lowest=True, without=_NOT_ST),
+        ranks(T4, ["afs_clean", "afs_adv"], lowest=True, without=_NOT_ST),
     ),
     Claim(
-        "t4-scr", "4.3", "Adv-DPNP maintains the highest SCR", (4,), placed(T4, ["scr_clean", "scr_adv"]),
+        "t4-scr", "4.3", "Adv-DPNP maintains the highest SCR", (4,), ranks(T4, ["scr_clean", "scr_adv"]),
         "clean and adversarial, among all models",
     ),
     Claim(
-        "t4-angles", "4.3", "... and the best angular margins", (4,), placed(T4, ["mean_sep", "min_sep"]),
+        "t4-angles", "4.3", "... and the best angular margins", (4,), ranks(T4, ["mean_sep", "min_sep"]),
         "highest MeanSep and MinSep among all models",
     ),
     Claim(
         "t4-angles-substantial", "4.3",
         "MeanSep/MinSep reach 95.32°/94.51° on CIFAR-10 and 89.90°/89.52° on CIFAR-100, substantially better than "
         "other methods",
-        (4,), placed(T4, ["mean_sep", "min_sep"], by=SUBSTANTIAL), f"more than {SUBSTANTIAL:g}° ahead of each",
+        (4,), ranks(T4, ["mean_sep", "min_sep"], by=SUBSTANTIAL), f"more than {SUBSTANTIAL:g}° ahead of each",
     ),
     Claim(
         "t4-change-scatter", "4.3",
         "the smaller change between corresponding values of clean/adversarial columns in the case of Adv-DPNP: "
         "FDR and AFS",
-        (4,), placed(T4, [change("fdr"), change("afs")], lowest=True), "the smallest |adversarial - clean|",
+        (4,), ranks(T4, [change("fdr"), change("afs")], lowest=True), "the smallest |adversarial - clean|",
     ),
     Claim(
         "t4-change-scr", "4.3",
         "the smaller change between corresponding values of clean/adversarial columns in the case of Adv-DPNP: SCR",
-        (4,), placed(T4, [change("scr")], lowest=True), "the smallest |adversarial - clean|",
+        (4,), ranks(T4, [change("scr")], lowest=True), "the smallest |adversarial - clean|",
     ),
     Claim(
         "f2-variation", "4.3",
         "Compared to AT, Adv-DPNP significantly reduces both angular and radial variations of feature "
         "representations under clean and adversarial conditions",
         ("figure2",),
-        placed(F2, [f"{m}_{s}" for m in ("angular_median", "angular_q90", "radial") for s in SIDES], lowest=True),
+        ranks(F2, [f"{m}_{s}" for m in ("angular_median", "angular_q90", "radial") for s in SIDES], lowest=True),
         "median and 90 % quantile of the angle to the class's mean, and the radial variation, are lower than AT's",
     ),
     Claim(
         "f2-margins", "4.3", "Adv-DPNP creates more distinct inter-class margins", ("figure2",),
-        placed(F2, [f"gap_{side}" for side in SIDES]), "the smallest angle between two class means is larger than AT's",
+        ranks(F2, [f"gap_{side}" for side in SIDES]), "the smallest angle between two class means is larger than AT's",
     ),
     Claim(
         "f2-align", "4.3",
@@ -682,12 +682,12 @@ CLAIMS = (
     Claim(
         "f3-severity", "4.4",
         "Adv-DPNP consistently improves accuracy at each severity level and outperforms other methods",
-        ("figure3",), placed(F3, [f"severity_{s}" for s in (1, 2, 3, 4, 5)]),
+        ("figure3",), ranks(F3, [f"severity_{s}" for s in (1, 2, 3, 4, 5)]),
     ),
     Claim(
         "abstract-types", "Abstract",
         "on CIFAR-10-C, where Adv-DPNP achieves the highest average accuracy across severities and corruption types",
-        ("figure3",), placed(F3, list(CORRUPTION_TYPES)), "first in each of the four types",
+        ("figure3",), ranks(F3, list(CORRUPTION_TYPES)), "first in each of the four types",
     ),
     Claim(
         "t5-average", "4.4", "Adv-DPNP increases the average accuracy by 0.57%", (5,), stated_margin("t5-average"),
@@ -695,7 +695,7 @@ CLAIMS = (
     ),
     Claim(
         "t5-second", "4.4", "... with AT in second place", (5,),
-        placed(T5, ["avg_accuracy"], who="AT", without=(OURS,)), "AT is first once Adv-DPNP is left out",
+        ranks(T5, ["avg_accuracy"], who="AT", without=(OURS,)), "AT is first once Adv-DPNP is left out",
     ),
     # Section 4.5 (Figure 4, Tables 6-8)
     Claim(
@@ -712,21 +712,21 @@ CLAIMS = (
     ),
     Claim(
         "t6-accuracy-marginal", "4.5", "accuracy changes marginally with increases in the number of iterations",
-        (6,), settled(T6, "accuracy_", within=MARGINAL), f"a range of at most {MARGINAL:g} point",
+        (6,), stays_within(T6, "accuracy_", within=MARGINAL), f"a range of at most {MARGINAL:g} point",
     ),
     Claim(
         "t6-loss-marginal", "4.5", "... and so does the loss", (6,),
-        settled(T6, "loss_", within=MARGINAL_LOSS, relative=True),
+        stays_within(T6, "loss_", within=MARGINAL_LOSS, relative=True),
         f"a range of at most {100 * MARGINAL_LOSS:g} % of the first value",
     ),
     Claim(
         "t6-converges", "4.5", "This behavior confirms that the iterative PGD attack converges correctly", (6,),
-        every(monotone(T6, "accuracy_"), monotone(T6, "loss_", rising=True)),
+        all_hold(monotone(T6, "accuracy_"), monotone(T6, "loss_", rising=True)),
         "with iterations accuracy never rises and loss never falls",
     ),
     Claim(
         "t7-accuracy-marginal", "4.5", "accuracy changes marginally with increases in random starts", (7,),
-        settled(T7, "starts_", within=MARGINAL), f"a range of at most {MARGINAL:g} point",
+        stays_within(T7, "starts_", within=MARGINAL), f"a range of at most {MARGINAL:g} point",
     ),
     Claim(
         "t7-monotone", "4.5", "the iterative PGD attack converges correctly: random starts", (7,),
@@ -739,7 +739,7 @@ CLAIMS = (
     ),
     Claim(
         "t8-adaptive", "4.5", "only a negligible difference in accuracy between the two loss objectives", (8,),
-        settled(T8, "", within=NEGLIGIBLE), f"at most {NEGLIGIBLE} point",
+        stays_within(T8, "", within=NEGLIGIBLE), f"at most {NEGLIGIBLE} point",
     ),
 )  # fmt: skip
 

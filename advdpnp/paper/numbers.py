@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
@@ -87,31 +88,54 @@ def paper_values(table: int | str, dataset: str, backbone: str, method: str, col
     return reported(table, dataset=dataset, backbone=backbone, method=method, column=column)
 
 
-ACROSS = ("6", "7", "8")  # tables whose claims compare the columns of a row with each other
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table or figure of ours beside the paper's; None where there is no number.
 
-
-def values_from(rows: Iterable[Mapping], field: str = "ours") -> Values:
-    """A lookup like `paper_values` over long-form rows (dicts with table, dataset, backbone, method, column, `field`).
-
-    An empty or NaN field counts as missing; so does one of Tables 6-8 that rests on fewer `images` than another of its
-    row, because its difference from that one would be one of images. `table` may be written 1, "1", "table1" or
-    "figure3".
+    `low` and `high` are the 95 % interval (intervals.py), `interval` says what it is over; `by_seed` has each seed's
+    own value. The fields are the columns of results/<tier>/tables/<table>.csv.
     """
-    index: dict[tuple, float] = {}
-    images: dict[tuple, int] = {}
-    most: dict[tuple, int] = {}  # of a method's row
-    for row in rows:
-        value = row.get(field)
-        value = math.nan if value in (None, "") else float(value)
-        if not math.isnan(value):
-            where = str(row["table"]).removeprefix("table"), row["dataset"], row["backbone"], row["method"]
-            cell = *where, row["column"]
-            index[cell], images[cell] = value, int(row.get("images") or 0)
-            most[where] = max(most.get(where, 0), images[cell])
-    index = {c: value for c, value in index.items() if c[0] not in ACROSS or images[c] == most[c[:4]]}
+
+    table: int | str  # 4, or "figure2"
+    dataset: str
+    backbone: str
+    method: str
+    column: str
+    ours: float | None = None
+    std: float | None = None
+    seeds: int = 0
+    paper: float | None = None
+    difference: float | None = None
+    verdict: str = "not run"
+    low: float | None = None
+    high: float | None = None
+    interval: str = ""
+    images: int | None = None
+    by_seed: str = ""
+
+
+ACROSS = (6, 7, 8)  # tables whose claims compare the columns of a row with each other
+
+
+def values_from(cells: Iterable[Cell]) -> Values:
+    """A lookup like `paper_values` over cells of ours.
+
+    A cell of Tables 6-8 that rests on fewer images than another of its row counts as missing, because its difference
+    from that one would be one of images.
+    """
+    index: dict[tuple, Cell] = {}
+    most: dict[tuple, int] = {}  # images of a method's row
+    for cell in cells:
+        if cell.ours is not None:
+            where = cell.table, cell.dataset, cell.backbone, cell.method
+            index[*where, cell.column] = cell
+            most[where] = max(most.get(where, 0), cell.images or 0)
 
     def values(table: int | str, dataset: str, backbone: str, method: str, column: str) -> float | None:
-        return index.get((str(table), dataset, backbone, method, column))
+        cell = index.get((table, dataset, backbone, method, column))
+        if cell is None or (table in ACROSS and (cell.images or 0) < most[table, dataset, backbone, method]):
+            return None
+        return cell.ours
 
     return values
 
@@ -157,18 +181,20 @@ def column_kind(column: str) -> str:
     return kind if kind in BANDS else "accuracy"
 
 
-def verdict(ours: float | None, paper: float | None, *, tier: str, n: int | None = None, kind: str = "accuracy") -> str:
+def verdict(
+    ours: float | None, paper: float | None, *, comparable: bool, n: int | None = None, kind: str = "accuracy"
+) -> str:
     """One of VERDICTS for a cell: ours against the paper's, in the column's unit; `n` test images, where known.
 
-    Only the paper tier on whole test sets is compared: a smaller `tier` or `n` is a "smaller protocol" whatever the
-    numbers. "not reported": the paper has no number for this cell. The bands never widen with `n`, so that a small
-    sample cannot buy a match. Raises UserError for an unknown kind.
+    Only the paper's protocol (`comparable`) on whole test sets is compared: everything else is a "smaller protocol"
+    whatever the numbers. "not reported": the paper has no number for this cell. The bands never widen with `n`, so that
+    a small sample cannot buy a match. Raises UserError for an unknown kind.
     """
     if kind not in BANDS:
         raise UserError(f"unknown kind of column '{kind}'; {nearest(kind, BANDS)}")
     if ours is None or math.isnan(ours):
         return "not run"
-    if tier != "paper" or (n is not None and n < FULL_TEST_SET):
+    if not comparable or (n is not None and n < FULL_TEST_SET):
         return "smaller protocol"
     if paper is None or math.isnan(paper):
         return "not reported"

@@ -1,13 +1,14 @@
 """What the open choices of docs/ledger.md are worth where it was measured: default against other, image by image."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 from advdpnp.config import RunConfig, Tier
 from advdpnp.intervals import Difference, SeedVariance, paired_difference
+from advdpnp.markdown import markdown_table
 from advdpnp.paper import artefacts
 from advdpnp.report import agreement
 from advdpnp.report.tables import by_seed, cell, is_accuracy, seed_spread
+from advdpnp.store import RESULTS, Store
 
 
 class Switch(NamedTuple):
@@ -49,14 +50,14 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def effects(tier: Tier, root: Path | None = None) -> list[dict]:
+def effects(tier: Tier, store: Store = RESULTS) -> list[dict]:
     """One row per switch and measure: means over seeds and the effect (other - default), where measured.
 
     Accuracies are in percent, angles in degrees. `low` and `high` bound the effect at 95 %, images and seeds paired
     (intervals.py): over test images, and over seeds too where the other choice is another training. Reads only.
     """
     runs = list(artefacts.runs_of(tier, "ledger"))
-    agreement.refuse(runs, root)
+    agreement.refuse(runs, store)
     rows = []
     for switch in SWITCHES:
         default = tier.printed if switch.base == "printed" else switch.base
@@ -66,57 +67,54 @@ def effects(tier: Tier, root: Path | None = None) -> list[dict]:
             pairs = [
                 (base[seed], source, others[seed], other_source)
                 for seed in sorted(base.keys() & others.keys())
-                if cell(base[seed], source, root) is not None and cell(others[seed], other_source, root) is not None
+                if cell(base[seed], source, store) is not None and cell(others[seed], other_source, store) is not None
             ]
             if pairs:
-                spread = seed_spread(tier, pairs[0][0].block, root) if switch.variant else None
-                rows.append(_row(switch, pairs, spread, root))
+                spread = seed_spread(tier, pairs[0][0].block, store) if switch.variant else None
+                rows.append(_row(switch, pairs, spread, store))
     return rows
 
 
 Pairs = list[tuple[RunConfig, str, RunConfig, str]]  # one per seed: default run, its evaluation, other run, its
 
 
-def _row(switch: Switch, pairs: Pairs, spread: SeedVariance | None, root: Path | None) -> dict:
-    defaults = [cell(run, source, root) for run, source, _, _ in pairs]
-    others = [cell(run, source, root) for _, _, run, source in pairs]
+def _row(switch: Switch, pairs: Pairs, spread: SeedVariance | None, store: Store) -> dict:
+    defaults = [cell(run, source, store) for run, source, _, _ in pairs]
+    others = [cell(run, source, store) for _, _, run, source in pairs]
     each = [b - a for a, b in zip(defaults, others, strict=True)]
-    paired = _paired(pairs, spread, root)
-    low: float | str = paired.low if paired else ""
-    high: float | str = paired.high if paired else ""
+    paired = _paired(pairs, spread, store)
     values = {
         "with_default": sum(defaults) / len(pairs),
         "with_other": sum(others) / len(pairs),
         "effect": sum(each) / len(pairs),
-        "low": low,
-        "high": high,
+        "low": paired.low if paired else None,
+        "high": paired.high if paired else None,
     }
     return {
         "id": switch.id, "choice": switch.choice + (f" ({pairs[0][0].variant})" if switch.base else ""),
         "default": switch.default, "other": switch.other, "measure": pairs[0][1],
-        **{key: value if value == "" else round(float(value), 2) for key, value in values.items()},
-        "by_seed": " ".join(f"{value:+.2f}" for value in each), "images": paired.images if paired else "",
+        **{key: None if value is None else round(float(value), 2) for key, value in values.items()},
+        "by_seed": " ".join(f"{value:+.2f}" for value in each), "images": paired.images if paired else None,
     }  # fmt: skip
 
 
-def _paired(pairs: Pairs, spread: SeedVariance | None, root: Path | None) -> Difference | None:
+def _paired(pairs: Pairs, spread: SeedVariance | None, store: Store) -> Difference | None:
     """Other against default, image by image; None for a metric, which has no images to pair."""
     if not all(is_accuracy(source) for _, source, _, _ in pairs):
         return None
     (_, source, _, other), *_ = pairs
-    others = by_seed([run for _, _, run, _ in pairs], other, root)
-    return paired_difference(others, by_seed([run for run, _, _, _ in pairs], source, root), spread)
+    others = by_seed([run for _, _, run, _ in pairs], other, store)
+    return paired_difference(others, by_seed([run for run, _, _, _ in pairs], source, store), spread)
 
 
 def ledger_markdown(rows: list[dict]) -> str:
     """The effects as a Markdown table; one sentence where nothing was measured."""
     if not rows:
         return "No switch was measured in this tier."
-    lines = ["| ledger | choice | measure | with default | with other | effect [95 %] | by seed |", "|" + "---|" * 7]
+    body = []
     for r in rows:
-        bounds = f" [{r['low']:+.2f}, {r['high']:+.2f}]" if r["low"] != "" else ""
-        lines.append(
-            f"| {r['id']} | {r['choice']}: {r['default']} → {r['other']} | {r['measure']} | {r['with_default']:.2f} | "
-            f"{r['with_other']:.2f} | {r['effect']:+.2f}{bounds} | {r['by_seed']} |"
-        )
-    return "\n".join(lines)
+        bounds = f" [{r['low']:+.2f}, {r['high']:+.2f}]" if r["low"] is not None else ""
+        numbers = f"{r['with_default']:.2f}", f"{r['with_other']:.2f}", f"{r['effect']:+.2f}{bounds}"
+        body.append((r["id"], f"{r['choice']}: {r['default']} → {r['other']}", r["measure"], *numbers, r["by_seed"]))
+    header = ("ledger", "choice", "measure", "with default", "with other", "effect [95 %]", "by seed")
+    return markdown_table(header, body)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from advdpnp.config import RunConfig
 from advdpnp.errors import UserError
-from advdpnp.store import read_json, tier_dir
+from advdpnp.store import RESULTS, Store, read_json
 
 
-class Stranger(NamedTuple):
+class Mismatch(NamedTuple):
     """A file that tells another `key` than `known`, which the first of the runs has that should have the same."""
 
     run: str
@@ -27,8 +27,8 @@ class Stranger(NamedTuple):
         return f"{self.run}/{self.path.name} ({self.key}: {value} -> {known}, as {self.first} has it)"
 
 
-def strangers(runs: Iterable[RunConfig], root: Path | None = None) -> list[Stranger]:
-    """Files that disagree with the first of their kind below `root` (results/<tier>, or published/<tier>).
+def mismatches(runs: Iterable[RunConfig], store: Store = RESULTS) -> list[Mismatch]:
+    """Files of the runs that disagree with the first of their kind.
 
     The same training images are expected of runs on as many of a data set; the same precision of those of a block that
     ask for the same (`auto` is what the machine has); the same test set of all. What a file does not tell is no
@@ -37,12 +37,10 @@ def strangers(runs: Iterable[RunConfig], root: Path | None = None) -> list[Stran
     known: dict[tuple, tuple[str, str]] = {}
     found = []
     for run in runs:
-        base = tier_dir(run.tier) if root is None else root
         images = run.data.train_images or run.facts.train_images - run.data.validation_images
-        train = base / "runs" / run.id / "train.json"
         kinds = {"data_sha256": (run.dataset, images), "precision": (run.dataset, run.backbone, run.optim.precision)}
-        files = [(train, kinds)] if train.exists() else []
-        files += [(path, {"data_sha256": (run.dataset,)}) for path in sorted((base / "evals" / run.id).glob("*.json"))]
+        files = [(path, kinds)] if (path := store.trained(run)).exists() else []
+        files += [(path, {"data_sha256": (run.dataset,)}) for path in store.evaluations(run)]
         for path, expected in files:
             told = read_json(path)
             for key, kind in expected.items():
@@ -50,13 +48,13 @@ def strangers(runs: Iterable[RunConfig], root: Path | None = None) -> list[Stran
                 if isinstance(value, str):
                     before, first = known.setdefault((key, *kind), (value, run.id))
                     if before != value:
-                        found.append(Stranger(run.id, path, key, value, before, first))
+                        found.append(Mismatch(run.id, path, key, value, before, first))
     return found
 
 
-def refuse(runs: Iterable[RunConfig], root: Path | None = None) -> None:
+def refuse(runs: Iterable[RunConfig], store: Store = RESULTS) -> None:
     """One table shows networks that were trained and judged alike. Raises UserError naming the files that differ."""
-    if found := strangers(runs, root):
+    if found := mismatches(runs, store):
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise UserError(
             f"{'; '.join(map(str, found[:3]))}{more}: not one table's; point ADVDPNP_DATA to one copy of the data, and "

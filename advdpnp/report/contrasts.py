@@ -6,7 +6,6 @@ clean image, under PGD-20 and under C&W-30), and in the mean of these two. Image
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +13,10 @@ import numpy as np
 from advdpnp.config import RunConfig, Tier
 from advdpnp.intervals import SeedVariance, paired_difference, satterthwaite, t_quantile
 from advdpnp.intervals import holm as adjusted
-from advdpnp.markdown import literal
+from advdpnp.markdown import escape_markdown, markdown_table
 from advdpnp.paper import artefacts
 from advdpnp.report.tables import per_image, seed_spread
+from advdpnp.store import RESULTS, Store
 
 RIVALS = ("AT", "TRADES")
 COLUMNS = ("clean", "worst", "avg")
@@ -25,10 +25,10 @@ LEVEL, MATTERS = 0.05, 1.0  # of the six p-values together; points below which a
 VERDICTS = ("ahead", "behind", "small", "not decided")
 
 
-def column(run: RunConfig, name: str, root: Path | None = None) -> np.ndarray | None:
+def column(run: RunConfig, name: str, store: Store = RESULTS) -> np.ndarray | None:
     """One of COLUMNS on each test image, [N] in 0 ... 1; None where an evaluation is missing."""
     needed = ("clean",) if name == "clean" else WORST
-    found = [values for source in needed if (values := per_image(run, source, root)) is not None]
+    found = [values for source in needed if (values := per_image(run, source, store)) is not None]
     if len(found) < len(needed):
         return None
     seen = min(map(len, found))
@@ -39,21 +39,21 @@ def column(run: RunConfig, name: str, root: Path | None = None) -> np.ndarray | 
     return worst if name == "worst" else (clean + worst) / 2
 
 
-def contrasts(tier: Tier, reading: str = "Adv-DPNP", root: Path | None = None) -> list[dict]:
+def contrasts(tier: Tier, reading: str = "Adv-DPNP", store: Store = RESULTS) -> list[dict]:
     """A row for each of a reading's contrasts that was measured: `reading` is a row of Table 1.
 
     Each has rival, column, difference, low, high (points), p after Holm's correction, verdict, images, seeds.
     A contrast that is missing counts in the correction: with fewer than six measured, p is multiplied as for six.
     """
     rows: list[dict] = []
-    spread = seed_spread(tier, artefacts.CIFAR10, root)
+    spread = seed_spread(tier, artefacts.CIFAR10, store)
     for rival in RIVALS:
         for name in COLUMNS:
             ours, theirs = (
                 {
                     run.seed: values
                     for run in artefacts.runs_of_row(tier, artefacts.CIFAR10, method)
-                    if (values := column(run, name, root)) is not None
+                    if (values := column(run, name, store)) is not None
                 }
                 for method in (reading, rival)
             )
@@ -76,16 +76,22 @@ def verdict(row: Mapping) -> str:
 def markdown(rows: Sequence[Mapping], reading: str) -> str:
     """The contrasts of a reading as a table; one sentence where none was measured."""
     if not rows:
-        return f"None of the contrasts of {literal(reading)} was measured."
-    lines = [f"| {literal(reading)} minus | column | difference [95 %] | p (Holm) | verdict | images | seeds |"]
-    lines.append("|---" * 7 + "|")
+        return f"None of the contrasts of {escape_markdown(reading)} was measured."
+    header = (
+        f"{escape_markdown(reading)} minus",
+        "column",
+        "difference [95 %]",
+        "p (Holm)",
+        "verdict",
+        "images",
+        "seeds",
+    )
+    body = []
     for row in rows:
         difference = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
-        lines.append(
-            f"| {row['rival']} | {row['column']} | {difference} | {row['p']:.3f} | {row['verdict']} | "
-            f"{row['images']:,} | {row['seeds']} |"
-        )
-    return "\n".join(lines)
+        numbers = difference, f"{row['p']:.3f}", row["verdict"], f"{row['images']:,}", str(row["seeds"])
+        body.append((row["rival"], row["column"], *numbers))
+    return markdown_table(header, body)
 
 
 # --- What they can detect

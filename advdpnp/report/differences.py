@@ -5,24 +5,48 @@ difference of two accuracies is known better than either: its interval comes fro
 seed (`intervals.paired_difference`), not from the two intervals of the table.
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 from advdpnp.config import Tier
 from advdpnp.intervals import holm, paired_difference
-from advdpnp.markdown import literal
+from advdpnp.markdown import escape_markdown, markdown_table
 from advdpnp.names import block_name, column_name
 from advdpnp.paper import artefacts
 from advdpnp.paper.numbers import OURS
 from advdpnp.report import agreement
 from advdpnp.report.render import images_note
 from advdpnp.report.tables import by_seed, paper_shaped, seed_spread
+from advdpnp.store import RESULTS, Store
 
 TABLES = ("table1", "table2", "table3", "table5")  # those that set Adv-DPNP beside rivals on the same images
-COLUMNS = (
-    "table", "dataset", "backbone", "rival", "column", "ours", "theirs", "difference", "low", "high", "p", "images",
-    "seeds",
-)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Adv-DPNP minus a rival in one column of a table, in points, with its 95 % interval."""
+
+    table: int
+    dataset: str
+    backbone: str
+    rival: str
+    column: str
+    ours: float
+    theirs: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    images: int
+    seeds: int
+
+    @property
+    def method(self) -> str:
+        """In whose row it stands."""
+        return self.rival
+
+
+COLUMNS = tuple(field.name for field in fields(Comparison))  # of the CSV
 LEGEND = (
     "Adv-DPNP minus the rival, in points, on the images and the seeds that both have; 95 % intervals over images and "
     "seeds, in bold where they exclude zero. These comparisons are exploratory: one in twenty excludes zero by chance"
@@ -34,85 +58,78 @@ PRIMARY_NOTE = (
 )
 
 
-def rivals(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
+def rivals(tier: Tier, name: str, store: Store = RESULTS) -> list[Comparison]:
     """A row for each rival and column of a table where both were measured. Reads, computes nothing."""
     spec, number = artefacts.artefact(name), int(name.removeprefix("table"))
-    agreement.refuse(artefacts.runs_of(tier, name), root)
+    agreement.refuse(artefacts.runs_of(tier, name), store)
     rows = []
     for block, methods in spec.rows.items():
         if (here := tier.blocks.get(block)) is None:
             continue
-        spread = seed_spread(tier, block, root)
+        spread = seed_spread(tier, block, store)
         sides = {method: artefacts.runs_of_row(tier, block, method) for method in methods}
         for rival in (m for m in methods if m not in (OURS, "ST")):  # ST defends against nothing
             for column, source in spec.columns.items():
-                ours, theirs = (by_seed(sides[method], source, root) for method in (OURS, rival))
+                ours, theirs = (by_seed(sides[method], source, store) for method in (OURS, rival))
                 if found := paired_difference(ours, theirs, spread):
                     values = {k: round(v, 4 if k == "p" else 2) + 0 for k, v in found._asdict().items()}  # + 0: no -0.0
-                    place = dict(zip(COLUMNS, (number, here.dataset, here.backbone, rival, column), strict=False))
-                    rows.append(place | values)
+                    rows.append(Comparison(number, here.dataset, here.backbone, rival, column, **values))
     return rows
 
 
-def primary(rows: Sequence[Mapping]) -> list[dict]:
+def primary(rows: Sequence[Comparison]) -> list[Comparison]:
     """The primary contrasts among `rivals` of Table 1, a data set and backbone at a time, with p adjusted by Holm."""
-    found: list[dict] = []
-    for block in dict.fromkeys((row["dataset"], row["backbone"]) for row in rows):
-        own = [
-            dict(row)
-            for row in rows
-            if (row["dataset"], row["backbone"]) == block
-            and row["rival"] in PRIMARY_RIVALS
-            and row["column"] in PRIMARY_COLUMNS
-        ]
-        for row, p in zip(own, holm([row["p"] for row in own]), strict=True):
-            row["p"] = p
-        found += own
+    chosen = [row for row in rows if row.rival in PRIMARY_RIVALS and row.column in PRIMARY_COLUMNS]
+    found: list[Comparison] = []
+    for block in dict.fromkeys((row.dataset, row.backbone) for row in chosen):
+        own = [row for row in chosen if (row.dataset, row.backbone) == block]
+        found += [replace(row, p=p) for row, p in zip(own, holm([row.p for row in own]), strict=True)]
     return found
 
 
-def primary_markdown(rows: Sequence[Mapping], label: str = "") -> str:
+def primary_markdown(rows: Sequence[Comparison], label: str = "") -> str:
     """The primary contrasts as a table, one line each; one sentence where nothing was measured."""
     if not rows:
         return "Neither AT nor TRADES was measured on the same images as Adv-DPNP."
-    lines = [f"*{_said(label)}{PRIMARY_NOTE}*", ""]
     header = ("data set", "Adv-DPNP minus", "column", "difference [95 %]", "p (Holm)", "told", "images", "seeds")
-    lines += [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    body = []
     for row in rows:
-        told = "no" if row["p"] >= 0.05 else "**ahead**" if row["difference"] > 0 else "**behind**"
-        difference = f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
-        place = f"{block_name(row['dataset'], row['backbone'])} | {row['rival']} | {column_name(row['column'])}"
-        lines.append(f"| {place} | {difference} | {row['p']:.3f} | {told} | {row['images']:,} | {row['seeds']} |")
-    return "\n".join(lines)
+        told = "no" if row.p >= 0.05 else "**ahead**" if row.difference > 0 else "**behind**"
+        difference = f"{row.difference:+.1f} [{row.low:+.1f}, {row.high:+.1f}]"
+        place = block_name(row.dataset, row.backbone), row.rival, column_name(row.column)
+        body.append((*place, difference, f"{row.p:.3f}", told, f"{row.images:,}", str(row.seeds)))
+    return f"*{_said(label)}{PRIMARY_NOTE}*\n\n{markdown_table(header, body)}"
 
 
-def markdown(rows: Sequence[Mapping], label: str = "") -> str:
-    """The differences under the tier's `label`, a line a rival, a column for each of the table's; or one sentence."""
+def markdown(rows: Sequence[Comparison], label: str = "") -> str:
+    """The differences under the tier's `label`, one line per rival, with the table's columns; or one sentence."""
     if not rows:
         return "No two methods were measured on the same images."
     lines = [f"*{_said(label)}{LEGEND}.*", ""]
-    for (dataset, backbone), methods in paper_shaped([{**row, "method": row["rival"]} for row in rows]).items():
+    for (dataset, backbone), methods in paper_shaped(rows).items():
         columns = list(dict.fromkeys(column for cells in methods.values() for column in cells))
-        head = " | ".join(map(column_name, columns))
-        lines += [f"**{block_name(dataset, backbone)}**", "", f"| Adv-DPNP minus | {head} |"]
-        lines.append("|---" * (len(columns) + 1) + "|")
-        for rival, cells in methods.items():
-            lines.append(f"| {rival} | {' | '.join(_shown(cells.get(column)) for column in columns)} |")
-        lines += ["", literal(images_note(methods)), ""]
+        body = [(rival, *(_shown(cells.get(column)) for column in columns)) for rival, cells in methods.items()]
+        lines += [f"**{block_name(dataset, backbone)}**", ""]
+        lines += [
+            markdown_table(["Adv-DPNP minus", *map(column_name, columns)], body),
+            "",
+            escape_markdown(images_note(methods)),
+            "",
+        ]
     return "\n".join(lines)
 
 
 def _said(label: str) -> str:
-    return f"{literal(label)}. " if label else ""
+    return f"{escape_markdown(label)}. " if label else ""
 
 
-def decided(row: Mapping) -> bool:
+def decided(row: Comparison) -> bool:
     """Whether the interval excludes zero."""
-    return row["low"] > 0 or row["high"] < 0
+    return row.low > 0 or row.high < 0
 
 
-def _shown(row: Mapping | None) -> str:
+def _shown(row: Comparison | None) -> str:
     if row is None:
         return "–"
-    text = f"{row['difference']:+.1f}"
-    return f"{f'**{text}**' if decided(row) else text} [{row['low']:+.1f}, {row['high']:+.1f}]"
+    text = f"{row.difference:+.1f}"
+    return f"{f'**{text}**' if decided(row) else text} [{row.low:+.1f}, {row.high:+.1f}]"

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from advdpnp.names import column_name, heading
+from advdpnp.paper.numbers import Cell
 from advdpnp.store import write_atomic
 
 # Paul Tol's "muted" palette: distinguishable with all common colour deficiencies.
@@ -95,7 +96,7 @@ def effects(rows: Sequence[Mapping]) -> Figure:
 
     One effect that reaches four times as far as all others would squeeze them: it is written at the edge instead.
     """
-    rows = [row for row in rows if row["low"] != ""][::-1]
+    rows = [row for row in rows if row["low"] is not None][::-1]
     fig, ax = figure(width=7.2, height=1.1 + 0.36 * len(rows))
     reach = []
     for height, row in enumerate(rows):
@@ -158,27 +159,27 @@ def training_curves(log: Sequence[Mapping[str, float]], radius: float | None = N
 HIGHLIGHT = {"Adv-DPNP": PALETTE[6], "AT": PALETTE[0]}  # what the claims are about; the rest is context
 
 
-def dots(rows: Sequence[Mapping], columns: Sequence[str], *, paper: bool) -> Figure:
+def dots(rows: Sequence[Cell], columns: Sequence[str], *, paper: bool) -> Figure:
     """A table as dots with 95 % intervals, a panel per column (rows of one dataset/backbone); ticks are the seeds.
 
     `paper` marks the paper's numbers, as hollow diamonds. A column that would be empty is left out.
     """
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    there = {row["column"] for row in rows if row["ours"] != "" or (paper and row["paper"] != "")}
+    methods = list(dict.fromkeys(row.method for row in rows))
+    there = {row.column for row in rows if row.ours is not None or (paper and row.paper is not None)}
     columns = [column for column in columns if column in there] or columns[:1]
-    cells = {(row["method"], row["column"]): row for row in rows}
+    cells = {(row.method, row.column): row for row in rows}
     fig, axes = figure(1, len(columns), width=max(2.1, 5 / len(columns)), height=1.3 + 0.32 * len(methods), sharey=True)
     for ax, column in zip(np.atleast_1d(axes), columns):
         for y, method in enumerate(methods):
             row, colour = cells[method, column], HIGHLIGHT.get(method, "#666666")
-            if row["ours"] != "":
-                if row["low"] != "":
-                    ax.plot([float(row["low"]), float(row["high"])], [y, y], color=colour, linewidth=1.8, alpha=0.55)
-                for value in str(row.get("by_seed", "")).split()[: 9 if row["seeds"] != 1 else 0]:
+            if row.ours is not None:
+                if row.low is not None:
+                    ax.plot([row.low, row.high], [y, y], color=colour, linewidth=1.8, alpha=0.55)
+                for value in row.by_seed.split()[: 9 if row.seeds != 1 else 0]:
                     ax.plot([float(value)] * 2, [y - 0.22, y + 0.22], color=colour, linewidth=1.1)
-                ax.plot(float(row["ours"]), y, "o", color=colour, markersize=5.5)
-            if paper and row["paper"] != "":
-                ax.plot(float(row["paper"]), y, "D", markersize=5.5, markerfacecolor="none", markeredgecolor="black")
+                ax.plot(row.ours, y, "o", color=colour, markersize=5.5)
+            if paper and row.paper is not None:
+                ax.plot(row.paper, y, "D", markersize=5.5, markerfacecolor="none", markeredgecolor="black")
         ax.set(title=textwrap.fill(heading(column), 18), yticks=range(len(methods)), yticklabels=methods)
         ax.title.set_fontsize(9)
         ax.grid(axis="y", visible=False)
@@ -186,16 +187,16 @@ def dots(rows: Sequence[Mapping], columns: Sequence[str], *, paper: bool) -> Fig
     return fig
 
 
-def rivals(rows: Sequence[Mapping]) -> Figure:
-    """Adv-DPNP minus each rival (rows of paired.rivals, one dataset/backbone): a panel a column, a 95 % bar a rival."""
-    names, columns = (list(dict.fromkeys(row[key] for row in rows)) for key in ("rival", "column"))
+def rivals(rows: Sequence[Any]) -> Figure:
+    """Adv-DPNP minus each rival (`differences.rivals`, one dataset/backbone), a 95 % bar each; one panel per column."""
+    names, columns = (list(dict.fromkeys(getattr(row, key) for row in rows)) for key in ("rival", "column"))
     fig, axes = figure(1, len(columns), width=max(1.9, 5 / len(columns)), height=1.3 + 0.3 * len(names), sharey=True)
     for ax, column in zip(np.atleast_1d(axes), columns):
-        for row in (row for row in rows if row["column"] == column):
-            height = names.index(row["rival"])
-            colour = PALETTE[0 if row["low"] > 0 else 6 if row["high"] < 0 else 9]
-            ax.plot([row["low"], row["high"]], [height] * 2, color=colour, linewidth=2)
-            ax.plot(row["difference"], height, "o", color=colour, markersize=6)
+        for row in (row for row in rows if row.column == column):
+            height = names.index(row.rival)
+            colour = PALETTE[0 if row.low > 0 else 6 if row.high < 0 else 9]
+            ax.plot([row.low, row.high], [height] * 2, color=colour, linewidth=2)
+            ax.plot(row.difference, height, "o", color=colour, markersize=6)
         ax.axvline(0, color="black", linewidth=0.8)
         ax.set(
             title=textwrap.fill(column_name(column), 18),
@@ -221,25 +222,25 @@ def _start(run: Sequence[float], gap: float) -> float:
     return sum(run) / len(run) - gap * (len(run) - 1) / 2
 
 
-def severity_lines(rows: Sequence[Mapping], *, chance: float = 10) -> Figure:
+def severity_lines(rows: Sequence[Cell], *, chance: float = 10) -> Figure:
     """Figure 3: accuracy (%) by severity, a line per method with its 95 % band (cells "severity_1" ... "severity_5").
 
     Adv-DPNP and AT, which the text speaks of, stand out; a method that lacks a severity is left out.
     """
     severities = (1, 2, 3, 4, 5)
-    curves: dict[str, list[Mapping]] = {}
+    curves: dict[str, list[Cell]] = {}
     for row in rows:
-        if row["column"].startswith("severity_") and row["ours"] != "":
-            curves.setdefault(row["method"], []).append(row)
+        if row.column.startswith("severity_") and row.ours is not None:
+            curves.setdefault(row.method, []).append(row)
     curves = {method: cells for method, cells in curves.items() if len(cells) == len(severities)}
     fig, ax = figure(width=5.4, height=4.2)
     ends = {}
     for method, cells in curves.items():
         colour, strong = HIGHLIGHT.get(method, "#aaaaaa"), method in HIGHLIGHT
-        values = [float(row["ours"]) for row in cells]
+        values = [row.ours for row in cells]
         if strong:
-            ax.fill_between(severities, *([float(row[end]) for row in cells] for end in ("low", "high")), color=colour,
-                            alpha=0.15, linewidth=0)  # fmt: skip
+            ax.fill_between(severities, *([getattr(row, end) for row in cells] for end in ("low", "high")),
+                            color=colour, alpha=0.15, linewidth=0)  # fmt: skip
         ax.plot(severities, values, "o-", color=colour, linewidth=2.2 if strong else 1.2, markersize=3.5,
                 zorder=3 if strong else 2)  # fmt: skip
         ends[method] = values[-1]
@@ -352,7 +353,7 @@ def scatter_plane(ax: Axes, caption: str, features: np.ndarray, labels: np.ndarr
 def paired_seeds(
     panels: Sequence[tuple[str, np.ndarray, np.ndarray]], labels: np.ndarray, measured: Mapping[str, np.ndarray]
 ) -> Figure:
-    """Two variants: a plane each (caption, features, prototypes), then each measure [seeds, 2] with a line a seed."""
+    """Two variants: a plane each (caption, features, prototypes), then each measure [seeds, 2], one line per seed."""
     ratios = [1.6] * len(panels) + [1] * len(measured)
     fig, axes = figure(1, len(ratios), width=2.4, height=3.0, width_ratios=ratios)
     for ax, (caption, features, centers) in zip(axes, panels):
@@ -408,7 +409,7 @@ def fingerprint(rows: Sequence[Mapping], paper: Mapping[str, float], names: Mapp
 
 
 def angles_and_theory(runs: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]]) -> Figure:
-    """MeanSep over the epochs: {name: [(network's, theory's) a seed]}; points are networks, lines the theory."""
+    """MeanSep over the epochs: {name: [(network's, theory's) per seed]}; points are networks, lines the theory."""
     fig, ax = figure(width=7.4, height=4.0)
     for k, (name, seeds) in enumerate(runs.items()):
         for i, (network, theory) in enumerate(seeds):

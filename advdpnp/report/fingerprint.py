@@ -6,7 +6,6 @@ needs no torch.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from advdpnp.paper.consistency import simplex_angle
 from advdpnp.paper.numbers import OURS, reported
 from advdpnp.report import agreement
 from advdpnp.report.tables import cell
+from advdpnp.store import RESULTS, Store
 
 QUANTITIES = {  # what the rule counts, and how it is called where people read it
     "distance_clean": "distance / norm, clean",
@@ -61,14 +61,14 @@ def over(own: Values, at: Values) -> dict[str, float | None]:
     return {name: None if ours is None or not theirs else ours / theirs for name, (ours, theirs) in pairs.items()}
 
 
-def fingerprint(run: RunConfig, at: RunConfig | None, root: Path | None = None) -> dict[str, float | None]:
+def fingerprint(run: RunConfig, at: RunConfig | None, store: Store = RESULTS) -> dict[str, float | None]:
     """The eight quantities of a run, with AT's run of the same seed; None where something was not measured.
 
     Distances are taken as the paper's have to be, from MeanSep and SCR, so that like stands beside like; the geometry's
     `distance_clean` and `distance_adv` are measured on each feature.
     """
-    own = {name: cell(run, f"geometry.{name}", root) for name in (*OVER_AT, "mean_sep", "min_sep", *SCR.values())}
-    found = own | over(own, {name: cell(at, f"geometry.{name}", root) if at else None for name in OVER_AT})
+    own = {name: cell(run, f"geometry.{name}", store) for name in (*OVER_AT, "mean_sep", "min_sep", *SCR.values())}
+    found = own | over(own, {name: cell(at, f"geometry.{name}", store) if at else None for name in OVER_AT})
     found |= {name: implied_distance(own["mean_sep"], own[scr]) for name, scr in SCR.items()}
     return {name: found[name] for name in QUANTITIES}
 
@@ -146,16 +146,16 @@ def readings(tier: Tier) -> list[tuple[str, bool, RunConfig]]:
     return sorted(found, key=lambda one: (not one[1], order.get(one[0], 0)))
 
 
-def rows(tier: Tier, root: Path | None = None) -> list[dict]:
+def rows(tier: Tier, store: Store = RESULTS) -> list[dict]:
     """One row per reading and seed whose geometry was measured, with the keys COLUMNS; None where a number is missing.
 
     `log_distance` is the rule's, `at_least` the same over what was measured; `fits` is of this seed alone.
     """
-    agreement.refuse((run for _, _, run in readings(tier)), root)
+    agreement.refuse((run for _, _, run in readings(tier)), store)
     paper, found = paper_fingerprint(), []
     for name, decides, run in readings(tier):
         at = tier.run(run.block, "AT", run.seed) if run.seed in tier.seeds_of("AT") else None
-        ours = fingerprint(run, at, root)
+        ours = fingerprint(run, at, store)
         if ours["mean_sep"] is None:
             continue
         total, least = log_distance(ours, paper), least_distance(ours, paper)
@@ -163,7 +163,7 @@ def rows(tier: Tier, root: Path | None = None) -> list[dict]:
         found.append(
             {"reading": name, "seed": run.seed, "decides": decides, **ours, "log_distance": total, "at_least": least}
             | {"fits": None if near and total is None else near}
-            | {column: cell(run, source, root) for column, source in SHOWN.items()}
+            | {column: cell(run, source, store) for column, source in SHOWN.items()}
             | {"run": run.id}
         )
     return found

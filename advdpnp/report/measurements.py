@@ -2,14 +2,14 @@
 
 import statistics
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from advdpnp.config import RunConfig, Tier
 from advdpnp.intervals import SeedVariance, paired_difference
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import Block, Bounded, Quantity
-from advdpnp.paper.numbers import values_from
+from advdpnp.paper.numbers import Cell, values_from
 from advdpnp.report.tables import by_seed, cell, is_accuracy, seed_spread
+from advdpnp.store import RESULTS, Store
 
 
 class Measurements:
@@ -19,8 +19,8 @@ class Measurements:
     its bounds are the smallest and the largest difference over the seeds, so that all seeds must agree.
     """
 
-    def __init__(self, tier: Tier, rows: Iterable[Mapping], root: Path | None = None):
-        self.tier, self.root, self.values = tier, root, values_from(rows)
+    def __init__(self, tier: Tier, rows: Iterable[Cell], store: Store = RESULTS):
+        self.tier, self.store, self.values = tier, store, values_from(rows)
         self.spreads: dict[str, SeedVariance | None] = {}
 
     def __call__(self, table: int | str, dataset: str, backbone: str, method: str, column: str) -> float | None:
@@ -34,7 +34,7 @@ class Measurements:
         sides = [artefacts.runs_of_row(self.tier, where, method) for method in (one, other)]
         sources = [self._columns(block)[column] for column in quantity.columns]
         if len(sources) == 1 and is_accuracy(sources[0]):
-            found = paired_difference(*(by_seed(runs, sources[0], self.root) for runs in sides), self._spread(where))
+            found = paired_difference(*(by_seed(runs, sources[0], self.store) for runs in sides), self._spread(where))
             return None if found is None else Bounded(found.difference, found.low, found.high)
         ours, theirs = ({run.seed: self._combined(run, quantity, sources) for run in runs} for runs in sides)
         both = [ours[s] - theirs[s] for s in ours if ours[s] is not None and theirs.get(s) is not None]
@@ -47,7 +47,7 @@ class Measurements:
         if where is None or not all(source and is_accuracy(source) for source in sources):
             return None
         runs = artefacts.runs_of_row(self.tier, where, method)
-        found = paired_difference(*(by_seed(runs, source, self.root) for source in reversed(sources)))
+        found = paired_difference(*(by_seed(runs, source, self.store) for source in reversed(sources)))
         return None if found is None else Bounded(found.difference, found.low, found.high)
 
     def _place(self, block: Block) -> str | None:
@@ -61,10 +61,10 @@ class Measurements:
         return artefacts.artefact(name).columns
 
     def _combined(self, run: RunConfig, quantity: Quantity, sources: list[str]) -> float | None:
-        cells = [cell(run, source, self.root) for source in sources]
+        cells = [cell(run, source, self.store) for source in sources]
         return None if any(value is None for value in cells) else quantity.combine(*cells)
 
     def _spread(self, block: str) -> SeedVariance | None:
         if block not in self.spreads:
-            self.spreads[block] = seed_spread(self.tier, block, self.root)
+            self.spreads[block] = seed_spread(self.tier, block, self.store)
         return self.spreads[block]

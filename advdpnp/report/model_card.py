@@ -7,12 +7,12 @@ weights beside it even when the tier's file has changed since.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from advdpnp.config import Tier
+from advdpnp.config import RunConfig, Tier
 from advdpnp.errors import UserError
 from advdpnp.paper import artefacts
 from advdpnp.progress import duration
 from advdpnp.report import agreement
-from advdpnp.store import machines, read_json, write_text
+from advdpnp.store import RESULTS, Store, machines, read_json, write_text
 
 
 def budget(value: float) -> str:
@@ -43,14 +43,16 @@ def numbers(evaluations: Iterable[Mapping]) -> list[str]:
     return rows if len(rows) > 2 else ["Not evaluated yet."]
 
 
-def model_card(settings: Mapping, train: Mapping, evaluations: Iterable[Mapping]) -> str:
-    """The card as Markdown, from the contents of config.json, train.json and the evaluations' files."""
+def model_card(settings: Mapping, train: Mapping, evaluations: Iterable[Mapping], comparable: bool) -> str:
+    """The card as Markdown, from the contents of config.json, train.json and the evaluations' files.
+
+    A tier whose numbers are not `comparable` with the paper's gets a warning.
+    """
     optim, crafted, model, made = (settings["optim"], settings["craft"], settings["model"], train["provenance"])
-    paper = train["tier"] == "paper"
     evaluations = [e for e in evaluations if e["model_sha256"] == train["model_sha256"]]  # of these weights, no others
     steps, epsilon = f"{crafted['steps']} steps of {budget(crafted['step_size'])}", budget(crafted["epsilon"])
     crafting = f"linf PGD, {steps}, budget {epsilon}"
-    warning = [] if paper else [
+    warning = [] if comparable else [
         f"> **Tier {train['tier']}: a smaller protocol than the paper's.** These numbers can't be compared with it.", ""
     ]  # fmt: skip
     own = ", ".join(f"{key} {value}" for key, value in settings["hyper"].items()) or "none"
@@ -83,21 +85,21 @@ def model_card(settings: Mapping, train: Mapping, evaluations: Iterable[Mapping]
     return "\n".join(lines)
 
 
-def write_card(root: Path, run_id: str, target: Path | None = None) -> Path:
-    """Write <target>/runs/<run>/README.md (target: root) from the files below root. Raises UserError if not trained."""
-    folder = root / "runs" / run_id
-    if not (folder / "train.json").exists():
-        raise UserError(f"{run_id} is not trained in {root}; there is nothing to write a card about.")
-    evaluations = [read_json(path) for path in sorted((root / "evals" / run_id).glob("*.json"))]
-    text = model_card(read_json(folder / "config.json"), read_json(folder / "train.json"), evaluations)
-    return write_text((root if target is None else target) / "runs" / run_id / "README.md", text)
+def write_card(run: RunConfig, comparable: bool, store: Store = RESULTS) -> Path:
+    """Write README.md into the run's folder, from the files of the store. Raises UserError if not trained."""
+    trained = store.read_training(run)
+    if trained is None:
+        raise UserError(f"{run.id} is not trained in {store.tier(run.tier)}; there is nothing to write a card about.")
+    evaluations = [read_json(path) for path in store.evaluations(run)]
+    text = model_card(read_json(store.run(run) / "config.json"), trained, evaluations, comparable)
+    return write_text(store.run(run) / "README.md", text)
 
 
-def write_cards(tier: Tier, root: Path, run_ids: Iterable[str] = ()) -> list[Path]:
+def write_cards(tier: Tier, runs: Iterable[RunConfig] = (), store: Store = RESULTS) -> list[Path]:
     """Cards of the named runs, or of all of the tier's that are trained. Raises UserError where there are none."""
-    agreement.refuse(artefacts.all_runs(tier).values(), root)
-    trained = [name for name in artefacts.all_runs(tier) if (root / "runs" / name / "train.json").exists()]
-    names = [*run_ids] or trained
-    if not names:
-        raise UserError(f"{root}: holds no trained run of tier {tier.name}.")
-    return [write_card(root, name) for name in names]
+    known = artefacts.all_runs(tier).values()
+    agreement.refuse(known, store)
+    chosen = [*runs] or [run for run in known if store.trained(run).exists()]
+    if not chosen:
+        raise UserError(f"{store.tier(tier.name)}: holds no trained run of tier {tier.name}.")
+    return [write_card(run, tier.policy.comparable, store) for run in chosen]

@@ -7,17 +7,18 @@ from pathlib import Path
 from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, INSTALLED, ROOT, Tier, load_tier, need_checkout
 from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL, images_of, masking, resolved_attack
-from advdpnp.markdown import literal
+from advdpnp.markdown import escape_markdown, markdown_table
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import claims_markdown
 from advdpnp.paper.consistency import consistency
+from advdpnp.paper.numbers import Cell
 from advdpnp.paper.resolution import resolution_markdown
 from advdpnp.progress import duration
 from advdpnp.report import agreement, contrasts, differences, fingerprint, render, summary, tables
 from advdpnp.report.ablations import effects, ledger_markdown
 from advdpnp.report.html import html_page
 from advdpnp.report.measurements import Measurements
-from advdpnp.store import machines, read_json, tier_dir, write_text
+from advdpnp.store import PUBLISHED, RESULTS, Store, machines, read_json, write_text
 from advdpnp.train import changed_settings
 
 LEDGER_NOTE = (
@@ -61,87 +62,78 @@ TRUST = (
 )
 
 
-def published_dir(tier: str) -> Path:
-    """published/<tier>/ of the checkout."""
-    return ROOT / "published" / tier
-
-
-def built_tables() -> list[str]:
+def table_names() -> list[str]:
     """Names of the tables whose notebooks exist."""
-    return [name for name in artefacts.built() if name.startswith("table")]
+    return [name for name in artefacts.with_notebook() if name.startswith("table")]
 
 
-def built_figures() -> list[str]:
+def figure_names() -> list[str]:
     """Names of the figures with numbers of ours whose notebooks exist."""
-    return [name for name in artefacts.built() if name.startswith("figure")]
+    return [name for name in artefacts.with_notebook() if name.startswith("figure")]
 
 
-def figures_markdown(tier: Tier, rows: list[dict]) -> str:
+def figures_markdown(tier: Tier, rows: list[Cell]) -> str:
     """The rows of the figures, a Markdown table each, in the order of their names."""
     lines = [FIGURES_NOTE, ""]
-    for name in built_figures():
-        own = [row for row in rows if row["table"] == name]
+    for name in figure_names():
+        own = [row for row in rows if row.table == name]
         title = f"Figure {name.removeprefix('figure')}: {artefacts.artefact(name).title}"
         lines += [f"### {title}", "", render.markdown(own)]
     return "\n".join(lines)
 
 
-def earlier_geometry(tier: Tier, root: Path) -> list[str]:
+def earlier_geometry(tier: Tier, store: Store) -> list[str]:
     """A paragraph naming the runs whose geometry was measured by an earlier definition; [] where none was."""
-    found = {run.id: tables.stored(run, "geometry", root) for run in artefacts.all_runs(tier).values()}
+    found = {run.id: store.read_evaluation(run, "geometry") for run in artefacts.all_runs(tier).values()}
     old = [name for name, value in found.items() if value and value.get("definition", 1) != GEOMETRY_DEFINITION]
     return [f"Measured by an earlier definition ({EARLIER_GEOMETRY}): {', '.join(old)}.", ""] if old else []
 
 
-def costs_markdown(tier: Tier, root: Path) -> str:
+def costs_markdown(tier: Tier, store: Store) -> str:
     """What each table and figure took, then each training, on what, as the JSON files say."""
-    if not (root / "runs").is_dir():
+    if not (store.tier(tier.name) / "runs").is_dir():
         return "Nothing was trained."
-    lines = ["| table or figure | trainings | took | evaluations | took |", "|---|---|---|---|---|"]
-    for name in artefacts.built():
-        trained, evaluated = costs_of(tier, name, root)
-        if trained or evaluated:
-            cells = [f"{len(took)} | {duration(sum(took))}" for took in (trained, evaluated)]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += ["", "Trainings and evaluations that several tables share are counted in each of them, and done once.", ""]
-    lines += ["| run | images | epochs | wall time | images/s | precision | device |", "|---|---|---|---|---|---|---|"]
-    for name in artefacts.all_runs(tier):
-        path = root / "runs" / name / "train.json"
-        if path.exists():
-            t = read_json(path, "train_images", "final", "seconds", "images_per_second", "precision", "provenance")
-            lines.append(
-                f"| {name} | {t['train_images']:,} | {t['final']['epoch'] + 1} | {duration(t['seconds'])} | "
-                f"{t['images_per_second']:.0f} | {literal(t['precision'])} | "
-                f"{literal(machines(t))} |"
-            )
-    return "\n".join(lines)
+    tables, runs = [], []
+    for name in artefacts.with_notebook():
+        costs = costs_of(tier, name, store)
+        if any(costs):
+            tables.append((name, *(text for took in costs for text in (str(len(took)), duration(sum(took))))))
+    keys = ("train_images", "final", "seconds", "images_per_second", "precision", "provenance")
+    for name, run in artefacts.all_runs(tier).items():
+        if t := store.read_training(run, *keys):
+            took = duration(t["seconds"]), f"{t['images_per_second']:.0f}"
+            where = escape_markdown(t["precision"]), escape_markdown(machines(t))
+            runs.append((name, f"{t['train_images']:,}", str(t["final"]["epoch"] + 1), *took, *where))
+    shared = "Trainings and evaluations that several tables share are counted in each of them, and done once."
+    header = "run", "images", "epochs", "wall time", "images/s", "precision", "device"
+    first = markdown_table(("table or figure", "trainings", "took", "evaluations", "took"), tables)
+    return f"{first}\n\n{shared}\n\n{markdown_table(header, runs)}"
 
 
-def costs_of(tier: Tier, name: str, root: Path) -> tuple[list[float], list[float]]:
+def costs_of(tier: Tier, name: str, store: Store) -> tuple[list[float], list[float]]:
     """Seconds of each training and of each evaluation behind a table or figure, as far as they are there."""
-    runs = artefacts.all_runs(tier, (name,))
-    trained = [root / "runs" / run_id / "train.json" for run_id in runs]
-    evaluated = [root / "evals" / run.id / f"{e}.json" for run, e in artefacts.wanted(tier, name)]
-    first, second = ([read_json(p, "seconds")["seconds"] for p in some if p.exists()] for some in (trained, evaluated))
+    trained = [store.read_training(run, "seconds") for run in artefacts.all_runs(tier, (name,)).values()]
+    evaluated = [store.read_evaluation(run, e, "seconds") for run, e in artefacts.needed_evaluations(tier, name)]
+    first, second = ([found["seconds"] for found in some if found] for some in (trained, evaluated))
     return first, second
 
 
-def strangers(tier: Tier, root: Path) -> list[str]:
-    """Result files below `root` made under another protocol than the tier's, each with the first difference.
+def protocol_mismatches(tier: Tier, store: Store = RESULTS) -> list[str]:
+    """Result files made under another protocol than the tier's, each with the first difference.
 
     A setting that a file does not know, because it came later, is no difference; nor is the code's revision.
     """
     found: list[str] = []
     runs = artefacts.all_runs(tier)
     for run in runs.values():
-        path, sha256 = root / "runs" / run.id / "config.json", None
+        path, sha256 = store.run(run) / "config.json", None
         if path.exists():
-            found += _stranger(path, read_json(path, "method"), run.training_settings())
-        if (path := root / "runs" / run.id / "train.json").exists():
+            found += _mismatch(path, read_json(path, "method"), run.training_settings())
+        if (path := store.trained(run)).exists():
             trained = read_json(path, "seconds")
             sha256 = trained.get("model_sha256")
-            found += _stranger(path, trained, {"run": run.id, "tier": tier.name, "seed": run.seed})
-        for path in sorted((root / "evals" / run.id).glob("*.json")):
+            found += _mismatch(path, trained, {"run": run.id, "tier": tier.name, "seed": run.seed})
+        for path in store.evaluations(run):
             if path.stem not in (*ATTACKS, *SPECIAL):
                 continue
             expected = {"run": run.id, "tier": tier.name, "seed": run.seed}
@@ -149,11 +141,11 @@ def strangers(tier: Tier, root: Path) -> list[str]:
             expected["images"] = images_of(run, path.stem, range(run.facts.test_images))
             if path.stem in ATTACKS:
                 expected["settings"] = json.loads(json.dumps(asdict(resolved_attack(run, path.stem))))
-            found += _stranger(path, read_json(path, "images"), expected)
-    return found + [str(stranger) for stranger in agreement.strangers(runs.values(), root)]
+            found += _mismatch(path, read_json(path, "images"), expected)
+    return found + [str(mismatch) for mismatch in agreement.mismatches(runs.values(), store)]
 
 
-def _stranger(path: Path, value: dict, expected: dict) -> list[str]:
+def _mismatch(path: Path, value: dict, expected: dict) -> list[str]:
     """[] or one sentence part: the file, and how the keys that both know differ."""
     there = {key: value[key] for key in expected if key in value}
     if isinstance(value.get("settings"), dict) and "settings" in expected:
@@ -162,36 +154,36 @@ def _stranger(path: Path, value: dict, expected: dict) -> list[str]:
     return [f"{path.parent.name}/{path.name} ({changes[0]})"] if changes else []
 
 
-def refuse_strangers(tier: Tier, root: Path) -> None:
+def refuse_mismatches(tier: Tier, store: Store) -> None:
     """One table shows one protocol. Raises UserError naming the files of another."""
-    if found := strangers(tier, root):
+    if found := protocol_mismatches(tier, store):
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise UserError(
-            f"{root}: {len(found)} results are not of tier {tier.name} as it is configured now: "
+            f"{store.tier(tier.name)}: {len(found)} results are not of tier {tier.name} as it is configured now: "
             f"{'; '.join(found[:3])}{more}; train or evaluate these again, or restore the settings they were made with."
         )
 
 
-def preregistered(tier: Tier, root: Path) -> list[str]:
+def preregistered(tier: Tier, store: Store) -> list[str]:
     """The contrasts of docs/medium-preregistration.md, a table for each reading; [] for a tier that has none."""
     if not any(artefacts.runs_of(tier, "contrasts")):
         return []
     lines = ["### The contrasts that were named first", "", CONTRASTS_NOTE, ""]
     for reading in ("Adv-DPNP", artefacts.PRINTED):
-        lines += [contrasts.markdown(contrasts.contrasts(tier, reading, root), reading), ""]
+        lines += [contrasts.markdown(contrasts.contrasts(tier, reading, store), reading), ""]
     return lines
 
 
-def trust_markdown(tier: Tier, root: Path) -> str:
+def trust_markdown(tier: Tier, store: Store = RESULTS) -> str:
     """What masking.py says of each run that was evaluated: from the stored flags, and from the evaluation `guard`."""
     checks = {}
     for run in artefacts.all_runs(tier).values():
-        if (root / "evals" / run.id).is_dir():
-            flags = {name: tables.stored_flags(run, name, root) for name in ("clean", "aa", *artefacts.ENSEMBLE)}
-            flags["ensemble"] = tables.ensemble_flags(run, root)
-            probed = tables.stored(run, "guard", root, "checks") or {"checks": []}
+        if store.evaluations(run):
+            flags = {name: store.read_flags(run, name) for name in ("clean", "aa", *artefacts.ENSEMBLE)}
+            flags["ensemble"] = tables.ensemble_flags(run, store)
+            probed = store.read_evaluation(run, "guard", "images", "checks") or {"checks": []}
             norms = (name for name, attack in run.attacks.items() if attack.kind == "pgd" and attack.norm != "linf")
-            used = {name: (tables.stored(run, name, root) or {}).get("budget_used") for name in norms}
+            used = {name: (store.read_evaluation(run, name, "images") or {}).get("budget_used") for name in norms}
             checks[run.id] = [
                 *masking.check_attack_order(flags),
                 masking.check_gap(flags),
@@ -201,49 +193,48 @@ def trust_markdown(tier: Tier, root: Path) -> str:
     return masking.markdown(checks) if checks else "There is nothing to check: no run was evaluated."
 
 
-def report_markdown(tier: Tier, root: Path) -> str:
-    """The report's text from the evaluation files below `root`; without any, every cell reads "not run"."""
-    refuse_strangers(tier, root)
-    comparable = tier.name == "paper"
-    lines = [f"# Results of tier {tier.name}", "", f"Protocol: {literal(tier.label)}.", ""]
-    ran = (root / "evals").is_dir()
+def report_markdown(tier: Tier, store: Store = RESULTS) -> str:
+    """The report's text from the evaluations of the store; without any, every cell reads "not run"."""
+    refuse_mismatches(tier, store)
+    lines = [f"# Results of tier {tier.name}", "", f"Protocol: {escape_markdown(tier.label)}.", ""]
+    ran = store.has_evaluations(tier.name)
     if not ran:
         lines += ["**Nothing has been run under this protocol yet.** Where our numbers would stand is a dash.", ""]
-    if not comparable:
+    if not tier.policy.comparable:
         beside = (
             "The paper's numbers stand below ours to show what would be compared; no difference between the two is "
             "taken, and every verdict reads *smaller protocol*."
         )
         shown = "Its data are not the paper's either, so the paper's numbers are left out."
-        shown = shown if tier.name == "demo" else beside
+        shown = beside if tier.has_paper_data else shown
         lines += [f"**This is not the paper's protocol.** {shown}", ""]
-    found_rows = {name: tables.table_rows(tier, name, root) for name in (*built_tables(), *built_figures())}
-    rows = [row for name in built_tables() for row in found_rows[name]]
-    drawn = [row for name in built_figures() for row in found_rows[name]]
-    ours = Measurements(tier, [*rows, *drawn], root) if tier.name != "demo" else None
+    found_rows = {name: tables.table_rows(tier, name, store) for name in (*table_names(), *figure_names())}
+    rows = [row for name in table_names() for row in found_rows[name]]
+    drawn = [row for name in figure_names() for row in found_rows[name]]
+    ours = Measurements(tier, [*rows, *drawn], store) if tier.has_paper_data else None
     if ours and ran:
-        lines += ["## In short", "", summary.headlines(tier, root, ours), "", *pictures(tier, root)]
+        lines += ["## In short", "", summary.headlines(tier, store, ours), "", *pictures(tier, store)]
     lines += ["## How to read the tables", "", render.legend(rows), ""]
-    for name in built_tables():
+    for name in table_names():
         found = found_rows[name]
         spec = artefacts.artefact(name)
         lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", render.markdown(found, fold=ran)]
         if name == "table4":
-            lines += [SCR_NOTE, "", *earlier_geometry(tier, root)]
-        if name in differences.TABLES and (against := differences.rivals(tier, name, root)):
+            lines += [SCR_NOTE, "", *earlier_geometry(tier, store)]
+        if name in differences.TABLES and (against := differences.rivals(tier, name, store)):
             if name == "table1":
                 lines += [
                     "### The primary contrasts",
                     "",
                     differences.primary_markdown(differences.primary(against)),
                     "",
-                    *preregistered(tier, root),
+                    *preregistered(tier, store),
                 ]
             lines += ["### Image by image", "", differences.markdown(against)]
     lines += ["## The figures in numbers", "", figures_markdown(tier, drawn)]
-    verdicts = {v: sum(row["verdict"] == v for row in rows) for v in dict.fromkeys(row["verdict"] for row in rows)}
+    verdicts = {v: sum(row.verdict == v for row in rows) for v in dict.fromkeys(row.verdict for row in rows)}
     lines += ["## Verdicts", "", ", ".join(f"{n} cells: {v}" for v, n in verdicts.items()), ""]
-    lines += ["## Can these numbers be trusted?", "", TRUST, "", trust_markdown(tier, root)]
+    lines += ["## Can these numbers be trusted?", "", TRUST, "", trust_markdown(tier, store)]
     lines += ["## The paper's claims", "", claims_markdown(ours), ""]
     lines += ["## Does the paper agree with itself?", "", "| where | what | holds | detail |", "|---|---|---|---|"]
     lines += [
@@ -256,12 +247,12 @@ def report_markdown(tier: Tier, root: Path) -> str:
         "",
         READINGS_NOTE,
         "",
-        fingerprint.markdown(tier, fingerprint.rows(tier, root)),
+        fingerprint.markdown(tier, fingerprint.rows(tier, store)),
         "",
     ]
     lines += ["## The ledger: what the open choices are worth here", "", LEDGER_NOTE, ""]
-    lines += [ledger_markdown(effects(tier, root)), ""]
-    lines += ["## Costs", "", costs_markdown(tier, root), ""]
+    lines += [ledger_markdown(effects(tier, store)), ""]
+    lines += ["## Costs", "", costs_markdown(tier, store), ""]
     return "\n".join(lines)
 
 
@@ -272,14 +263,14 @@ PICTURES = {  # of the first screen, by file name
 }
 
 
-def pictures(tier: Tier, root: Path) -> list[str]:
+def pictures(tier: Tier, store: Store) -> list[str]:
     """Links to PICTURES, as far as they were drawn, from where the report lies."""
     lines = []
     for name, what in PICTURES.items():
-        own, committed = root / "figures" / f"{name}.png", ROOT / "figures" / tier.name / f"{name}.png"
+        own, committed = store.figure(tier.name, name), ROOT / "figures" / tier.name / f"{name}.png"
         if own.exists():
             lines += [f"![{what}](figures/{name}.png)", ""]
-        elif root == published_dir(tier.name) and committed.exists():
+        elif store == PUBLISHED and committed.exists():
             lines += [f"![{what}](../../figures/{tier.name}/{name}.png)", ""]
     return lines
 
@@ -293,18 +284,21 @@ def write_report(tier_name: str, *, published: bool = False, output: str | None 
     own results hold no evaluations; and when they do, but were not published: their report is not written over.
     """
     tier = load_tier(tier_name)
-    root, own = published_dir(tier.name) if published else tier_dir(tier.name), tier_dir(tier.name)
+    store = PUBLISHED if published else RESULTS
     if published:
         need_checkout("published results lie")
-    if not (published or (own / "evals").is_dir()):
+    if not (published or RESULTS.has_evaluations(tier.name)):
         how = f"python -m advdpnp work --tier {tier_name}" if INSTALLED else f"snakemake --cores 1 {tier.name}"
-        raise UserError(f"{own}: holds no evaluations; run {how}, or report another tier.")
-    if published and not (root / "evals").is_dir() and (own / "evals").is_dir():
-        raise UserError(f"{root}: nothing is published of tier {tier.name}; without --published, {own} is reported.")
-    text = report_markdown(tier, root)
+        raise UserError(f"{RESULTS.tier(tier.name)}: holds no evaluations; run {how}, or report another tier.")
+    if not store.has_evaluations(tier.name) and RESULTS.has_evaluations(tier.name):
+        raise UserError(
+            f"{PUBLISHED.tier(tier.name)}: nothing is published of tier {tier.name}; without --published, "
+            f"{RESULTS.tier(tier.name)} is reported."
+        )
+    text = report_markdown(tier, store)
     if output == "-":
         return text
-    place = Path(output) if output else tier_dir(tier.name) / "report.html"
+    place = Path(output) if output else RESULTS.tier(tier.name) / "report.html"
     if not output:
         write_text(place.with_suffix(".md"), text)
-    return str(write_text(place, html_page(text, root) if place.suffix == ".html" else text))
+    return str(write_text(place, html_page(text, store.tier(tier.name)) if place.suffix == ".html" else text))

@@ -5,12 +5,12 @@ from html import escape
 from typing import NamedTuple
 
 from advdpnp.config import PAPER_BLOCKS
-from advdpnp.markdown import literal, markdown_table
+from advdpnp.markdown import escape_markdown, markdown_table
 from advdpnp.names import block_name, column_name, heading
 from advdpnp.paper import artefacts
-from advdpnp.report.tables import best_and_second, bounds, number, paper_shaped
+from advdpnp.paper.numbers import Cell
+from advdpnp.report.tables import MARKS, best_and_second, format_interval, format_value, paper_shaped
 
-MARKS = {"match": "✓", "near": "≈", "differs": "✗"}  # beside a cell that is compared with the paper
 LEGEND = (
     "Means over seeds [95 % intervals], best in bold, second best underlined; ST, which defends against nothing, does "
     "not compete. Intervals are over test images{seeds}"
@@ -34,7 +34,7 @@ class Block(NamedTuple):
 
     dataset: str
     backbone: str
-    corner: str
+    first_header: str
     columns: tuple[str, ...]
     ours: Mapping[str, Sequence[Shown]]
     paper: Mapping[str, Sequence[str]]
@@ -46,7 +46,7 @@ class Block(NamedTuple):
         return block_name(self.dataset, self.backbone)
 
 
-def blocks(rows: list[dict], fold: bool = True) -> Iterator[Block]:
+def blocks(rows: list[Cell], fold: bool = True) -> Iterator[Block]:
     """The blocks of which something was measured, with the methods that were, in the paper's order; all unless `fold`.
 
     The paper's numbers stand only beside the data set that they are of.
@@ -62,7 +62,7 @@ def blocks(rows: list[dict], fold: bool = True) -> Iterator[Block]:
         yield Block(
             dataset,
             backbone,
-            corner(methods),
+            first_header(methods),
             tuple(map(heading, columns)),
             {method: [_shown(cells[c], method, places[c]) for c in columns] for method, cells in methods.items()},
             {method: [_of_paper(cells[c]) for c in columns] for method, cells in methods.items()},
@@ -70,36 +70,36 @@ def blocks(rows: list[dict], fold: bool = True) -> Iterator[Block]:
         )
 
 
-def _ran(cells: Mapping[str, Mapping]) -> bool:
-    return any(row["ours"] != "" for row in cells.values())
+def _ran(cells: Mapping[str, Cell]) -> bool:
+    return any(row.ours is not None for row in cells.values())
 
 
-def not_run(rows: list[dict]) -> str:
+def not_run(rows: list[Cell]) -> str:
     """The blocks of which nothing was run, in one sentence; nothing where there is none."""
     everything = paper_shaped(rows).items()
     none = [block_name(*block) for block, methods in everything if not any(map(_ran, methods.values()))]
     return f"Not run: {'; '.join(none)}." if none else ""
 
 
-def _shown(row: Mapping, method: str, places: tuple[set[str], set[str]]) -> Shown:
-    place = "" if row["ours"] == "" else "best" if method in places[0] else "second" if method in places[1] else ""
-    return Shown(number(row), place, bounds(row), MARKS.get(row["verdict"], ""))
+def _shown(row: Cell, method: str, places: tuple[set[str], set[str]]) -> Shown:
+    place = "" if row.ours is None else "best" if method in places[0] else "second" if method in places[1] else ""
+    return Shown(format_value(row), place, format_interval(row), MARKS.get(row.verdict, ""))
 
 
-def _of_paper(row: Mapping) -> str:
-    return str(row["paper"]) if row["dataset"] in PAPER_DATASETS else ""
+def _of_paper(row: Cell) -> str:
+    return str(row.paper) if row.paper is not None and row.dataset in PAPER_DATASETS else ""
 
 
-def corner(methods: Mapping[str, Mapping[str, dict]]) -> str:
+def first_header(methods: Mapping[str, Mapping[str, Cell]]) -> str:
     """What the first column of a block holds."""
-    down = any(label != row["method"] for label, cells in methods.items() for row in cells.values())
+    down = any(label != row.method for label, cells in methods.items() for row in cells.values())
     return "epsilon (1/255)" if down else "method"
 
 
 def competing(methods: Mapping[str, Mapping], column: str) -> dict[str, float]:
     """Ours in one column by method; one method's points do not compete with each other, and ST with nobody."""
     rows = [cells[column] for cells in methods.values()]
-    return {row["method"]: float(row["ours"]) for row in rows if row["ours"] != "" and row["method"] != "ST"}
+    return {row.method: row.ours for row in rows if row.ours is not None and row.method != "ST"}
 
 
 def images_note(methods: Mapping[str, Mapping]) -> str:
@@ -107,33 +107,33 @@ def images_note(methods: Mapping[str, Mapping]) -> str:
     groups: dict[int, list[str]] = {}
     for cells in methods.values():
         for column, row in cells.items():
-            if row["ours"] != "" and row["images"] != "" and column not in groups.setdefault(int(row["images"]), []):
-                groups[int(row["images"])].append(column)
+            if row.images is not None and column not in groups.setdefault(row.images, []):
+                groups[row.images].append(column)
     counts = "; ".join(
         f"the first {n:,} for {', '.join(map(column_name, groups[n]))}" for n in sorted(groups, reverse=True)
     )
     return f"Columns use different test images ({counts}): compare methods, not columns." if len(groups) > 1 else ""
 
 
-def legend(rows: list[dict]) -> str:
+def legend(rows: list[Cell]) -> str:
     """How to read the cells: one sentence or two."""
-    compared = {row["verdict"] for row in rows} & set(MARKS)
+    compared = {row.verdict for row in rows} & set(MARKS)
     verdicts = "; " + ", ".join(f"{mark} {v}" for v, mark in MARKS.items()) if compared else ""
-    seeds = OVER_SEEDS if any(row["interval"] == "images and seeds" for row in rows) else ""
+    seeds = OVER_SEEDS if any(row.interval == "images and seeds" for row in rows) else ""
     return f"{LEGEND.format(seeds=seeds)}{verdicts}."
 
 
-def markdown(rows: list[dict], label: str = "", fold: bool = True) -> str:
+def markdown(rows: list[Cell], label: str = "", fold: bool = True) -> str:
     """Block by block: our numbers, and below each method's the paper's. With `label`, the protocol and the legend."""
-    lines = [f"*{literal(label)}. {legend(rows)}*", ""] if label else []
+    lines = [f"*{escape_markdown(label)}. {legend(rows)}*", ""] if label else []
     for block in blocks(rows, fold):
         body = []
         for method, cells in block.ours.items():
-            body.append([literal(method), *map(_markdown_cell, cells)])
+            body.append([escape_markdown(method), *map(_markdown_cell, cells)])
             if any(block.paper[method]):
                 body.append([f"*{PAPER}*", *(f"*{value}*" if value else "" for value in block.paper[method])])
-        lines += [f"**{block.name}**", "", markdown_table([block.corner, *block.columns], body), ""]
-        lines += [literal(block.note), ""] if block.note else []
+        lines += [f"**{block.name}**", "", markdown_table([block.first_header, *block.columns], body), ""]
+        lines += [escape_markdown(block.note), ""] if block.note else []
     missing = not_run(rows) if fold else ""
     return "\n".join([*lines, *([missing, ""] if missing else [])])
 
@@ -143,9 +143,9 @@ def _markdown_cell(cell: Shown) -> str:
     return " ".join(filter(None, (wrapped, cell.bounds, cell.mark)))
 
 
-def latex(rows: list[dict], label: str) -> str:
+def latex(rows: list[Cell], label: str) -> str:
     """Ours as LaTeX tables (booktabs), one per block that was measured: caption with the protocol, label, intervals."""
-    lines, name = ["% \\usepackage{booktabs}"], _name(rows[0]["table"])
+    lines, name = ["% \\usepackage{booktabs}"], _name(rows[0].table)
     title = artefacts.ARTEFACTS[name].title if name in artefacts.ARTEFACTS else name
     for block in blocks(rows):
         caption = ". ".join([title, block.name, label, legend(rows)])
@@ -155,7 +155,7 @@ def latex(rows: list[dict], label: str) -> str:
             rf"  \label{{tab:{name}-{block.dataset}-{block.backbone.replace('_', '-')}}}",
             rf"  \begin{{tabular}}{{l{'c' * len(block.columns)}}}",
             r"    \toprule",
-            f"    {' & '.join([block.corner.capitalize(), *map(_tex, block.columns)])} \\\\",
+            f"    {' & '.join([block.first_header.capitalize(), *map(_tex, block.columns)])} \\\\",
             r"    \midrule",
         ]
         for method, cells in block.ours.items():
@@ -183,7 +183,7 @@ def _tex(text: str) -> str:
 
 def html(block: Block, caption: str) -> str:
     """One block as HTML: our numbers with their intervals, and the paper's in a row below each method's."""
-    head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in (block.corner, *block.columns))
+    head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in (block.first_header, *block.columns))
     body = []
     for method, cells in block.ours.items():
         shown = "".join(f"<td>{_html_cell(cell)}</td>" for cell in cells)

@@ -4,18 +4,18 @@
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from advdpnp.config import Tier
-from advdpnp.markdown import literal
+from advdpnp.markdown import escape_markdown
 from advdpnp.names import block_name, heading
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import CLAIMS, WORDS, counts, outcomes
 from advdpnp.paper.numbers import FIGURES, OURS, Values, methods_of, paper_values
 from advdpnp.report import ablations, differences, fingerprint
 from advdpnp.report.measurements import Measurements
-from advdpnp.report.tables import bounds, number, table_rows
+from advdpnp.report.tables import format_interval, format_value, table_rows
+from advdpnp.store import RESULTS, Store
 
 
 class Headline(NamedTuple):
@@ -38,18 +38,18 @@ HEADLINES = {  # by the id of the claim
 }
 
 
-def measurements(tier: Tier, root: Path | None = None) -> Measurements:
+def measurements(tier: Tier, store: Store = RESULTS) -> Measurements:
     """All numbers of a tier as the claims look them up."""
-    names = [name for name in artefacts.built() if name.startswith(("table", "figure"))]
-    return Measurements(tier, [row for name in names for row in table_rows(tier, name, root)], root)
+    names = [name for name in artefacts.with_notebook() if name.startswith(("table", "figure"))]
+    return Measurements(tier, [row for name in names for row in table_rows(tier, name, store)], store)
 
 
-def headlines(tier: Tier, root: Path | None = None, values: Measurements | None = None) -> str:
+def headlines(tier: Tier, store: Store = RESULTS, values: Measurements | None = None) -> str:
     """The claims of HEADLINES as a table: Adv-DPNP and its best rival with the verdict, in the paper and here."""
-    values = values or measurements(tier, root)
+    values = values or measurements(tier, store)
     chosen = [claim for claim in CLAIMS if claim.id in HEADLINES]
     theirs, ours = outcomes(paper_values, chosen), outcomes(values, chosen)
-    whose = "ours" if tier.name == "paper" else "ours, smaller protocol"
+    whose = "ours" if tier.policy.comparable else "ours, smaller protocol"
     lines = [f"| the paper says of Adv-DPNP | its numbers | | {whose} | |", "|---|---|---|---|---|"]
     for name, headline in HEADLINES.items():
         drawn = all(table in FIGURES for claim in chosen if claim.id == name for table in claim.tables)
@@ -74,55 +74,57 @@ def _beside(values: Values, headline: Headline) -> str:
     return f"{own:.{digits}f}{unit}" + (f", {rival} {found[rival]:.{digits}f}" if rival else "")
 
 
-def verdicts(tier: Tier, root: Path | None = None) -> str:
+def verdicts(tier: Tier, store: Store = RESULTS) -> str:
     """How many claims hold where they were measured, and each of them by its verdict, one line per claim."""
-    found = outcomes(measurements(tier, root))
+    found = outcomes(measurements(tier, store))
     texts: Mapping[str, str] = {claim.id: claim.text for claim in CLAIMS}
     lines = [f"Of the paper's {len(found)} claims, {counts(found.values())}, judged where they were measured."]
     for word in WORDS[:-1]:
         named = [name for name, outcome in found.items() if outcome.word == word]
         if named:
             lines += ["", f"**{word[0].upper()}{word[1:]}:**", ""]
-            lines += [f"- {literal(texts[name])} ({literal(found[name].detail)})" for name in named]
+            lines += [f"- {escape_markdown(texts[name])} ({escape_markdown(found[name].detail)})" for name in named]
     return "\n".join(lines)
 
 
-def contrasts(tier: Tier, root: Path | None = None) -> str:
+def contrasts(tier: Tier, store: Store = RESULTS) -> str:
     """The six primary contrasts."""
-    return differences.primary_markdown(differences.primary(differences.rivals(tier, "table1", root)), tier.label)
+    return differences.primary_markdown(differences.primary(differences.rivals(tier, "table1", store)), tier.label)
 
 
-def readings(tier: Tier, root: Path | None = None) -> str:
+def readings(tier: Tier, store: Store = RESULTS) -> str:
     """The readings of Eq. (3) beside the paper, and what the rule says."""
-    return fingerprint.markdown(tier, fingerprint.rows(tier, root))
+    return fingerprint.markdown(tier, fingerprint.rows(tier, store))
 
 
-def accuracies(tier: Tier, root: Path | None = None) -> str:
+def accuracies(tier: Tier, store: Store = RESULTS) -> str:
     """Table 1 of ours on the first data set, with intervals, without the paper's numbers."""
-    rows = [row for row in table_rows(tier, "table1", root) if row["ours"] != ""]
-    dataset, backbone = rows[0]["dataset"], rows[0]["backbone"]
-    rows = [row for row in rows if (row["dataset"], row["backbone"]) == (dataset, backbone)]
-    columns, methods = (list(dict.fromkeys(row[key] for row in rows)) for key in ("column", "method"))
+    rows = [row for row in table_rows(tier, "table1", store) if row.ours is not None]
+    dataset, backbone = rows[0].dataset, rows[0].backbone
+    rows = [row for row in rows if (row.dataset, row.backbone) == (dataset, backbone)]
+    columns, methods = (list(dict.fromkeys(getattr(row, key) for row in rows)) for key in ("column", "method"))
     lines = [f"| {block_name(dataset, backbone)}, accuracy (%) | {' | '.join(heading(c) for c in columns)} |"]
     lines.append("|---" * (len(columns) + 1) + "|")
-    cells = {(row["method"], row["column"]): row for row in rows}
+    cells = {(row.method, row.column): row for row in rows}
     for method in methods:
-        shown = [f"{number(row)} {bounds(row)}" if (row := cells.get((method, c))) else "–" for c in columns]
-        lines.append(f"| {literal(method)} | {' | '.join(shown)} |")
+        shown = [
+            f"{format_value(row)} {format_interval(row)}" if (row := cells.get((method, c))) else "–" for c in columns
+        ]
+        lines.append(f"| {escape_markdown(method)} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 
-def effects(tier: Tier, root: Path | None = None) -> str:
+def effects(tier: Tier, store: Store = RESULTS) -> str:
     """What the ledger's switches are worth."""
-    return ablations.ledger_markdown(ablations.effects(tier, root))
+    return ablations.ledger_markdown(ablations.effects(tier, store))
 
 
-def figure2(tier: Tier, root: Path | None = None) -> str:
+def figure2(tier: Tier, store: Store = RESULTS) -> str:
     """Figure 2 in numbers, a line per quantity."""
-    rows = table_rows(tier, "figure2", root)
-    methods = list(dict.fromkeys(row["method"] for row in rows))
+    rows = table_rows(tier, "figure2", store)
+    methods = list(dict.fromkeys(row.method for row in rows))
     lines = [f"| Figure 2 | {' | '.join(methods)} |", "|---" * (len(methods) + 1) + "|"]
-    for column in dict.fromkeys(row["column"] for row in rows):
-        cells = {row["method"]: number(row) for row in rows if row["column"] == column}
+    for column in dict.fromkeys(row.column for row in rows):
+        cells = {row.method: format_value(row) for row in rows if row.column == column}
         lines.append(f"| {heading(column)} | {' | '.join(cells[method] for method in methods)} |")
     return "\n".join(lines)

@@ -1,16 +1,16 @@
 """Tables: our numbers beside the paper's, in long form for machines and in the paper's shape for people. Figures in
 numbers are tables too, without a number of the paper's, which it draws and does not print.
 
-A cell is the mean over the seeds of a run. Long form, one row a cell: table, dataset, backbone, method, column, ours,
+A cell is the mean over the seeds of a run. Long form, one row per cell: table, dataset, backbone, method, column, ours,
 std, seeds, paper, difference, verdict, the 95 % interval (intervals.py) with what it is over, each seed's own value.
-Outside of the paper tier there is no difference, because a smaller protocol's number and the paper's are not two
+Where a tier is not `comparable` there is no difference, because a smaller protocol's number and the paper's are not two
 measurements of one thing.
 """
 
 import statistics
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,29 +19,11 @@ from advdpnp.errors import UserError
 from advdpnp.intervals import SeedVariance, accuracy_interval, mean_interval, pooled_seed_variance
 from advdpnp.names import LOWER_IS_BETTER
 from advdpnp.paper import artefacts
-from advdpnp.paper.numbers import column_kind, reported, verdict
+from advdpnp.paper.numbers import Cell, column_kind, reported, verdict
 from advdpnp.report import agreement
-from advdpnp.store import read_arrays, read_json, tier_dir
+from advdpnp.store import RESULTS, Store, read_arrays
 
-COLUMNS = (
-    "table", "dataset", "backbone", "method", "column", "ours", "std", "seeds", "paper", "difference", "verdict",
-    "low", "high", "interval", "images", "by_seed",
-)  # fmt: skip
-
-
-def stored(run: RunConfig, name: str, root: Path | None = None, key: str = "images") -> dict | None:
-    """The JSON of an evaluation below `root` (results/<tier>, or published/<tier>), or None where there is none.
-
-    Raises UserError for one without `key`.
-    """
-    path = (tier_dir(run.tier) if root is None else root) / "evals" / run.id / f"{name}.json"
-    return read_json(path, "images", key) if path.exists() else None
-
-
-def stored_flags(run: RunConfig, name: str, root: Path | None = None) -> np.ndarray | None:
-    """The flags beside it: bool [N], True where the run is right; or None."""
-    path = (tier_dir(run.tier) if root is None else root) / "evals" / run.id / f"{name}.npz"
-    return read_arrays(path, "correct")["correct"] if path.exists() else None
+COLUMNS = tuple(field.name for field in fields(Cell))  # of the CSV
 
 
 def ensemble_accuracy(all_flags: Iterable) -> float:
@@ -49,13 +31,13 @@ def ensemble_accuracy(all_flags: Iterable) -> float:
     return 100 * float(np.logical_and.reduce(list(all_flags)).mean())
 
 
-def ensemble_flags(run: RunConfig, root: Path | None = None) -> np.ndarray | None:
+def ensemble_flags(run: RunConfig, store: Store = RESULTS) -> np.ndarray | None:
     """bool [N], True where the run is right under every attack of Table 2's Ensemble; None where one is missing."""
-    found = [stored_flags(run, name, root) for name in ("clean", *artefacts.ENSEMBLE)]
+    found = [store.read_flags(run, name) for name in ("clean", *artefacts.ENSEMBLE)]
     return None if any(flags is None for flags in found) else np.logical_and.reduce(found)
 
 
-def per_image(run: RunConfig, source: str, root: Path | None = None) -> np.ndarray | None:
+def per_image(run: RunConfig, source: str, store: Store = RESULTS) -> np.ndarray | None:
     """How often the run is right on each test image, [N] in 0 ... 1; None where an evaluation is missing.
 
     0 or 1 under one attack; the mean of both for "avg", on the images that both saw; over all corruptions, or those of
@@ -63,15 +45,15 @@ def per_image(run: RunConfig, source: str, root: Path | None = None) -> np.ndarr
     UserError for flags that do not fit the JSON beside them.
     """
     if source == "avg":
-        both = [per_image(run, name, root) for name in artefacts.sources_of(source)]
+        both = [per_image(run, name, store) for name in artefacts.sources_of(source)]
         known = [values for values in both if values is not None]
         seen = min(map(len, known), default=0)
         return np.mean([values[:seen] for values in known], axis=0) if len(known) == len(both) else None
     if source == "ensemble":
-        return ensemble_flags(run, root)
+        return ensemble_flags(run, store)
     name, _, field = source.partition(".")
-    flags = stored_flags(run, name, root) if is_accuracy(source) else None
-    said = None if flags is None else stored(run, name, root, "accuracy")
+    flags = store.read_flags(run, name) if is_accuracy(source) else None
+    said = None if flags is None else store.read_evaluation(run, name, "images", "accuracy")
     if flags is None or said is None:
         return None
     if not field:
@@ -80,7 +62,7 @@ def per_image(run: RunConfig, source: str, root: Path | None = None) -> np.ndarr
             raise UserError(f"{run.id}, {name}: JSON and flags disagree (damaged?); delete both and evaluate again.")
         return flags.mean(axis=tuple(range(flags.ndim - 1)))  # the last axis is the images
     if flags.ndim != 3 or not flags.size:
-        path = (tier_dir(run.tier) if root is None else root) / "evals" / run.id / f"{name}.npz"
+        path = store.arrays(run, name)
         raise UserError(f"{path}: {field} cannot be taken from it (damaged?); delete it and evaluate again.")
     part, _, which = field.partition("_")
     if part == "severity":
@@ -92,24 +74,26 @@ def per_image(run: RunConfig, source: str, root: Path | None = None) -> np.ndarr
 SEED_SOURCES = ("clean", "pgd20", "aa", "corruptions")  # what every defense of the paper is evaluated under
 
 
-def seed_spread(tier: Tier, block: str, root: Path | None = None) -> SeedVariance | None:
+def seed_spread(tier: Tier, block: str, store: Store = RESULTS) -> SeedVariance | None:
     """The variance between seeds of a block's trainings, pooled over methods; None where none has two seeds."""
     groups: dict[tuple[str, str], list[RunConfig]] = {}
     for run in artefacts.all_runs(tier, tuple(artefacts.ARTEFACTS)).values():
         if run.block == block:
             groups.setdefault((run.method, run.variant), []).append(run)
     return pooled_seed_variance(
-        [list(values.values()) for source in SEED_SOURCES if len(values := by_seed(runs, source, root)) > 1]
+        [list(values.values()) for source in SEED_SOURCES if len(values := by_seed(runs, source, store)) > 1]
         for runs in groups.values()
         if len(runs) > 1
     )
 
 
-def by_seed(runs: Iterable[RunConfig], source: str, root: Path | None = None) -> dict[int, np.ndarray]:
+def by_seed(runs: Iterable[RunConfig], source: str, store: Store = RESULTS) -> dict[int, np.ndarray]:
     """{seed: `per_image`} of the runs that have it."""
-    return {run.seed: values for run in runs if (values := per_image(run, source, root)) is not None}
+    return {run.seed: values for run in runs if (values := per_image(run, source, store)) is not None}
 
 
+MARKS = {"match": "✓", "near": "≈", "differs": "✗"}  # beside a cell that is compared with the paper
+Placed = Any  # a Cell, or another row with a dataset, backbone, method and column
 LATER = ("scr_means_clean", "scr_means_adv", "distance_clean", "distance_adv")  # results made earlier lack them
 
 
@@ -122,15 +106,15 @@ class Measured(NamedTuple):
     high: float | None = None
 
 
-def measured(run: RunConfig, source: str, root: Path | None = None) -> Measured | None:
+def measured(run: RunConfig, source: str, store: Store = RESULTS) -> Measured | None:
     """A loss, or a metric of Table 4 or Figure 2, of one run; None where an evaluation is missing.
 
     Losses have a normal interval over images, metrics none. What Figure 2 shows is computed from the stored features.
     """
     name, _, field = source.partition(".")
     if name == "features":
-        return _of_a_figure(run, name, field, tier_dir(run.tier) if root is None else root)
-    result = stored(run, name, root, "images" if field in LATER else field)
+        return figure_value(run, name, field, store)
+    result = store.read_evaluation(run, name, "images", "images" if field in LATER else field)
     if result is None or field not in result:
         return None
     value, n = _number(run, name, result, field), result["images"]
@@ -144,10 +128,10 @@ def _number(run: RunConfig, name: str, result: Mapping, field: str) -> float:
     return result[field]
 
 
-def _of_a_figure(run: RunConfig, name: str, field: str, root: Path) -> Measured | None:
+def figure_value(run: RunConfig, name: str, field: str, store: Store) -> Measured | None:
     """`measured` for features.<metric>: from the arrays beside the evaluation's JSON."""
-    path = root / "evals" / run.id / f"{name}.npz"
-    if stored(run, name, root) is None or not path.exists():
+    path = store.arrays(run, name)
+    if store.read_evaluation(run, name, "images") is None or not path.exists():
         return None
     try:
         return feature_metric(read_arrays(path, "clean", "adv", "labels", "centers"), field)
@@ -181,12 +165,12 @@ def is_accuracy(source: str) -> bool:
     return "." not in source or source.startswith("corruptions.")
 
 
-def cell(run: RunConfig, source: str, root: Path | None = None) -> float | None:
+def cell(run: RunConfig, source: str, store: Store = RESULTS) -> float | None:
     """A column's number for one run: an accuracy in percent, a loss or a metric; None where it was not measured."""
     if is_accuracy(source):
-        values = per_image(run, source, root)
+        values = per_image(run, source, store)
         return None if values is None else 100 * float(values.mean())
-    found = measured(run, source, root)
+    found = measured(run, source, store)
     return None if found is None else found.value
 
 
@@ -195,24 +179,23 @@ def printed_as(name: str) -> int | str:
     return int(name.removeprefix("table")) if name.startswith("table") else name
 
 
-def table_rows(tier: Tier, name: str, root: Path | None = None) -> list[dict]:
+def table_rows(tier: Tier, name: str, store: Store = RESULTS) -> list[Cell]:
     """Every cell of a table or figure in long form, the paper's rows and columns in their order. Attacks nothing."""
     spec, number = artefacts.artefact(name), printed_as(name)
-    agreement.refuse(artefacts.runs_of(tier, name), root)
-    rows = []
+    agreement.refuse(artefacts.runs_of(tier, name), store)
+    cells = []
     for block, methods in spec.rows.items():
         here = tier.blocks.get(block)
         dataset, backbone = (here.dataset, here.backbone) if here else block.split("/")
-        spread = seed_spread(tier, block, root) if here and not spec.one_seed else None
+        spread = seed_spread(tier, block, store) if here and not spec.one_seed else None
         for method in methods:
             runs = artefacts.runs_of_row(tier, block, method, spec.one_seed)
             for column, source in spec.columns.items():
-                found = _over_seeds(runs, source, spread, root)
-                rows.append(
-                    {"table": number, "dataset": dataset, "backbone": backbone, "method": method, "column": column}
-                    | _judged(found, paper_number(number, block, method, column), tier.name, column)
-                )
-    return rows
+                found = _over_seeds(runs, source, spread, store)
+                printed = paper_number(number, block, method, column)
+                place = Cell(number, dataset, backbone, method, column, paper=printed)
+                cells.append(_judged(place, found, tier.policy.comparable) if found else place)
+    return cells
 
 
 class OverSeeds(NamedTuple):
@@ -226,16 +209,16 @@ class OverSeeds(NamedTuple):
     over: str
 
 
-def _over_seeds(runs: list[RunConfig], source: str, spread: SeedVariance | None, root: Path | None) -> OverSeeds | None:
+def _over_seeds(runs: list[RunConfig], source: str, spread: SeedVariance | None, store: Store) -> OverSeeds | None:
     """One cell of a table, or None where no run has it."""
     if is_accuracy(source):
-        values = list(by_seed(runs, source, root).values())
+        values = list(by_seed(runs, source, store).values())
         if not values:
             return None
         found = accuracy_interval(values, spread)
         own = tuple(100 * float(seed[: found.images].mean()) for seed in values)
         return OverSeeds(found.mean, own, found.images, found.low, found.high, found.over)
-    each = [one for run in runs if (one := measured(run, source, root)) is not None]
+    each = [one for run in runs if (one := measured(run, source, store)) is not None]
     if not each:
         return None
     mean, own = statistics.fmean(one.value for one in each), tuple(one.value for one in each)
@@ -260,20 +243,17 @@ def digits_of(column: str) -> int:
     return 2 if column_kind(column) in ("accuracy", "angle") and not column.startswith(fractions) else 3
 
 
-def _judged(found: OverSeeds | None, paper: float | None, tier: str, column: str) -> dict:
-    """A cell's fields of the long form, beside the paper's number."""
-    ours, images = (found.mean, found.images) if found else (None, None)
-    judged = verdict(ours, paper, tier=tier, n=images, kind=column_kind(column))
-    difference = ours - paper if judged in ("match", "near", "differs") else None
-    spread = statistics.stdev(found.by_seed) if found and len(found.by_seed) > 1 else None
-    digits = digits_of(column) + (digits_of(column) > 2)  # a digit more for machines where numbers are small
-    rounded = {"ours": ours, "std": spread, "difference": difference}
-    rounded |= {"low": found.low if found else None, "high": found.high if found else None}
-    values = {key: "" if value is None else round(value, digits) for key, value in rounded.items()}
-    values |= {"paper": "" if paper is None else paper, "seeds": len(found.by_seed) if found else 0, "verdict": judged}
-    values |= {"interval": found.over if found else "", "images": "" if images is None else images}
-    values["by_seed"] = " ".join(f"{value:.{digits}f}" for value in found.by_seed) if found else ""
-    return {key: values[key] for key in COLUMNS if key in values}
+def _judged(place: Cell, found: OverSeeds, comparable: bool) -> Cell:
+    """The cell with what was measured, rounded, and the verdict beside the paper's number."""
+    kind, digits = column_kind(place.column), digits_of(place.column)
+    digits += digits > 2  # a digit more for machines where numbers are small
+    judged = verdict(found.mean, place.paper, comparable=comparable, n=found.images, kind=kind)
+    values = {"ours": found.mean, "low": found.low, "high": found.high}
+    values["std"] = statistics.stdev(found.by_seed) if len(found.by_seed) > 1 else None
+    values["difference"] = found.mean - place.paper if judged in MARKS and place.paper is not None else None
+    rounded = {key: None if value is None else round(value, digits) for key, value in values.items()}
+    seeds = {"seeds": len(found.by_seed), "by_seed": " ".join(f"{value:.{digits}f}" for value in found.by_seed)}
+    return replace(place, verdict=judged, interval=found.over, images=found.images, **rounded, **seeds)
 
 
 def best_and_second(values: Mapping[str, float], column: str) -> tuple[set[str], set[str]]:
@@ -286,11 +266,11 @@ def best_and_second(values: Mapping[str, float], column: str) -> tuple[set[str],
     return (first, second) if len(values) > 1 else (set(), set())
 
 
-def paper_shaped(rows: list[dict]) -> dict[tuple[str, str], dict[str, dict[str, dict]]]:
-    """Long form -> {(dataset, backbone): {method: {column: row}}}, orders kept; a figure's curves run down instead."""
+def paper_shaped(rows: Iterable[Placed]) -> dict[tuple[str, str], dict[str, dict[str, Placed]]]:
+    """Long form -> {(dataset, backbone): {method: {column: cell}}}, orders kept; a figure's curves run down instead."""
     shaped: dict = {}
     for row in rows:
-        shaped.setdefault((row["dataset"], row["backbone"]), {}).setdefault(row["method"], {})[row["column"]] = row
+        shaped.setdefault((row.dataset, row.backbone), {}).setdefault(row.method, {})[row.column] = row
     for block, methods in shaped.items():
         if len(methods) == 1 and any(EPSILON in column for column in next(iter(methods.values()))):
             shaped[block] = curves_down(next(iter(methods.values())))
@@ -300,8 +280,8 @@ def paper_shaped(rows: list[dict]) -> dict[tuple[str, str], dict[str, dict[str, 
 EPSILON = "_eps"  # between a curve and its budget in 1/255: pgd_eps8
 
 
-def curves_down(cells: Mapping[str, dict]) -> dict[str, dict[str, dict]]:
-    """{column: row} of one method -> {budget: {curve: row}}: Figure 4 with its points below each other.
+def curves_down(cells: Mapping[str, Placed]) -> dict[str, dict[str, Placed]]:
+    """{column: cell} of one method -> {budget: {curve: cell}}: Figure 4 with its points below each other.
 
     A column without a budget ("clean") is where all curves start.
     """
@@ -311,19 +291,14 @@ def curves_down(cells: Mapping[str, dict]) -> dict[str, dict[str, dict]]:
     return {b: {c: cells[f"{c}{EPSILON}{b}" if f"{c}{EPSILON}{b}" in cells else b] for c in curves} for b in budgets}
 
 
-def empty(methods: Mapping[str, Mapping[str, dict]]) -> bool:
-    """Whether a block of `paper_shaped` holds no number at all, neither ours nor the paper's."""
-    return all(row["ours"] == row["paper"] == "" for cells in methods.values() for row in cells.values())
-
-
-def number(row: Mapping) -> str:
+def format_value(row: Cell) -> str:
     """'83.78', or '–' for a cell that was not run; as many digits as the others of its column."""
-    return "–" if row["ours"] == "" else f"{float(row['ours']):.{digits_of(row['column'])}f}"
+    return "–" if row.ours is None else f"{row.ours:.{digits_of(row.column)}f}"
 
 
-def bounds(row: Mapping) -> str:
+def format_interval(row: Cell) -> str:
     """'[81.2, 84.3]', the 95 % interval of a cell, or nothing where it has none."""
-    if row["low"] == "":
+    if row.low is None or row.high is None:
         return ""
-    digits = 1 if digits_of(row["column"]) == 2 else 3
-    return f"[{float(row['low']):.{digits}f}, {float(row['high']):.{digits}f}]"
+    digits = 1 if digits_of(row.column) == 2 else 3
+    return f"[{row.low:.{digits}f}, {row.high:.{digits}f}]"

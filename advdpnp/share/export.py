@@ -14,61 +14,29 @@ import torch
 from torch import nn
 
 from advdpnp import models
-from advdpnp.config import RunConfig
+from advdpnp.config import RunConfig, facts
 from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
 from advdpnp.evaluate import resolved_attack
 from advdpnp.paper.numbers import reported
-from advdpnp.store import code_revision, eval_path, read_json, run_dir, tier_dir, write_atomic, write_json, write_text
+from advdpnp.store import RESULTS, code_revision, write_atomic, write_json, write_text
 from advdpnp.train import load_model
 
 PACKAGE = Path(__file__).resolve().parents[1]
 OPSET = 20  # of ONNX; onnxruntime 1.17 and later run it
 ARCHITECTURES = {"resnet18": ("ResNet-18", "RN18"), "wrn34_10": ("WideResNet-34-10", "WRN34_10"),
                  "lenetspp": ("LeNets++", "LeNetsPP")}  # fmt: skip
-# Name in RobustBench's convention, title, authors, venue, link: of the method, as the paper's references have them.
-PAPERS = {
-    "ST": ("Standard", "Standardly trained model", "", "", ""),
-    "AT": ("Madry2018Towards", "Towards Deep Learning Models Resistant to Adversarial Attacks",
-           "Aleksander Madry, Aleksandar Makelov, Ludwig Schmidt, Dimitris Tsipras, Adrian Vladu", "ICLR 2018",
-           "https://arxiv.org/abs/1706.06083"),
-    "AT_HE": ("Pang2020Boosting", "Boosting Adversarial Training with Hypersphere Embedding",
-              "Tianyu Pang, Xiao Yang, Yinpeng Dong, Kun Xu, Jun Zhu, Hang Su", "NeurIPS 2020",
-              "https://arxiv.org/abs/2002.08619"),
-    "TRADES": ("Zhang2019Theoretically", "Theoretically Principled Trade-off between Robustness and Accuracy",
-               "Hongyang Zhang, Yaodong Yu, Jiantao Jiao, Eric P. Xing, Laurent El Ghaoui, Michael I. Jordan",
-               "ICML 2019", "https://arxiv.org/abs/1901.08573"),
-    "MART": ("Wang2020Improving", "Improving Adversarial Robustness Requires Revisiting Misclassified Examples",
-             "Yisen Wang, Difan Zou, Jinfeng Yi, James Bailey, Xingjun Ma, Quanquan Gu", "ICLR 2020",
-             "https://openreview.net/forum?id=rklOg6EFwS"),
-    "OC": ("Xu2022Orthogonal", "An orthogonal classifier for improving the adversarial robustness of neural networks",
-           "Cong Xu, Xiang Li, Min Yang", "Information Sciences 2022", ""),
-    "PCL": ("Mustafa2021Deeply", "Deeply Supervised Discriminative Learning for Adversarial Defense",
-            "Aamir Mustafa, Salman H. Khan, Munawar Hayat, Roland Goecke, Jianbing Shen, Ling Shao", "TPAMI 2021", ""),
-    "HAT": ("Rade2022Reducing",
-            "Reducing Excessive Margin to Achieve a Better Accuracy vs. Robustness Trade-off",
-            "Rahul Rade, Seyed-Mohsen Moosavi-Dezfooli", "ICLR 2022", ""),
-    "FSR": ("Kim2023Feature", "Feature Separation and Recalibration for Adversarial Robustness",
-            "Woo Jae Kim, Yoonki Cho, Junsik Jung, Sung-Eui Yoon", "CVPR 2023", ""),
-    "DIO": ("Fang2024Towards", "Towards Robust Neural Networks via Orthogonal Diversity",
-            "Kun Fang, Qinghua Tao, Yingwen Wu, Tao Li, Jia Cai, Feipeng Cai, Xiaolin Huang, Jie Yang",
-            "Pattern Recognition 2024", ""),
-    "IKL": ("Cui2024Decoupled", "Decoupled Kullback-Leibler Divergence Loss",
-            "Jiequan Cui, Zhuotao Tian, Zhisheng Zhong, Xiaojuan Qi, Bei Yu, Hanwang Zhang", "NeurIPS 2024", ""),
-    "Adv-DPNP": ("ZareiSabzevar2025Deep",
-                 "Deep Positive-Negative Prototypes for Adversarially Robust Discriminative Prototypical Learning",
-                 "Ramin Zarei Sabzevar, Hamed Mohammadzadeh, Tahmineh Tavakoli, Ahad Harati", "arXiv 2025",
-                 "https://arxiv.org/abs/2504.03782"),
-}  # fmt: skip
 
 
-def export(run: RunConfig, label: str, output: Path | None = None, *, onnx: bool = False) -> Path:
+def export(
+    run: RunConfig, label: str, output: Path | None = None, *, comparable: bool = False, onnx: bool = False
+) -> Path:
     """Write a trained run to `output` (default results/<tier>/export/<run id>); returns that folder.
 
-    `label` is the tier's own line about its protocol; it goes with the network. Files: model.safetensors, model.py,
-    network.json, network/ with the code, model_info/<dataset>/Linf/<name>.json, and model.onnx on request. Raises
-    UserError when the run is not trained, its method builds a network that it does not describe, or a package of the
-    extra `export` is missing.
+    `label` is the tier's own line about its protocol, `comparable` its policy: both go with the network. Files:
+    model.safetensors, model.py, network.json, network/ with the code, model_info/<dataset>/Linf/<name>.json, and
+    model.onnx on request. Raises UserError when the run is not trained, its method builds a network that it does not
+    describe, or a package of the extra `export` is missing.
     """
     needed = ["safetensors", *(("onnx", "onnxscript") if onnx else ())]
     for package in needed:
@@ -76,17 +44,18 @@ def export(run: RunConfig, label: str, output: Path | None = None, *, onnx: bool
             __import__(package)
         except ImportError:
             raise UserError(f"export needs {package}: pip install -c constraints.txt -e '.[export]'") from None
-    if not (run_dir(run) / "train.json").exists():
+    trained = RESULTS.read_training(run, "model_sha256")
+    if trained is None:
         command = f"python -m advdpnp train --tier {run.tier} {run.id}"
         raise UserError(f"{run.id} is not trained in tier {run.tier}; {command}")
     from safetensors.torch import save
 
-    folder = tier_dir(run.tier) / "export" / run.id if output is None else output
+    folder = RESULTS.tier(run.tier) / "export" / run.id if output is None else output
     model = load_model(run)
     network = described(run, model)
-    protocol = f"tier {run.tier} ({label})" + ("" if run.tier == "paper" else ": not the paper's protocol")
+    protocol = f"tier {run.tier} ({label})" + ("" if comparable else ": not the paper's protocol")
     about = {"run": run.id, "protocol": protocol, "code_revision": code_revision()}
-    about["model_sha256"] = read_json(run_dir(run) / "train.json")["model_sha256"]
+    about["model_sha256"] = trained["model_sha256"]
     weights = {name: value.clone().contiguous() for name, value in model.state_dict().items()}  # shared ones apart
     write_atomic(folder / "model.safetensors", lambda handle: handle.write(save(weights, metadata=about)))
     write_json(folder / "network.json", about | network)
@@ -94,8 +63,8 @@ def export(run: RunConfig, label: str, output: Path | None = None, *, onnx: bool
     for path in (*sorted((PACKAGE / "models").glob("*.py")), *(PACKAGE / name for name in BESIDE)):
         write_text(folder / "network" / path.relative_to(PACKAGE), path.read_text(encoding="utf-8"))
     write_text(folder / "network" / "__init__.py", '"""Copied from the Adv-DPNP companion (MIT licence)."""\n')
-    name = f"{PAPERS[run.method][0]}_{ARCHITECTURES[run.backbone][1]}.json"
-    write_json(folder / "model_info" / run.dataset / "Linf" / name, model_info(run, protocol))
+    name = f"{facts(run.method).key}_{ARCHITECTURES[run.backbone][1]}.json"
+    write_json(folder / "model_info" / run.dataset / "Linf" / name, model_info(run, protocol, comparable))
     if onnx:
         write_onnx(run, model, folder / "model.onnx", about)
     return folder
@@ -106,35 +75,33 @@ def export(run: RunConfig, label: str, output: Path | None = None, *, onnx: bool
 
 def measured(run: RunConfig, attack: str) -> dict | None:
     """The evaluation of the run's present weights under an attack of config.ATTACKS, or None."""
-    path = eval_path(run, attack)
-    found = read_json(path) if path.exists() else None
-    current = read_json(run_dir(run) / "train.json")["model_sha256"]
-    return found if found and found["model_sha256"] == current else None
+    found, trained = RESULTS.read_evaluation(run, attack), RESULTS.read_training(run)
+    return found if found and trained and found["model_sha256"] == trained["model_sha256"] else None
 
 
-def model_info(run: RunConfig, protocol: str) -> dict[str, Any]:
+def model_info(run: RunConfig, protocol: str, comparable: bool) -> dict[str, Any]:
     """RobustBench's fields; accuracies in percent as strings of two decimals, null where nothing was measured.
 
-    `reported` is the authors' own number, given only where this run follows their protocol (Adv-DPNP, paper tier).
+    `reported` is the authors' own number, given only where this run follows their protocol (Adv-DPNP, `comparable`).
     """
-    _, title, authors, venue, link = PAPERS[run.method]
+    paper = facts(run.method)
     attack = resolved_attack(run, "aa")
     clean, aa = measured(run, "clean"), measured(run, "aa")
     if attack.version != "standard" or attack.square_queries:
         aa = None  # a smoke test of AutoAttack's code is not AutoAttack
-    same = run.tier == "paper" and run.method == "Adv-DPNP" and not run.variant
+    same = comparable and run.method == "Adv-DPNP" and not run.variant
     place = {"dataset": run.dataset, "backbone": run.backbone, "method": run.method}
     authors_own = reported(2, **place, column="aa") if same else None
     seen = {"clean_acc": clean, "autoattack_acc": aa}
     notes = [f"{key} on {found['images']:,} test images" for key, found in seen.items() if found]
     return {
-        "link": link or None,
-        "name": title,
-        "authors": authors or None,
+        "link": paper.link or None,
+        "name": paper.title,
+        "authors": paper.authors or None,
         "additional_data": False,
         "number_forward_passes": 1,
         "dataset": run.dataset,
-        "venue": venue or None,
+        "venue": paper.venue or None,
         "architecture": ARCHITECTURES[run.backbone][0],
         "eps": f"{255 * attack.epsilon:.6g}/255",
         "clean_acc": f"{clean['accuracy']:.2f}" if clean else None,

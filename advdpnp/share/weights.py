@@ -21,7 +21,7 @@ from advdpnp import models
 from advdpnp.config import ROOT, RunConfig, load_tier, resolve
 from advdpnp.errors import UserError, nearest
 from advdpnp.share.export import described
-from advdpnp.store import eval_path, read_json, run_dir, sha256_file, write_atomic, write_json
+from advdpnp.store import RESULTS, read_json, sha256_file, write_atomic, write_json
 from advdpnp.train import load_model
 
 WEIGHTS = ROOT / "published" / "weights"
@@ -88,15 +88,14 @@ def _packed(run: RunConfig, label: str) -> tuple[bytes, dict[str, Any]]:
     for name, value in model.state_dict().items():
         value = value.detach().to(torch.float32 if value.is_floating_point() else torch.int64)
         arrays[name] = value.contiguous().numpy()
-    trained = read_json(run_dir(run) / "train.json", "model_sha256")
+    trained = read_json(RESULTS.trained(run), "model_sha256")
     about = {"run": run.id, "tier": run.tier, "method": run.method, "protocol": label, "licence": LICENCE}
     about["model_sha256"] = trained["model_sha256"]  # of model.pt, as every evaluation of this network says
     measured: dict[str, Any] = {}
     for attack in ("clean", "pgd20", "aa"):
-        if (path := eval_path(run, attack)).exists():
-            found = read_json(path, "accuracy", "images", "model_sha256")
-            if found["model_sha256"] == trained["model_sha256"]:
-                measured[attack] = {key: found[key] for key in ("accuracy", "images")}
+        found = RESULTS.read_evaluation(run, attack, "accuracy", "images", "model_sha256")
+        if found and found["model_sha256"] == trained["model_sha256"]:
+            measured[attack] = {key: found[key] for key in ("accuracy", "images")}
     return pack(arrays, about), about | {"network": described(run, model), "measured": measured}
 
 

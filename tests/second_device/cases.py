@@ -31,7 +31,7 @@ from advdpnp.evaluate import evaluate, masking_probes
 from advdpnp.hardware import pick_device, seeded
 from advdpnp.jobs import estimate
 from advdpnp.models.batchnorm_folding import FoldedSurrogate
-from advdpnp.store import eval_path, read_arrays, read_json, run_dir
+from advdpnp.store import RESULTS, read_arrays, read_json
 from advdpnp.train import fit, load_model, load_state
 from benchmarks import attacks as attack_benchmark
 from benchmarks import data as data_benchmark
@@ -71,7 +71,7 @@ def trained(run: RunConfig, **options: Any) -> RunConfig:
     """The run after training, which is not done twice; for HAT, its ST run too."""
     if run.method == "HAT":
         trained(tiny("ST"))
-    if not (run_dir(run) / "train.json").exists():
+    if not (RESULTS.trained(run)).exists():
         fit(run, **options)
     return run
 
@@ -92,7 +92,7 @@ def separations() -> dict[str, float]:
 
 def weights(run: RunConfig) -> dict[str, Tensor]:
     """Every number that training leaves: the model, and the state of the defense and the optimiser."""
-    state = load_state(run_dir(trained(run)) / "last.pt", "defense", "optimizer")
+    state = load_state(RESULTS.run(trained(run)) / "last.pt", "defense", "optimizer")
     momentum = {f"momentum {key}": value["momentum_buffer"] for key, value in state["optimizer"]["state"].items()}
     return {**load_model(run).state_dict(), **state["defense"], **momentum}
 
@@ -127,7 +127,7 @@ def evaluated(name: str, **changes: dict) -> dict[str, Any]:
     found = evaluate(run, name)[name]
     left_out = ("seconds", "provenance", "model_sha256", "key")
     values = {key: json.dumps(value) for key, value in found.items() if key not in left_out}
-    return values | read_arrays(eval_path(run, name).with_suffix(".npz"))
+    return values | read_arrays(RESULTS.arrays(run, name))
 
 
 def guarded() -> dict[str, Any]:
@@ -352,7 +352,7 @@ def main() -> None:
         found |= {f"refused: {name}": refusal(*wrong) for name, wrong in REFUSED.items()}
         found |= {
             "allowed": allowed(),
-            "device": read_json(run_dir(trained(tiny("ST"))) / "train.json")["provenance"]["device"],
+            "device": read_json(RESULTS.trained(trained(tiny("ST"))))["provenance"]["device"],
         }
     json.dump(found, sys.stdout, indent=1)
 

@@ -184,9 +184,9 @@ def check_devices(function: Any, args: tuple, tensors: list[Tensor]) -> None:
         return
     if function in INDEXED and isinstance(first, OnDevice):
         free = [index for index in args[1] if index is not None]
-    strangers = [t for t in tensors if not isinstance(t, OnDevice) and not any(t is index for index in free)]
-    changed = function._schema.is_mutable and any(tensor is first for tensor in strangers)
-    if changed or any(tensor.dim() > 0 for tensor in strangers):
+    protocol_mismatches = [t for t in tensors if not isinstance(t, OnDevice) and not any(t is index for index in free)]
+    changed = function._schema.is_mutable and any(tensor is first for tensor in protocol_mismatches)
+    if changed or any(tensor.dim() > 0 for tensor in protocol_mismatches):
         both = f"found at least two devices, {DEVICE} and cpu! ({function})"
         raise RuntimeError(f"Expected all tensors to be on the same device, but {both}")
 
