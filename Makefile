@@ -1,4 +1,4 @@
-# Everything from a bare machine with Python 3.11 to 3.13, venv and make: the first target that needs it makes .venv, once.
+# Everything from a bare machine with Python 3.11 to 3.14, venv and make: the first target that needs it makes .venv, once.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -20,7 +20,7 @@ $(info $(VENV) was made as $(MADE): making it again here)
 endif
 endif
 
-.PHONY: help env demo test chaos slurm-test lint audit licences bench book book-test clean
+.PHONY: help env demo test chaos slurm-test lint audit licences bench book book-test lock release archive pythons clean
 
 help:
 	@echo "make demo    the whole pipeline on embedded data: every table and figure, minutes on two cores"
@@ -31,17 +31,21 @@ help:
 	@echo "make lint    ruff, mypy, the layers, and that notebooks are committed without outputs"
 	@echo "make audit   whether a pinned version was yanked or is known to be vulnerable"
 	@echo "make licences   the licence of each installed package, as its metadata states it"
+	@echo "make pythons   the oldest and the newest Python of this machine, each in a new folder, minutes each"
+	@echo "make archive TIER=demo   a tier's results as one RO-Crate: advdpnp-demo.crate.zip"
+	@echo "make release the archive, the metadata and the container's recipe, each by its own validator"
+	@echo "make lock    requirements.lock again, after a change of pyproject.toml or constraints.txt"
 	@echo "make env     only the virtual environment in $(VENV)"
 	@echo "make bench   the benchmarks"
 	@echo "make clean   remove the demo's results and caches (trained networks of other tiers are kept)"
 
 env: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml requirements.lock
 	@if test "$(MOVED)" && test -L $(VENV); then \
 	echo "error: $(VENV) leads to an environment that was made as $(MADE); remove the link, and make one here" >&2; exit 2; fi
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
-	  echo "expected Python 3.11 to 3.13, got $(PYTHON), which is $$($(PYTHON) -V 2>&1 || true): name another, as in make PYTHON=python3.11 (conda, uv and pyenv have them)"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || { \
+	  echo "expected Python 3.11 to 3.14, got $(PYTHON), which is $$($(PYTHON) -V 2>&1 || true): name another, as in make PYTHON=python3.11 (conda, uv and pyenv have them)"; exit 2; }
 	$(PYTHON) -m venv $(if $(MOVED),--clear) $(VENV)
 	$(BIN)/python tools/install.py
 	@cd $(VENV) && pwd -P > .ready
@@ -73,6 +77,28 @@ lint: $(READY)
 	$(BIN)/python -m mypy
 	$(BIN)/python $(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/python -m nbstripout --verify --keep-id notebooks/*.ipynb notebooks/exercises/*.ipynb
+
+# What checks and locks a release wants other versions than the project: an environment of its own.
+RELEASE := $(VENV)/release
+
+$(RELEASE)/.ready: $(READY) requirements-release.lock
+	$(BIN)/python -m venv --clear $(RELEASE)
+	$(RELEASE)/bin/python tools/install.py release
+	@touch $@
+
+lock: $(RELEASE)/.ready
+	$(RELEASE)/bin/python tools/lock.py
+
+release: $(RELEASE)/.ready
+	$(BIN)/python tools/croissant.py --check
+	$(BIN)/python -m pytest -m release tests/test_release.py
+
+TIER ?= demo
+archive: $(READY)
+	$(BIN)/python tools/archive.py --tier $(TIER)
+
+pythons: $(READY)
+	$(BIN)/python tools/pythons.py
 
 $(VENV)/.book: $(READY)
 	$(BIN)/python tools/install.py book

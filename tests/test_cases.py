@@ -220,7 +220,7 @@ def environment(tmp_path):
     """A checkout in a path with a space, whose environment is made."""
     place = tmp_path / "my repo"
     (place / ".venv").mkdir(parents=True)
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, place / name)
     (place / ".venv" / ".ready").write_text(f"{place / '.venv'}\n")
     return place

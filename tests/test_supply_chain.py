@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,63 @@ def test_a_pip_audit_that_says_nothing_is_no_answer(audit, monkeypatch):
     pip_audit_says(monkeypatch, audit, "")
     sentence = "known vulnerabilities: not checked (pip-audit did not reach its database)"
     assert audit.check_vulnerable() == (True, sentence)
+
+
+# --- what make env installs
+
+
+@pytest.fixture
+def install(monkeypatch):
+    spec = importlib.util.spec_from_file_location("install", ROOT / "tools" / "install.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.setattr(module.sys, "platform", "linux")
+    monkeypatch.setattr(module, "has_gpu", lambda: False)
+    return module
+
+
+def test_each_section_of_the_lock_is_taken_alone(install):
+    dev, cuda, book, release = (install.locked(name) for name in ("dev", "cuda", "book", "release"))
+    assert "\ntorch==" in dev
+    assert "\nsphinx==" not in dev
+    assert "\nnvidia-" not in dev
+    assert "\ntriton==" in cuda
+    assert "\nsphinx==" in book
+    assert "\nroc-validator==" in release
+    assert install.locked("dev", "cuda") == dev + cuda
+
+
+@pytest.mark.parametrize(
+    ("links", "gpu", "found", "sections"),
+    [
+        ("", False, True, ("dev",)),  # PyTorch's own index answers
+        ("", False, False, ("dev", "cuda")),  # it does not: PyPI's torch, with what it needs
+        ("/a folder", False, True, ("dev",)),
+        ("/a folder", False, False, ("dev", "cuda")),
+        ("", True, True, ("dev", "cuda")),  # a GPU wants PyPI's torch
+    ],
+)
+def test_torch_is_the_only_package_whose_hash_may_be_unknown(install, monkeypatch, links, gpu, found, sections):
+    calls = []
+
+    def pip(*arguments, check=True, quiet=False):
+        calls.append(arguments)
+        return 0 if found else 1
+
+    monkeypatch.setenv("PIP_FIND_LINKS", links)
+    monkeypatch.setattr(install, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(install, "pip", pip)
+    monkeypatch.setattr(install, "locked", lambda *names: calls.append(names) or "")
+    install.main("dev")
+    assert sections in calls
+    unchecked = [c for c in calls if c not in (sections, ("--no-deps", "--no-build-isolation", "-e", ".")) and
+                 "--require-hashes" not in c]  # fmt: skip
+    assert all(c[0].startswith(("torch==", "torchvision==")) and "--no-deps" in c for c in unchecked)
+    assert bool(unchecked) != gpu
+
+
+def test_an_unknown_extra_is_refused(tmp_path):
+    command = [sys.executable, str(ROOT / "tools" / "install.py"), "bok"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: expected one of dev, book, release, got 'bok'\n")
