@@ -14,7 +14,7 @@
 #       standard, the same object after   32 of 100 robust; version standard, runs ['square']
 #       as described: the ensemble has shrunk to Square
 # Documentation at odds: the README shows both calls on one `adversary`, and `attacks_to_run` as the user's own setting;
-#   that an evaluation changes it is not said. Neither tracker has an issue about it.
+#   that an evaluation changes it is not said. No issue about it was found.
 # Way round: a new AutoAttack object for every evaluation.
 #
 # Exit: 0 while that is so, 1 once the ensemble stays whole. Needs python3 with venv (3.11), bash and PyPI; takes a few
