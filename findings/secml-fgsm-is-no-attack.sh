@@ -14,7 +14,7 @@
 #       PGD of 2 steps, backend advlib        accuracy 33.8 %, largest change 0.100
 #       as described: FGSM through adv-lib is no attack
 # Documentation at odds: secml-torch's README lists FGSM as "Available via backend wrappers (Foolbox, Adversarial
-#   Library)". Its test of this wrapper looks at the type of what is returned. Neither tracker has an issue about it.
+#   Library)". Its test of this wrapper looks at the type of what is returned. No issue about it was found.
 # Way round: the backend "foolbox", or PGD with num_steps=2 and step_size=epsilon, of which one step counts.
 #
 # Exit: 0 while that is so, 1 once FGSM moves a pixel (or a control fails). Needs python3 with venv (3.11: adv-lib
