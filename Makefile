@@ -20,12 +20,13 @@ $(info $(VENV) was made as $(MADE): making it again here)
 endif
 endif
 
-.PHONY: help env demo test chaos slurm-test lint audit licences bench book book-test lock release archive pythons clean
+.PHONY: help env demo test chaos slurm-test lint audit licences bench book book-test course lock release archive pythons clean
 
 help:
 	@echo "make demo    the whole pipeline on embedded data: every table and figure, minutes on two cores"
 	@echo "make test    the tests and the notebooks"
 	@echo "make book    the executed notebooks, the report and the reference as a site: results/book/html"
+	@echo "make course  the exercises as two bundles: dist/course-student and dist/course-teacher"
 	@echo "make chaos   at least 100 kills at random moments, and what is lost: nothing"
 	@echo "make slurm-test   the workflow through a real Slurm of one node, jobs killed on the way (root, Debian)"
 	@echo "make lint    ruff, mypy, the layers, and that notebooks are committed without outputs"
@@ -109,6 +110,13 @@ book: $(VENV)/.book demo
 
 book-test: $(VENV)/.book
 	$(BIN)/python -m pytest -m book tests/test_book.py
+
+$(VENV)/.course: $(READY)
+	$(BIN)/python tools/install.py course
+	@touch $@
+
+course: $(VENV)/.course
+	$(BIN)/python -m advdpnp course
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

@@ -1,4 +1,4 @@
-"""python -m advdpnp: fetch data, train, evaluate, see what is done, report, publish, restore, export, work."""
+"""python -m advdpnp: fetch data, train, evaluate, see what is done, report, publish, restore, export, work, grade."""
 
 import argparse
 import errno
@@ -42,6 +42,8 @@ EXAMPLE = {  # shown by `python -m advdpnp <command> --help`
     "card": "card --tier short cifar10-resnet18-adv_dpnp-s0",
     "work": "work --tier paper --max-minutes 9 --output small",
     "export": "export --tier short cifar10-resnet18-adv_dpnp-s0 --onnx",
+    "course": "course",
+    "grade": "grade submissions --bundle dist/course-teacher",
 }
 PLACES = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)  # a place, and not the code, is at fault
 EX_TEMPFAIL = 75  # of sysexits.h: time is up, call again
@@ -72,6 +74,18 @@ def _minutes(text: str) -> float:
         if (minutes := float(text)) >= 0:  # NaN is not
             return minutes
     raise argparse.ArgumentTypeError(f"expected minutes, a number from 0, got {text!r}")
+
+
+def _seconds(text: str) -> float:
+    if not 0 < (seconds := float(text)) < float("inf"):
+        raise ValueError
+    return seconds
+
+
+def _count(text: str) -> int:
+    if (count := int(text)) < 1:
+        raise ValueError
+    return count
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -151,6 +165,22 @@ def _parser() -> argparse.ArgumentParser:
         "--weights", nargs="+", metavar="RUN", help="instead: these networks, to published/weights/<tier>/"
     )
     command("restore", "copy published results back to results/<tier>/, to go on from them")
+    sub = command("course", "the exercises as two bundles, the students' and the teacher's (make course)", tier=False)
+    sub.add_argument("--output", metavar="DIR", default="dist", help="where to (default: dist)")
+    sub.add_argument("--seed", type=int, help="of the hidden tests' inputs (default: the one before, or new)")
+    sub = command("grade", "grade a folder of submitted notebooks; call again to go on", tier=False)
+    sub.add_argument("folder", help="a folder for each student, or files that start with the student's name")
+    sub.add_argument("--bundle", metavar="DIR", default="dist/course-teacher", help="default: dist/course-teacher")
+    sub.add_argument("--output", metavar="DIR", help="where to (default: FOLDER/graded)")
+    sub.add_argument("--workers", type=_count, default=2, help="notebooks at a time (default: 2)")
+    sub.add_argument("--seconds", type=_seconds, default=300.0, help="for one notebook (default: 300)")
+    sub.add_argument(
+        "--cell-seconds",
+        type=_seconds,
+        default=30.0,
+        help="of processor time, for one cell or hidden test (default: 30)",
+    )
+    sub.add_argument("--memory", type=_count, default=4096, metavar="MIB", help="for one notebook (default: 4096)")
     return parser
 
 
@@ -293,6 +323,24 @@ def _export(args: argparse.Namespace) -> int:
     return 0
 
 
+def _course(args: argparse.Namespace) -> int:
+    from advdpnp.course.bundle import build
+
+    print(*build(Path(args.output), args.seed), sep="\n")
+    return 0
+
+
+def _grade(args: argparse.Namespace) -> int:
+    from advdpnp.course.grade import grade
+    from advdpnp.course.sandbox import Limits
+
+    limits = Limits(seconds=args.seconds, cell_seconds=args.cell_seconds, memory_mib=args.memory)
+    output = Path(args.output) if args.output else None
+    for line in grade(Path(args.folder), Path(args.bundle), output, workers=args.workers, limits=limits):
+        print(line, flush=True)
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "fetch": _fetch,
     "train": _train,
@@ -305,6 +353,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "card": _card,
     "export": _export,
     "work": _work,
+    "course": _course,
+    "grade": _grade,
 }
 
 

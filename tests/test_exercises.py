@@ -3,6 +3,7 @@
 import ast
 import functools
 import importlib.util
+import math
 import re
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from advdpnp import exercises, losses
 from advdpnp.attacks import fgsm, pgd
 from advdpnp.config import METHODS
 from advdpnp.defenses import DEFENSES
-from advdpnp.exercises import Verdict, masked
+from advdpnp.errors import UserError
+from advdpnp.exercises import Verdict, ladder, masked, readings
 
 FOLDER = Path(__file__).parent.parent / "notebooks" / "exercises"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -150,59 +152,203 @@ def _dpp(f, c, y, radius, weight):
     return losses.dpp_loss(f, c, y, radius=radius, lambda_dpp=weight)
 
 
+def _smallest_that_fits(distances):
+    fits = {n: of for n, of in distances.items() if all(d / 8 < math.log(1.25) for d in of.values())}
+    return min(fits, key=lambda n: sum(fits[n].values())) if fits else "sum"
+
+
 WRONG = [
-    ("check_fgsm", lambda m, x, y, e: (x + e * _gradient(m, x, y)).clamp(0, 1), "not its sign"),
-    ("check_fgsm", lambda m, x, y, e: (x - e * _gradient(m, x, y).sign()).clamp(0, 1), "goes down"),
-    ("check_fgsm", lambda m, x, y, e: x + e * _gradient(m, x, y).sign(), r"left \[0, 1\]"),
-    ("check_worst_margin", lambda m, w, e: m - e * w.norm(), "l2 norm"),
-    ("check_worst_margin", lambda m, w, e: m + e * w.abs().sum(), "smaller, not larger"),
-    ("check_project_linf", lambda z, x, e: z.clamp(-e, e).clamp(0, 1), "not around 0"),
-    ("check_project_linf", lambda z, x, e: x + (z - x).clamp(-e, e), r"left \[0, 1\]"),
-    ("check_project_l2", _clip_first, "project, then clip"),
-    ("check_project_l2", lambda z, x, e: (x + e * F.normalize((z - x).flatten(1)).view_as(x)).clamp(0, 1), "sphere"),
-    ("check_pgd", _pgd_ball_moves, "moves along"),
-    ("check_pgd", lambda m, x, y, epsilon, step_size, steps: fgsm(m, x, y, epsilon=step_size), "one step"),
-    ("check_pgd", _pgd_descends, "."),
-    ("check_probabilities", lambda f, c, r: (f @ c.T).softmax(1), "temperature"),
-    ("check_probabilities", lambda f, c, r: _logits(f, c, r).softmax(0), "over the classes"),
-    ("check_probabilities", lambda f, c, r: _logits(f, c, r).exp() / _logits(f, c, r).exp().sum(1, True), "overflow"),
-    ("check_dpp_loss", lambda f, c, y, r, w: _dpp(f, c, y, r, 2 * w), "twice too strong"),
-    ("check_dpp_loss", lambda f, c, y, r, w: len(y) * _dpp(f, c, y, r, w), "summed over the batch"),
-    ("check_dpp_loss", lambda f, c, y, r, w: F.cross_entropy(_logits(f, c, r), y) + w / 2 * F.mse_loss(f, c[y]), "mse"),
-    ("check_negative_prototypes", lambda c: torch.cdist(c, c).argmin(1), "its own nearest"),
-    ("check_negative_prototypes", lambda c: torch.cdist(c, c).argmax(1), "furthest"),
-    ("check_dnp_loss", lambda c: _difference(c).sqrt().sum(1).mean(), "the sign"),
-    ("check_dnp_loss", lambda c: -_difference(c).sqrt().mean(), "averaged over the coordinates"),
-    ("check_dnp_loss", lambda c: -_difference(c).sqrt().sum(1).mean(), "infinite gradient"),
-    ("check_dfa_loss", lambda z, za: losses.dfa_loss(za, z), "swapped"),
-    ("check_dfa_loss", lambda z, za: F.kl_div(za.log_softmax(1), z.softmax(1), reduction="mean"), "batchmean"),
-    ("check_dfa_loss", lambda z, za: len(z) * losses.dfa_loss(z, za), "summed over the batch"),
-    ("check_adv_dpnp", lambda t, **w: 2 * losses.weigh_terms(t, **w) - w["lambda_dnp"] * t["dnp"], "1/2 is missing"),
-    ("check_adv_dpnp", lambda t, **w: losses.weigh_terms(t, **w) - w["lambda_dnp"] * t["dnp"] / 2, "not halved"),
-    ("check_trades_loss", lambda z, za, y, b: F.cross_entropy(za, y) + b * losses.dfa_loss(z, za), "clean images"),
-    ("check_adversarial_branch", _dpp, "still reaches"),
-    ("check_adversarial_branch", lambda f, c, y, r, w: _dpp(f.detach(), c, y, r, w), "features were locked"),
-    ("check_adversarial_branch", lambda f, c, y, r, w: _dpp(f, c, y, r, w).detach(), "no gradient"),
-    ("check_dfa_branches", lambda f, g, c, r: losses.dfa_loss(_logits(f, c, r), _logits(g, c, r)), "nothing is locked"),
-    ("check_dfa_branches", lambda f, g, c, r: losses.dfa_loss(_logits(f, c.detach(), r), _logits(g, c, r)), "wrong"),
-    ("check_min_separation", lambda c: torch.rad2deg(_angles(c).min()), "itself"),
-    ("check_min_separation", lambda c: _angles(c).fill_diagonal_(9).min(), "radians"),
-    ("check_mean_separation", lambda c: torch.rad2deg(_angles(c)).mean(), "all pairs"),
-    ("check_scr", lambda f, y, c: 1 / solution("07_geometry").scr(f, y, c), "."),
-    ("check_scr", lambda f, y, c: len(c) * solution("07_geometry").scr(f, y, c), "summed"),
+    ("check_fgsm", lambda m, x, y, e: (x + e * _gradient(m, x, y)).clamp(0, 1), "not its sign", 2),
+    ("check_fgsm", lambda m, x, y, e: (x - e * _gradient(m, x, y).sign()).clamp(0, 1), "goes down", 2),
+    ("check_fgsm", lambda m, x, y, e: x + e * _gradient(m, x, y).sign(), r"left \[0, 1\]", 3),
+    ("check_worst_margin", lambda m, w, e: m - e * w.norm(), "l2 norm", 5),
+    ("check_worst_margin", lambda m, w, e: m + e * w.abs().sum(), "smaller, not larger", 5),
+    ("check_project_linf", lambda z, x, e: z.clamp(-e, e).clamp(0, 1), "not around 0", 2),
+    ("check_project_linf", lambda z, x, e: x + (z - x).clamp(-e, e), r"left \[0, 1\]", 2),
+    ("check_project_l2", _clip_first, "project, then clip", 3),
+    ("check_project_l2", lambda z, x, e: (x + e * F.normalize((z - x).flatten(1)).view_as(x)).clamp(0, 1), "sphere", 3),
+    ("check_pgd", _pgd_ball_moves, "moves along", 4),
+    ("check_pgd", lambda m, x, y, epsilon, step_size, steps: fgsm(m, x, y, epsilon=step_size), "one step", 4),
+    ("check_pgd", _pgd_descends, ".", 4),
+    ("check_probabilities", lambda f, c, r: (f @ c.T).softmax(1), "temperature", 1),
+    ("check_probabilities", lambda f, c, r: _logits(f, c, r).softmax(0), "over the classes", 2),
+    ("check_probabilities", lambda f, c, r: F.normalize(_logits(f, c, r).exp(), p=1), "overflow", 2),
+    ("check_dpp_loss", lambda f, c, y, r, w: _dpp(f, c, y, r, 2 * w), "twice too strong", 4),
+    ("check_dpp_loss", lambda f, c, y, r, w: len(y) * _dpp(f, c, y, r, w), "summed over the batch", 3),
+    ("check_dpp_loss", lambda f, c, y, r, w: F.cross_entropy(_logits(f, c, r), y) + w / 2 * F.mse_loss(f, c[y]), "mse",
+     4),
+    ("check_negative_prototypes", lambda c: torch.cdist(c, c).argmin(1), "its own nearest", 1),
+    ("check_negative_prototypes", lambda c: torch.cdist(c, c).argmax(1), "furthest", 1),
+    ("check_dnp_loss", lambda c: _difference(c).sqrt().sum(1).mean(), "the sign", 2),
+    ("check_dnp_loss", lambda c: -_difference(c).sqrt().mean(), "averaged over the coordinates", 3),
+    ("check_dnp_loss", lambda c: -_difference(c).sqrt().sum(1).mean(), "infinite gradient", 4),
+    ("check_dfa_loss", lambda z, za: losses.dfa_loss(za, z), "swapped", 2),
+    ("check_dfa_loss", lambda z, za: F.kl_div(za.log_softmax(1), z.softmax(1), reduction="mean"), "batchmean", 3),
+    ("check_dfa_loss", lambda z, za: len(z) * losses.dfa_loss(z, za), "summed over the batch", 3),
+    ("check_adv_dpnp", lambda t, **w: 2 * losses.weigh_terms(t, **w) - w["lambda_dnp"] * t["dnp"], "1/2 is missing", 4),
+    ("check_adv_dpnp", lambda t, **w: losses.weigh_terms(t, **w) - w["lambda_dnp"] * t["dnp"] / 2, "not halved", 4),
+    ("check_trades_loss", lambda z, za, y, b: F.cross_entropy(za, y) + b * losses.dfa_loss(z, za), "clean images", 5),
+    ("check_adversarial_branch", _dpp, "still reaches", 1),
+    ("check_adversarial_branch", lambda f, c, y, r, w: _dpp(f.detach(), c, y, r, w), "features were locked", 2),
+    ("check_adversarial_branch", lambda f, c, y, r, w: _dpp(f, c, y, r, w).detach(), "no gradient", 2),
+    ("check_dfa_branches", lambda f, g, c, r: losses.dfa_loss(_logits(f, c, r), _logits(g, c, r)), "nothing is", 3),
+    ("check_dfa_branches", lambda f, g, c, r: losses.dfa_loss(_logits(f, c.detach(), r), _logits(g, c, r)), "wrong", 3),
+    ("check_min_separation", lambda c: torch.rad2deg(_angles(c).min()), "itself", 1),
+    ("check_min_separation", lambda c: _angles(c).fill_diagonal_(9).min(), "radians", 2),
+    ("check_mean_separation", lambda c: torch.rad2deg(_angles(c)).mean(), "all pairs", 1),
+    ("check_scr", lambda f, y, c: 1 / solution("07_geometry").scr(f, y, c), "upside down", 3),
+    ("check_scr", lambda f, y, c: len(c) * solution("07_geometry").scr(f, y, c), "summed", 3),
     ("check_alp_loss", lambda z, za, y, w: F.cross_entropy(z, y) + F.cross_entropy(za, y) + w * (z - za).square().sum(1)
-     .mean(), "half"),
+     .mean(), "half", 1),
     ("check_alp_loss", lambda z, za, y, w: (F.cross_entropy(z, y) + F.cross_entropy(za, y)) / 2 + w * F.mse_loss(z, za),
-     "mse"),
+     "mse", 2),
+    ("check_summed_gradient", lambda f, c, y, w: w * (c[y] - f).sum(0) / len(y), "twice too large", 2),
+    ("check_summed_gradient", lambda f, c, y, w: w / 2 * (f - c[y]).sum(0) / len(y), "the sign", 2),
+    ("check_summed_gradient", lambda f, c, y, w: w / 2 * (c[y] - f).sum(0), "averages over them", 2),
+    ("check_shortening", lambda w, m, wd, d, pull: m * wd / w, "half too small", 4),
+    ("check_shortening", lambda w, m, wd, d, pull: 2 * wd / w, "number of classes", 4),
+    ("check_shortening", lambda w, m, wd, d, pull: 2 * m * wd / w, "d times weaker", 5),
+    ("check_shortening", lambda w, m, wd, d, pull: w / (2 * m * wd), "upside down", 3),
+    ("check_mean_angle", lambda n, r, m: math.acos((m * (n / r) ** 2 - 1) / (m - 1)), "radians", 6),
+    ("check_mean_angle", lambda n, r, m: math.degrees(math.acos((n / r) ** 2)), "itself", 6),
+    ("check_implied_distance", lambda a, s: 2 * math.sin(a / 2) / s, "takes radians", 1),
+    ("check_implied_distance", lambda a, s: 2 * math.sin(math.radians(a / 2)) * s, "divide by it", 2),
+    ("check_log_distance", lambda a, b: abs(sum(math.log(a[n] / b[n]) for n in b)), "cancel", 3),
+    ("check_log_distance", lambda a, b: sum(abs(a[n] - b[n]) for n in b), "cannot be added", 3),
+    ("check_decide", lambda d: min(d, key=lambda n: min(d[n].values())), "for one seed alone", 4),
+    ("check_decide", lambda d: _smallest_that_fits(d), "change places", 5),
+    ("check_decide", lambda d: 3, "expected one of", 4),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("check", "answer", "said"), WRONG, ids=[f"{i}-{w[0]}" for i, w in enumerate(WRONG)])
-def test_a_check_catches_a_plausible_mistake(check, answer, said):
+@pytest.mark.parametrize(("check", "answer", "said", "hint"), WRONG, ids=[f"{i}-{w[0]}" for i, w in enumerate(WRONG)])
+def test_a_check_catches_a_plausible_mistake(check, answer, said, hint):
     verdict = getattr(exercises, check)(answer)
     assert not verdict
     assert re.search(said, verdict.says), verdict
-    assert verdict.hint, "a mistake points to a hint"
+    assert verdict.hint == hint
+
+
+FIRST = {  # each check: the hint that a stub is sent to, and the one about a wrong shape
+    "check_fgsm": (1, 1), "check_worst_margin": (4, 5), "check_project_linf": (1, 2), "check_project_l2": (3, 3),
+    "check_pgd": (4, 4), "check_probabilities": (1, 1), "check_dpp_loss": (3, 3), "check_negative_prototypes": (1, 1),
+    "check_dnp_loss": (2, 2), "check_dfa_loss": (1, 3), "check_adv_dpnp": (4, 4), "check_trades_loss": (5, 5),
+    "check_adversarial_branch": (1, 1), "check_dfa_branches": (3, 3), "check_min_separation": (1, 1),
+    "check_mean_separation": (1, 1), "check_scr": (3, 3), "check_alp_loss": (1, 2),
+    "check_summed_gradient": (1, 2), "check_shortening": (3, 3), "check_mean_angle": (6, 6),
+    "check_implied_distance": (1, 1), "check_log_distance": (3, 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("check", FIRST)
+def test_a_stub_and_a_wrong_shape_are_sent_to_their_own_hints(check):
+    stub, shape = FIRST[check]
+    ask = getattr(exercises, check)
+    assert ask(lambda *_, **__: ...).hint == stub
+    verdict = ask(lambda *_, **__: torch.zeros(2, 3, 7))
+    assert "expected shape" in verdict.says
+    assert verdict.hint == shape
+
+
+@pytest.mark.parametrize(("name", "own"), [("quantised", 1), ("stochastic", 2), ("saturated", 3)])
+def test_a_masked_defense_has_a_hint_of_its_own_and_the_rules_have_the_fourth(name, own):
+    assert exercises.check_break(name, lambda *_: ...).hint == own
+    assert exercises.check_break(name, lambda *_: torch.zeros(2)).hint == 4
+    assert exercises.check_break(name, lambda *_: None).hint is None
+    assert exercises.check_break(name, lambda m, x, y, e: x).hint == own
+    assert exercises.check_break(name, lambda m, x, y, e: x + 1).hint == 4
+
+
+def _parts(name: str) -> list[tuple[str, set[int]]]:
+    """(source of a check's cell, numbers of the hints in the first cell with hints below it)."""
+    found, cells = [], notebook(name).cells
+    for i, cell in enumerate(cells):
+        if cell.cell_type == "code" and re.search(r"^check_\w+\(.*\)$", cell.source.rstrip().splitlines()[-1]):
+            below = [re.findall(r"<details><summary>Hint (\d+)", c.source) for c in cells[i:]]
+            found.append((cell.source, {int(n) for n in next(filter(None, below))}))
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stub_is_sent_to_a_hint_of_its_own_part(name):
+    parts, verdicts = _parts(name), run(name, solved=False)
+    assert len(parts) == len(verdicts)
+    for (check, hints), verdict in zip(parts, verdicts):
+        assert verdict.hint in hints, f"{name}, {check}: hint {verdict.hint} is not among {hints}"
+
+
+def test_the_usual_slips_with_autograd_are_sent_to_the_hint_about_it():
+    def a_tuple(model, x, y, epsilon):
+        x = x.clone().requires_grad_()
+        return x + epsilon * torch.autograd.grad(F.cross_entropy(model(x), y), x).sign()
+
+    def no_leaf(model, x, y, epsilon):
+        return x + epsilon * torch.autograd.grad(F.cross_entropy(model(x), y), x)[0].sign()
+
+    assert exercises.check_fgsm(a_tuple).hint == exercises.check_fgsm(no_leaf).hint == 1
+    per_image = exercises.check_dpp_loss(lambda f, c, y, r, w: F.cross_entropy(_logits(f, c, r), y)
+                                         + w / 2 * (f - c[y]).square().sum(1))  # fmt: skip
+    assert per_image.hint == 4
+
+
+@pytest.mark.parametrize("name", ladder.RUNGS)
+def test_a_rung_has_a_hint_of_its_own_and_the_rules_have_the_seventh(name):
+    own = [*ladder.RUNGS].index(name) + 1
+    assert exercises.check_rung(name, lambda *_: ...).hint == own
+    assert exercises.check_rung(name, lambda *_: torch.zeros(2)).hint == 7
+    far = exercises.check_rung(name, lambda m, x, y, e: x + 1)
+    assert "the ball allows" in far.says
+    assert far.hint == 7
+
+
+def test_plain_pgd_breaks_no_rung_of_the_ladder():
+    x, y = ladder.images()
+    for name, rung in ladder.RUNGS.items():
+        model = ladder.defended(name)
+        assert ladder.accuracy(model, x, y) > 85, name
+        assert ladder.accuracy(model, ladder.naive(model, x, y, rung.epsilon), y) > rung.goal, name
+
+
+def test_the_ladder_judges_its_own_network_and_no_image_outside_of_the_box():
+    def sabotage(model, x, y, epsilon):
+        for parameter in model.parameters():
+            parameter.data.zero_()
+        return x
+
+    assert "98 % are still right" in exercises.check_rung("quantised", sabotage).says
+    assert "left [0, 1]" in exercises.check_rung("quantised", lambda m, x, y, e: x - e / 2).says
+    assert "no rung" in exercises.check_rung("seventh", lambda m, x, y, e: x).says
+
+
+def test_the_leaderboard_keeps_the_best_of_each(tmp_path):
+    board = tmp_path / "leaderboard.csv"
+    best = solution("10_ladder")
+    assert ladder.read_board(board) == []
+    assert ladder.climb("Ann", "quantised", ladder.naive, board)
+    assert ladder.climb("Bob", "quantised", best.attack_quantised, board)
+    assert ladder.climb("Ann", "quantised", best.attack_quantised, board)
+    assert ladder.climb("Ann", "quantised", ladder.naive, board), "a worse attack is judged and not entered"
+    assert ladder.climb("Ann", "saturated", best.attack_saturated, board)
+    assert not ladder.climb("Bob", "saturated", lambda m, x, y, e: x + 1, board)
+    rows = ladder.read_board(board)
+    assert [(row["who"], row["rung"]) for row in rows] == [
+        ("Bob", "quantised"),
+        ("Ann", "quantised"),
+        ("Ann", "saturated"),
+    ]
+    assert [(row["who"], row["broken"]) for row in ladder.standings(board)] == [("Ann", 2), ("Bob", 1)]
+    board.write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="is no leaderboard"):
+        ladder.read_board(board)
+
+
+def test_the_published_numbers_decide_as_the_ledger_says():
+    mine, distances = solution("12_fingerprint"), {}
+    for row in readings.measured():
+        if row["counts"]:
+            distances.setdefault(row["reading"], {})[row["seed"]] = mine.log_distance(row, readings.paper())
+    assert mine.decide(distances) == "mean"
+    assert min(distances["sum"].values()) > 2.5 > max(distances["mean"].values())
 
 
 @pytest.mark.parametrize("name", masked.DEFENSES)

@@ -1,5 +1,5 @@
 """Install the project and what it needs into the interpreter that runs this; `make env` calls it, and `make book`
-with "book" for what the book is built with, `make lock` with "release".
+with "book" for what the book is built with, `make course` with "course", `make lock` with "release".
 
 Everything is taken as requirements.lock has it, version and sha256 (pip's --require-hashes), but torch on Linux
 without an NVIDIA GPU: its CPU build (the CUDA build is gigabytes) comes from PyTorch's own index, or from the folder
@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-EXTRAS = ("dev", "book", "release")
+EXTRAS = ("dev", "book", "course", "release")
 
 
 def pinned(package: str) -> str:

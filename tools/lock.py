@@ -8,6 +8,7 @@ macOS at once; its answers are sorted into sections, so that tools/install.py ca
     dev    what `make env` installs
     cuda   what torch needs besides, where its build with CUDA is installed
     book   what `make book` adds
+    course what `make course` adds
 
 No address of an index is written down: whichever answers must hand out files with these hashes. `--check` asks instead
 whether every package has a wheel for each Python and system, and names those that must be compiled.
@@ -21,7 +22,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SECTIONS = ("dev", "cuda", "book")
+ADDED = ("book", "course")  # to dev; a package that both need stands in both
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 SYSTEMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
 MACOS = "14.0"  # torch's wheels ask for it
@@ -72,22 +73,18 @@ def entries(text: str) -> dict[str, str]:
     return found
 
 
-def section(name: str, dev: set[str]) -> str:
-    """Which section of the lock a package belongs to."""
-    if re.match(r"(nvidia|cuda)-|triton$", name):
-        return "cuda"
-    return "dev" if name in dev else "book"
-
-
 def lock() -> str:
     """The text of requirements.lock."""
     pins = ("-c", "constraints.txt", "pyproject.toml")
     packages = entries(resolved("--all-extras", "--generate-hashes", *pins))
     dev = set(entries(resolved("--extra", "dev", *pins)))
+    cuda = {name for name in packages if re.match(r"(nvidia|cuda)-|triton$", name)}
+    sections = {"dev": dev - cuda, "cuda": cuda}
+    for extra in ADDED:
+        sections[extra] = set(entries(resolved("--extra", "dev", "--extra", extra, *pins))) - dev - cuda
     text = HEAD.format(what="every package")
-    for title in SECTIONS:
-        text += f"\n# [{title}]\n"
-        text += "".join(f"{entry}\n" for name, entry in packages.items() if section(name, dev) == title)
+    for title, names in sections.items():
+        text += f"\n# [{title}]\n" + "".join(f"{entry}\n" for name, entry in packages.items() if name in names)
     return text
 
 

@@ -40,9 +40,8 @@ def check_fgsm(fgsm: Callable) -> str:
         (x + epsilon * g.sign(), "some pixels left [0, 1]: they are no pixels any more.", 3),
         (x, "these are the clean images.", 2),
     ]
-    compare(
-        "x_adv", call_student(fgsm, model, x, y, epsilon), attacks.fgsm(model, x, y, epsilon=epsilon), mistakes, hint=2
-    )
+    answer = call_student(fgsm, model, x, y, epsilon, hint=1)
+    compare("x_adv", answer, attacks.fgsm(model, x, y, epsilon=epsilon), mistakes, hint=2, shape_hint=1)
     return "right: one signed step up the loss, inside the box."
 
 
@@ -60,7 +59,8 @@ def check_worst_margin(worst_margin: Callable) -> str:
         (margin - epsilon * w.sum(), "without absolute values: each pixel chooses its own sign.", 5),
         (margin - w.abs().sum(), "epsilon is missing.", 5),
     ]
-    compare("the worst margin", call_student(worst_margin, margin, w, epsilon), right, mistakes, hint=5)
+    answer = call_student(worst_margin, margin, w, epsilon, hint=4)
+    compare("the worst margin", answer, right, mistakes, hint=5)
     return "right: the same as trying all 32 corners of the cube. A linear model's robustness is known in closed form."
 
 
@@ -84,7 +84,8 @@ def check_project_linf(project: Callable) -> str:
         (z.clamp(0, 1), "inside the box, but further than epsilon from x.", 2),
         ((x + epsilon * (z - x).sign()).clamp(0, 1), "points inside the ball must stay where they are.", 2),
     ]
-    compare("the projection", call_student(project, z, x, epsilon), projection(x, epsilon, "linf")(z), mistakes, hint=2)
+    answer = call_student(project, z, x, epsilon, hint=1)
+    compare("the projection", answer, projection(x, epsilon, "linf")(z), mistakes, hint=2)
     return "right: inside the ball and inside the box, and what was inside already has not moved."
 
 
@@ -106,7 +107,8 @@ def check_project_l2(project: Callable) -> str:
          "clipped to the box first, projected second. That also ends inside both, but closer to x than need be: "
          "project, then clip.", 3),
     ]  # fmt: skip
-    compare("the projection", call_student(project, z, x, epsilon), projection(x, epsilon, "l2")(z), mistakes, hint=3)
+    answer = call_student(project, z, x, epsilon, hint=3)
+    compare("the projection", answer, projection(x, epsilon, "l2")(z), mistakes, hint=3)
     return "right: scaled, not cut, and each image by its own length."
 
 
@@ -147,7 +149,7 @@ def check_pgd(pgd: Callable) -> str:
     }
     mistakes = [(_walk(model, x, y, *budget.values(), name), says, 4) for name, says in wrong.items()]
     mistakes.append((attacks.fgsm(model, x, y, epsilon=budget["step_size"]), "only one step was taken.", 4))
-    answer = call_student(pgd, model, x, y, **budget)
+    answer = call_student(pgd, model, x, y, hint=4, **budget)
     compare("x_adv", answer, right, mistakes, hint=4)
     if answer.requires_grad:
         raise WrongAnswer("the numbers are right, but x_adv still drags its graph along: detach it.", 5)

@@ -34,8 +34,9 @@ def check_alp_loss(loss: Callable) -> str:
         ((ce + ce_adv) / 2 + weight * squared.sqrt().mean(), "the norm is squared.", 2),
         ((ce + ce_adv + weight * squared.mean()) / 2, "the pairing is not halved.", 1),
     ]  # fmt: skip
-    answer = call_student(loss, clean, adversarial, labels, weight)
-    compare("the loss", answer, alp_loss(clean, adversarial, labels, weight), mistakes, tolerance=1e-6)
+    answer = call_student(loss, clean, adversarial, labels, weight, hint=1)
+    right = alp_loss(clean, adversarial, labels, weight)
+    compare("the loss", answer, right, mistakes, hint=1, shape_hint=2, tolerance=1e-6)
     return "right."
 
 
@@ -50,7 +51,7 @@ def check_defense(method: type, run: RunConfig) -> str:
     defense, draw = method(run).double().eval(), torch.Generator().manual_seed(7)
     x, x_adv = torch.rand(2, 4, run.facts.channels, run.facts.size, run.facts.size, generator=draw).double()
     y = torch.tensor([0, 1, 2, 3])
-    answer = call_student(defense.loss, x, x_adv, y)
+    answer = call_student(defense.loss, x, x_adv, y, hint=3)
     if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
         raise WrongAnswer(
             "`loss` returns two things: the scalar to minimise, and a dictionary of its terms for the log.", 4

@@ -34,7 +34,7 @@ def check_min_separation(min_separation: Callable) -> str:
         (geometry.mean_separation(centers), "that is MeanSep, Eq. (11).", 1),
         (torch.cdist(centers, centers).fill_diagonal_(torch.inf).min(), "that is a distance, not an angle.", 1),
     ]
-    answer = call_student(min_separation, centers)
+    answer = call_student(min_separation, centers, hint=1)
     compare("MinSep", answer, right, mistakes, hint=1, tolerance=1e-3)
     return "right. Centers of any length: only their directions count (ledger 10)."
 
@@ -53,7 +53,8 @@ def check_mean_separation(mean_separation: Callable) -> str:
         (geometry.min_separation(centers), "that is MinSep, Eq. (12).", 1),
         (torch.deg2rad(torch.tensor(right)), "in radians; Table 4 has degrees.", 2),
     ]
-    compare("MeanSep", call_student(mean_separation, centers), right, mistakes, hint=1, tolerance=1e-3)
+    answer = call_student(mean_separation, centers, hint=1)
+    compare("MeanSep", answer, right, mistakes, hint=1, tolerance=1e-3)
     return "right: the mean of the five smallest angles."
 
 
@@ -70,7 +71,9 @@ def check_scr(scr: Callable) -> str:
     means = torch.stack([features[labels == j].mean(0) for j in range(5)])
     to_mean = (features - means[labels]).norm(dim=1)
     squared = torch.stack([to_center[labels == j].square().mean() for j in range(5)])
+    right = geometry.separation_to_compactness(features, labels, centers)
     mistakes = [
+        (1 / right, "upside down: separation over compactness.", 3),
         ((spread / nearest).mean(), "upside down: separation over compactness.", 3),
         (nearest.mean() / spread.mean(), "a ratio of means; Eq. (10) is a mean of ratios.", 3),
         (nearest.mean() / to_center.mean(), "a ratio of means; Eq. (10) is a mean of ratios.", 3),
@@ -80,7 +83,6 @@ def check_scr(scr: Callable) -> str:
         ((nearest / squared).mean(), "the distances of the features were squared.", 3),
         (0.0, "each center is its own nearest rival here: leave out k = j.", 1),
     ]  # fmt: skip
-    answer = call_student(scr, features, labels, centers)
-    right = geometry.separation_to_compactness(features, labels, centers)
+    answer = call_student(scr, features, labels, centers, hint=3)
     compare("SCR", answer, right, mistakes, hint=3, tolerance=1e-3)
     return "right: how many spreads away the nearest rival is."

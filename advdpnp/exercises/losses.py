@@ -47,8 +47,8 @@ def check_probabilities(probabilities: Callable) -> str:
         ((-distances / RADIUS).softmax(1), "Eq. (1) takes inner products, not distances.", 1),
     ]
     right = losses.prototype_logits(features, prototypes, radius=RADIUS).softmax(1)
-    compare("p", call_student(probabilities, features, prototypes, RADIUS), right, mistakes, hint=1)
-    large = call_student(probabilities, 500 * features, prototypes, RADIUS)
+    compare("p", call_student(probabilities, features, prototypes, RADIUS, hint=1), right, mistakes, hint=1)
+    large = call_student(probabilities, 500 * features, prototypes, RADIUS, hint=1)
     if large.isnan().any():
         raise WrongAnswer("right for small features, but exp overflows for large ones: let softmax take care of it.", 2)
     return "right: rows of probabilities that add up to one."
@@ -69,14 +69,15 @@ def check_dpp_loss(dpp_loss: Callable) -> str:
         (ce + LAMBDA_DPP / 2 * squared.mean() / 3, "the squares were averaged over the coordinates (as mse_loss does); "
          "a squared norm sums them.", 4),
         (len(labels) * right, "summed over the batch; expected the mean, as Eq. (7) divides by N.", 3),
+        (ce + LAMBDA_DPP / 2 * squared, "one number for each image: the pull is averaged over the batch too.", 4),
         (len(labels) * ce + LAMBDA_DPP / 2 * squared.mean(), "cross-entropy is summed, the pull averaged.", 3),
         (ce + LAMBDA_DPP / 2 * squared.sum(), "the pull is summed over the batch, cross-entropy averaged.", 4),
         (ce - LAMBDA_DPP / 2 * squared.mean(), "this pushes features away from their prototype: check the sign.", 4),
     ]  # fmt: skip
-    answer = call_student(dpp_loss, features, prototypes, labels, RADIUS, LAMBDA_DPP)
+    answer = call_student(dpp_loss, features, prototypes, labels, RADIUS, LAMBDA_DPP, hint=3)
     compare("L_DPP", answer, right, mistakes, hint=3, tolerance=1e-6)
     leaves = features.clone().requires_grad_(), prototypes.clone().requires_grad_()
-    trained("L_DPP", call_student(dpp_loss, *leaves, labels, RADIUS, LAMBDA_DPP), *leaves, hint=3)
+    trained("L_DPP", call_student(dpp_loss, *leaves, labels, RADIUS, LAMBDA_DPP, hint=3), *leaves, hint=3)
     return "right: classify, and name a place to go to."
 
 
@@ -100,7 +101,7 @@ def check_negative_prototypes(negative_prototypes: Callable) -> str:
         ),
     ]
     right = losses.negative_prototypes(prototypes)
-    compare("the indices", call_student(negative_prototypes, prototypes), right, mistakes, hint=1)
+    compare("the indices", call_student(negative_prototypes, prototypes, hint=1), right, mistakes, hint=1)
     return "right: the nearest rival of each."
 
 
@@ -119,9 +120,9 @@ def check_dnp_loss(dnp_loss: Callable) -> str:
         (-difference.square().sum(1).sqrt().mean(), "that is the Euclidean distance.", 3),
         (-difference.sum(1).mean(), "that is the l1 distance; the roots are missing.", 3),
     ]
-    compare("L_DNP", call_student(dnp_loss, prototypes), losses.dnp_loss(prototypes), mistakes, hint=2)
+    compare("L_DNP", call_student(dnp_loss, prototypes, hint=2), losses.dnp_loss(prototypes), mistakes, hint=2)
     shared = torch.tensor([[1.0, 2.0], [1.0, 5.0], [-4.0, 0.0]], requires_grad=True)
-    value = call_student(dnp_loss, shared)
+    value = call_student(dnp_loss, shared, hint=2)
     trained("L_DNP", value, shared, hint=4)
     if not torch.autograd.grad(value, shared)[0].isfinite().all():
         raise WrongAnswer("right, but two prototypes that share a coordinate get an infinite gradient (ledger 8).", 4)
@@ -146,11 +147,11 @@ def check_dfa_loss(dfa_loss: Callable) -> str:
         (-(log_p.exp() * log_q).sum(1).mean(), "that is the cross-entropy of the two; p log p is missing.", 1),
         ((log_p - log_q).sum(1).mean(), "the weights p_j(x) are missing.", 1),
     ]  # fmt: skip
-    answer = call_student(dfa_loss, clean, adversarial)
-    compare("L_DFA", answer, right, mistakes, tolerance=1e-6)
+    answer = call_student(dfa_loss, clean, adversarial, hint=1)
+    compare("L_DFA", answer, right, mistakes, hint=1, shape_hint=3, tolerance=1e-6)
     leaves = clean.clone().requires_grad_(), adversarial.clone().requires_grad_()
-    trained("L_DFA", call_student(dfa_loss, *leaves), *leaves)
-    if not float(call_student(dfa_loss, 1000 * clean, 1000 * clean)) == 0:
+    trained("L_DFA", call_student(dfa_loss, *leaves, hint=1), *leaves, hint=1)
+    if not float(call_student(dfa_loss, 1000 * clean, 1000 * clean, hint=1)) == 0:
         raise WrongAnswer(
             "right here, but not a number for large logits: use log_softmax, not the log of a softmax.", 3
         )
@@ -179,9 +180,9 @@ def check_adv_dpnp(adv_dpnp_loss: Callable) -> str:
          "the 1/2 of Eq. (3) is already in the pull terms.", 4),
     ]  # fmt: skip
     right = losses.weigh_terms(terms, **weights)
-    compare("L", call_student(adv_dpnp_loss, terms, **weights), right, mistakes, hint=4)
+    compare("L", call_student(adv_dpnp_loss, terms, hint=4, **weights), right, mistakes, hint=4)
     leaves = {name: value.clone().requires_grad_() for name, value in terms.items()}
-    trained("L", call_student(adv_dpnp_loss, leaves, **weights), *leaves.values(), hint=4)
+    trained("L", call_student(adv_dpnp_loss, leaves, hint=4, **weights), *leaves.values(), hint=4)
     return "right: Eq. (7)."
 
 
@@ -199,9 +200,10 @@ def check_trades_loss(trades: Callable) -> str:
         (ce + kl / 6, "beta multiplies the KL here (Zhang et al. write 1/lambda; their code's beta is 6).", 5),
     ]
     right, _ = trades_loss(clean, adversarial, labels, beta=6.0)
-    compare("L", call_student(trades, clean, adversarial, labels, 6.0), right, mistakes, hint=5, tolerance=1e-6)
+    answer = call_student(trades, clean, adversarial, labels, 6.0, hint=5)
+    compare("L", answer, right, mistakes, hint=5, tolerance=1e-6)
     leaves = clean.clone().requires_grad_(), adversarial.clone().requires_grad_()
-    trained("L", call_student(trades, *leaves, labels, 6.0), *leaves, hint=5)
+    trained("L", call_student(trades, *leaves, labels, 6.0, hint=5), *leaves, hint=5)
     return "right: the same KL, other company."
 
 
@@ -223,7 +225,7 @@ def check_adversarial_branch(adversarial_branch: Callable) -> str:
     features.requires_grad_(), prototypes.requires_grad_()
     right = losses.dpp_loss(features, prototypes, labels, radius=RADIUS, lambda_dpp=LAMBDA_DPP)
     expected, _ = _gradients(right, features, prototypes)
-    answer = call_student(adversarial_branch, features, prototypes, labels, RADIUS, LAMBDA_DPP)
+    answer = call_student(adversarial_branch, features, prototypes, labels, RADIUS, LAMBDA_DPP, hint=1)
     compare("L_DPP(x~)", answer, right.detach(), hint=1, tolerance=1e-6)
     to_features, to_prototypes = _gradients(answer, features, prototypes)
     if not to_features.any():
@@ -249,7 +251,7 @@ def check_dfa_branches(dfa: Callable) -> str:
 
     right = through(prototypes, prototypes.detach())
     expected, _, to_prototypes = _gradients(right, *leaves)
-    answer = call_student(dfa, *leaves, RADIUS)
+    answer = call_student(dfa, *leaves, RADIUS, hint=3)
     compare("L_DFA", answer, right.detach(), hint=3, tolerance=1e-6)
     got = _gradients(answer, *leaves)
     if not got[0].any() or not got[1].any():

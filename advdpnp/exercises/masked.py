@@ -109,9 +109,9 @@ def check_break(name: str, attack: Callable) -> str:
         raise WrongAnswer(f"there is no defense '{name}'; choose one of {', '.join(DEFENSES)}.")
     hint = 1 + [*DEFENSES].index(name)
     x, y = images()
-    x_adv = call_student(attack, defended(name), x, y, EPSILON)
+    x_adv = call_student(attack, defended(name), x, y, EPSILON, hint=hint)
     if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
-        raise WrongAnswer(f"expected images [{', '.join(map(str, x.shape))}] back.", hint)
+        raise WrongAnswer(f"expected images [{', '.join(map(str, x.shape))}] back.", 4)
     x_adv = x_adv.detach()
     far = float((x_adv - x).abs().max())
     if not far <= EPSILON + 1e-5:

@@ -59,23 +59,28 @@ def checks(check: Callable[..., str]) -> Callable[..., Verdict]:
     return checked
 
 
-def call_student(function: Any, *inputs: Any, **settings: Any) -> Any:
-    """What the student's function returns for copies of the inputs. Raises WrongAnswer when it fails or is a stub."""
+def call_student(function: Any, *inputs: Any, hint: int, **settings: Any) -> Any:
+    """What the student's function returns for copies of the inputs. Raises WrongAnswer when it fails or is a stub.
+
+    `hint` is the first one of this part of the exercise: what a stub is sent to.
+    """
     if not callable(function):
         raise WrongAnswer("hand over the function itself, not what it returns: check_it(my_function).")
     copies = [value.clone() if isinstance(value, Tensor) else value for value in inputs]  # gradients pass through
     try:
         answer = function(*copies, **settings)
     except Exception as error:
-        raise WrongAnswer(f"{_where(function, error)} stops with {type(error).__name__}: {error}") from None
+        about_gradients = "'tuple' object" in str(error) or "does not require grad" in str(error)
+        says = f"{_where(function, error)} stops with {type(error).__name__}: {error}"
+        raise WrongAnswer(says, hint if about_gradients else None) from None
     if answer is ...:
-        raise WrongAnswer(f"{_name(function)} is still a stub: write the line that says `...`.", 1)
+        raise WrongAnswer(f"{_name(function)} is still a stub: write the line that says `...`.", hint)
     if answer is None:
         raise WrongAnswer(f"{_name(function)} returns None: does it end in `return`?")
     return answer
 
 
-def trained(what: str, value: Any, *inputs: Tensor, hint: int = 1) -> None:
+def trained(what: str, value: Any, *inputs: Tensor, hint: int) -> None:
     """Pass in silence when a loss has a gradient for each of its inputs, else raise WrongAnswer."""
     if not isinstance(value, Tensor):
         raise WrongAnswer(f"{what} is a {type(value).__name__}, which trains nothing: return a tensor.", hint)
@@ -106,9 +111,19 @@ def same(answer: Tensor, right: Tensor, tolerance: float) -> bool:
 
 
 def compare(
-    what: str, answer: Any, right: Any, mistakes: Iterable[Mistake] = (), *, hint: int = 1, tolerance: float = 1e-4
+    what: str,
+    answer: Any,
+    right: Any,
+    mistakes: Iterable[Mistake] = (),
+    *,
+    hint: int,
+    shape_hint: int | None = None,
+    tolerance: float = 1e-4,
 ) -> None:
-    """Return when `answer` is `right`, else raise WrongAnswer: with a known mistake's sentence, or the difference."""
+    """Return when `answer` is `right`, else raise WrongAnswer: with a known mistake's sentence, or the difference.
+
+    `hint` is about a value that no mistake explains, `shape_hint` (default: the same) about a wrong shape.
+    """
     if not isinstance(answer, Tensor | int | float):
         raise WrongAnswer(f"{what}: expected a tensor, got {type(answer).__name__}.", hint)
     answer, right = torch.as_tensor(answer).detach(), torch.as_tensor(right)
@@ -118,7 +133,7 @@ def compare(
         if same(answer, torch.as_tensor(wrong), tolerance):
             raise WrongAnswer(f"{what}: {says}", number)
     if answer.shape != right.shape:
-        raise WrongAnswer(f"{what}: expected shape {[*right.shape]}, got {[*answer.shape]}.", hint)
+        raise WrongAnswer(f"{what}: expected shape {[*right.shape]}, got {[*answer.shape]}.", shape_hint or hint)
     if answer.isnan().any():
         raise WrongAnswer(f"{what} is not a number (nan) in places.", hint)
     if right.ndim == 0:
