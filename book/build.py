@@ -290,7 +290,7 @@ def write_landing(found: dict[str, Path], tried: list[str]) -> None:
     trees.append(toctree("To teach", teaching))
     trees.append(toctree("To look up", ["costs.md", *rest, "api/index.md"]))
     first = f"[lecture plan]({teaching[0]})" if "plan" in teaching[0] else f"[exercises]({teaching[0]})"
-    best = next(tier for tier in TIERS if of_tier[tier] and tier != "demo")
+    best = next(tier for tier in TIERS if of_tier[tier] and load_tier(tier).has_paper_data)
     drawn = next(tier for tier in TIERS if (ROOT / "figures" / tier / "figure2.png").exists())
     (PAGES / "index.md").write_text(
         fill("index.md", TIERS="\n".join(tiers), TREES="\n".join(trees), VERDICTS=verdict_list(best), TEACH=first,

@@ -74,8 +74,8 @@ LABELS = {
 def tier_label(page: str) -> str:
     """What a page's numbers are, for the line at its top."""
     tier = page.split("/")[0]
-    if tier == "paper":
-        return f"paper tier: {load_tier(tier).label}"
+    if tier in TIERS and load_tier(tier).policy.comparable:
+        return f"{tier} tier: {load_tier(tier).label}"
     if tier in TIERS:
         return f"{tier} tier: {load_tier(tier).label.split(': ', 1)[-1]}; not the paper's protocol"
     if page.startswith("notebooks/exercises"):
