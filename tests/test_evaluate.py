@@ -14,7 +14,7 @@ from advdpnp.config import GEOMETRY_DEFINITION, load_tier
 from advdpnp.data.cifar10c import CORRUPTIONS
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate, images_of, resolved_attack
-from advdpnp.evaluate.crafting import craft
+from advdpnp.evaluate.crafting import craft, is_right
 from advdpnp.models.batchnorm_folding import FoldedConv, FoldedSurrogate
 from advdpnp.paper import artefacts
 from advdpnp.store import RESULTS, read_json
@@ -467,3 +467,24 @@ def test_renormalised_prototypes_change_the_logits_and_not_the_network(measure):
 def test_only_adv_dpnp_has_prototypes_to_renormalise(measure):
     with pytest.raises(UserError, match="only Adv-DPNP has prototypes"):
         measure("clean_renormalised", method="AT")
+
+
+def test_logits_that_are_not_finite_are_no_accuracy():
+    """argmax of NaN is class 0: a diverged network would be reported right about a tenth of the images."""
+    y = torch.tensor([0, 1])
+    assert is_right(torch.tensor([[2.0, 1.0], [0.0, -1.0]]), y, "run clean").tolist() == [True, False]
+    with pytest.raises(UserError, match=r"^run clean: the network's logits are not finite"):
+        is_right(torch.tensor([[2.0, 1.0], [math.nan, math.nan]]), y, "run clean")
+
+
+def test_a_diverged_network_is_not_evaluated(tiny, monkeypatch):
+    run = tiny("AT")
+    fit(run)
+    network = load_model(run)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.mul_(math.nan)
+    monkeypatch.setattr(module, "load_model", lambda *_, **__: network)
+    with pytest.raises(UserError, match=f"^{run.id} clean: the network's logits are not finite"):
+        evaluate(run, "clean")
+    assert not RESULTS.evaluation(run, "clean").exists()

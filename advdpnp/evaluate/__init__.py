@@ -38,7 +38,7 @@ from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.evaluate import crafting, masking
 from advdpnp.evaluate.cache import load_part, load_result, part_path, save_part
-from advdpnp.evaluate.crafting import draw_seed, is_fast, measured, path_of
+from advdpnp.evaluate.crafting import draw_seed, is_fast, is_right, measured, path_of
 from advdpnp.evaluate.foreign import evaluate_model
 from advdpnp.evaluate.memory import ChunkedModel, retry_with_smaller_chunks
 from advdpnp.evaluate.trajectories import next_larger, passes, shared
@@ -257,7 +257,7 @@ def _over_images(
         tallies: dict[str, attacks.Tally] = {}
         work = partial(measured, model, x, y, group, run, seed, tallies.update)
         for k, (logits, moved) in enumerate(retry_with_smaller_chunks(model, work)):
-            correct[start:stop, k] = (logits.argmax(1) == y).cpu().numpy()
+            correct[start:stop, k] = is_right(logits, y, f"{run.id} {names[k]}")
             numbers[start:stop, k, 0] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()
             numbers[start:stop, k, 1] = moved.cpu().numpy()
         if tallied:
@@ -429,7 +429,7 @@ def _corruptions_result(run: RunConfig, name: str, model: nn.Module, data: Datas
         changed = Dataset(data.name, "test", pixels, torch.from_numpy(np.array(labels[:n])).long(), "")
         for start, stop, x, y in _batches(run, changed, n, device):
             logits = retry_with_smaller_chunks(model, partial(_seen, model.forward, x))
-            correct[at, start:stop] = (logits.argmax(1) == y).cpu().numpy()
+            correct[at, start:stop] = is_right(logits, y, f"{run.id} {corruption} at severity {severity}")
         if time.monotonic() - saved > SAVE_EVERY:
             saved = time.monotonic()
             save_part(part, key, at + 1, correct, official)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -139,3 +140,13 @@ def measured(
     """Logits [B, M] and ||x~ - x|| [B] of the batch under each attack of the group."""
     made = craft_together(model, x, y, group, run, seed, record)
     return [(model(x_adv), lengths(x_adv, x, attack.norm)) for x_adv, attack in zip(made, group, strict=True)]
+
+
+def is_right(logits: Tensor, y: Tensor, what: str) -> np.ndarray:
+    """Flags [B]: the largest of each image's logits [B, K] is the label's.
+
+    Raises UserError, naming `what` was evaluated, for logits that are not finite: of NaN, argmax takes class 0.
+    """
+    if not logits.isfinite().all():
+        raise UserError(f"{what}: the network's logits are not finite, so that no accuracy can be measured.")
+    return (logits.argmax(1) == y).cpu().numpy()

@@ -25,7 +25,7 @@ from advdpnp.config import ATTACKS, DATASETS, AttackConfig, EvaluationConfig, bu
 from advdpnp.data import load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.evaluate import masking
-from advdpnp.evaluate.crafting import draw_seed, measured
+from advdpnp.evaluate.crafting import draw_seed, is_right, measured
 from advdpnp.evaluate.memory import ChunkedModel, retry_with_smaller_chunks
 from advdpnp.evaluate.trajectories import shared
 from advdpnp.hardware import pick_device
@@ -141,7 +141,7 @@ def _attacked(
             measured, model, images, labels, settings, subject, draw_seed(subject, first, settings[0], start)
         )
         for k, (logits, _) in enumerate(retry_with_smaller_chunks(model, work)):
-            right[rows, k] = (logits.argmax(1) == labels).cpu().numpy()
+            right[rows, k] = is_right(logits, labels, f"{subject.id} {[*group][k]}")
             losses[rows, k] = F.cross_entropy(logits.double(), labels, reduction="none").cpu().numpy()
         shown = " ".join(f"{100 * share:.2f}" for share in right[: rows.stop].mean(0))
         progress.update(len(images), f"{shown} % so far")
