@@ -29,6 +29,7 @@ from advdpnp.paper.claims import CLAIMS, claims_markdown
 from advdpnp.paper.numbers import Cell
 from advdpnp.report import differences, figures, render, tables
 from advdpnp.report.measurements import Measurements
+from advdpnp.report.sentences import sentences
 from advdpnp.store import RESULTS, code_revision, device_name, write_csv, write_text
 from advdpnp.train import fit
 
@@ -154,6 +155,8 @@ def show_table(tier: Tier, name: str) -> list[Cell]:
         write_csv(path, map(asdict, rows), tables.COLUMNS)
     for block in render.blocks(rows):
         display(HTML(render.html(block, f"{block.name} ({tier.label})")))
+    if said := sentences(rows):
+        display(Markdown(said))
     if missing := render.not_run(rows):
         display(Markdown(f"*{missing}*"))
     return rows

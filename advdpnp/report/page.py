@@ -18,6 +18,7 @@ from advdpnp.report import agreement, contrasts, differences, fingerprint, rende
 from advdpnp.report.ablations import effects, ledger_markdown
 from advdpnp.report.html import html_page
 from advdpnp.report.measurements import Measurements
+from advdpnp.report.sentences import sentences
 from advdpnp.store import PUBLISHED, RESULTS, Store, machines, read_json, write_text
 from advdpnp.train import changed_settings
 
@@ -219,9 +220,12 @@ def report_markdown(tier: Tier, store: Store = RESULTS) -> str:
         found = found_rows[name]
         spec = artefacts.artefact(name)
         lines += [f"## Table {name.removeprefix('table')}: {spec.title}", "", render.markdown(found, fold=ran)]
+        against = differences.rivals(tier, name, store) if name in differences.TABLES else []
+        if said := sentences(found, against):
+            lines += [said, ""]
         if name == "table4":
             lines += [SCR_NOTE, "", *earlier_geometry(tier, store)]
-        if name in differences.TABLES and (against := differences.rivals(tier, name, store)):
+        if against:
             if name == "table1":
                 lines += [
                     "### The primary contrasts",
