@@ -282,7 +282,7 @@ def write_landing(found: dict[str, Path], tried: list[str]) -> None:
         note = f"[report]({tier}/report.md), {len(of) - 1} notebooks" if of else "not run yet"
         tiers.append(f"| **{tier}** | {load_tier(tier).label} | {note} |")
     exercises = [page for page in found if page.startswith("notebooks/exercises/")]
-    teaching = [page for page in found if Path(page).name == "lecture-plan.md"] + exercises
+    teaching = [page for page in found if Path(page).name in ("lecture-plan.md", "teaching.md")] + exercises
     results = sorted(first_of_each(found), key=lambda page: ORDER.index(re.match("[a-z]*", Path(page).stem).group()))
     rest = [page for page in found if page.endswith(".md") and not page.startswith(TIERS) and page not in teaching]
     trees = [toctree("The method", ["notebooks/method.ipynb"]), toctree("Try it", tried)]

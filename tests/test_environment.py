@@ -104,21 +104,22 @@ def test_the_lock_is_of_these_pins():
     """`make lock` was run after the last change: same versions, same conditions."""
     text = (ROOT / "requirements.lock").read_text()
     sections = re.split(r"^# \[(\w+)\]$", text, flags=re.MULTILINE)[1:]
-    assert sections[::2] == ["dev", "cuda", "book"]
-    held = {**pins(sections[1]), **pins(sections[5])}
+    assert sections[::2] == ["dev", "cuda", "book", "course"]
+    held = pins(sections[1]) | pins(sections[5]) | pins(sections[7])
     assert held == constraints()
     conditions = {normal(r.name): r.marker for r in requirements((ROOT / "constraints.txt").read_text()) if r.marker}
-    for requirement in requirements(sections[1] + sections[5]):
+    for requirement in requirements(sections[1] + sections[5] + sections[7]):
         if marker := conditions.get(normal(requirement.name)):
             for python in ("3.11", "3.12", "3.13", "3.14"):
                 for system in ("linux", "darwin"):
                     where = {"python_version": python, "python_full_version": f"{python}.2", "sys_platform": system}
                     assert marker.evaluate(where) == requirement.marker.evaluate(where), requirement
-    dev = {normal(r.name) for r in asked()} - {
-        normal(r.name) for r in map(Requirement, project()["project"]["optional-dependencies"]["book"])
-    }
+    extras = project()["project"]["optional-dependencies"]
+    added = {normal(Requirement(r).name) for extra in ("book", "course") for r in extras[extra]}
+    dev = {normal(r.name) for r in asked()} - added
     assert dev <= pins(sections[1]).keys()
     assert {normal(n) for n in ("sphinx", "selenium")} <= pins(sections[5]).keys()
+    assert "otter-grader" in pins(sections[7])
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-release.lock"])
