@@ -18,6 +18,14 @@ METRICS = {
     "gap": "smallest gap", "distance": "distance over norm",
 }  # fmt: skip
 SIDES = {"clean": "clean", "adv": "adversarial"}
+ATTACKS = {  # the first word of an evaluation's name
+    "aa": "AutoAttack", "fgsm": "FGSM", "cw30": "C&W-30", "clean": "no attack", "adaptive20": "PGD-20 on Eq. (7)",
+    "corruptions": "CIFAR-10-C",
+}  # fmt: skip
+DETAILS = {
+    "random": "random start", "free": "free step", "dense": "dense step", "fig4": "", "confidence0": "confidence 0",
+    "renormalised": "prototypes renormalised",
+}  # fmt: skip
 PATTERNS = (  # of a column, and what people read
     (r"pgd_?(\d+)", r"PGD-\1"), (r"pgd_eps(\d+)", r"PGD-20 (\1/255)"), (r"aa_eps(\d+)", r"AutoAttack (\1/255)"),
     (r"fgsm_eps(\d+)", r"FGSM (\1/255)"), (r"accuracy_(\d+)", r"\1 iterations"),
@@ -43,6 +51,15 @@ def column_name(column: str) -> str:
         if re.fullmatch(pattern, column):
             return re.sub(pattern, words, column)
     return column
+
+
+def attack_name(attack: str) -> str:
+    """'pgd100_l1_free' -> 'PGD-100 (l1, free step)', 'aa_eps2' -> 'AutoAttack (2/255)'; its budget stands beside it."""
+    kind, *more = attack.split("_")
+    name = ATTACKS.get(kind) or re.sub(r"^pgd(\d+)$", r"PGD-\1", kind)
+    words = [DETAILS.get(word, re.sub(r"^restarts(\d+)$", r"best of \1 starts", word)) for word in more]
+    words = [re.sub(r"^eps(\d+)$", r"\1/255", word) for word in words if word]
+    return f"{name} ({', '.join(words)})" if words else name
 
 
 def heading(column: str) -> str:

@@ -100,6 +100,7 @@ def test_switches_that_change_the_network_are_exported(tiny):
     assert network["head"] == ["CosineHead", {"scale": 1.0}]
     assert (network["mean"], network["std"]) == ([0.0], [1.0])
     assert "not the paper's protocol" in network["protocol"]
+    assert "from model import load  # of this folder" in (folder / "README.md").read_text()
     assert imported(folder).load()(torch.rand(2, 1, 8, 8)).abs().max() <= 1
 
 

@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from advdpnp.__main__ import main
-from advdpnp.config import resolve
+from advdpnp.config import ATTACKS, resolve
+from advdpnp.data import load, to_float
 from advdpnp.errors import UserError
-from advdpnp.report.model_card import attacked, budget, model_card, write_card
-from advdpnp.store import Store, read_json
+from advdpnp.names import attack_name
+from advdpnp.report.model_card import EXPORTED, attacked, budget, model_card, write_card
+from advdpnp.store import RESULTS, Store, read_json
+from advdpnp.train import fit
 
 PUBLISHED = Path(__file__).parent.parent / "published" / "short"
 RUN = "cifar10-resnet18-adv_dpnp-s0"
@@ -23,11 +27,14 @@ def files():
 def test_the_card_of_a_published_run_carries_its_numbers_and_their_protocol():
     settings, train, evaluations = files()
     card = model_card(settings, train, evaluations, comparable=False)
-    assert card.startswith(f"# {RUN}\n")
+    front, _, body = card.removeprefix("---\n").partition("---\n")
+    assert yaml.safe_load(front)["datasets"] == ["cifar10"]
+    assert yaml.safe_load(front)["license"] == "mit"
+    assert body.startswith(f"\n# {RUN}\n")
     assert "smaller protocol than the paper's" in card
     for found in evaluations:
         if "accuracy" in found:
-            assert f"| {found['attack']} |" in card
+            assert f"| {attack_name(found['attack'])} | " in card
             assert f"| {found['images']:,} | {found['accuracy']:.2f} |" in card
     assert f"| {settings['optim']['epochs']}, {settings['optim']['batch_size']} |" in card
     assert train["model_sha256"] in card
@@ -43,6 +50,32 @@ def test_the_papers_protocol_has_no_warning_and_other_weights_numbers_are_left_o
     assert "smaller protocol" not in paper
     other = model_card(settings, train | {"model_sha256": "other"}, evaluations, comparable=False)
     assert "Not evaluated yet." in other
+
+
+@pytest.mark.parametrize("name", [*ATTACKS, "corruptions"])
+def test_attacks_have_names_that_people_use(name):
+    assert "_" not in attack_name(name)
+    assert attack_name(name) != name
+
+
+def test_the_names_of_some_attacks():
+    assert attack_name("pgd100_l1_free") == "PGD-100 (l1, free step)"
+    assert attack_name("aa_eps2") == "AutoAttack (2/255)"
+    assert attack_name("pgd40_restarts20") == "PGD-40 (best of 20 starts)"
+    assert attack_name("pgd20_fig4_eps8") == "PGD-20 (8/255)"
+
+
+def test_the_snippet_loads_the_network(tiny):
+    run = tiny("AT")
+    fit(run)
+    card = write_card(run, comparable=False).read_text()
+    snippet = card.split("```python\n")[1].split("```")[0]
+    assert f'resolve("tiny", "{run.id}")' in snippet
+    names = {"run": run, "images": to_float(load("digits", "test").images[:2])}
+    exec(snippet.replace(f'resolve("tiny", "{run.id}")', "run"), names)
+    assert names["logits"].shape == (2, 10)
+    exported = write_card(run, comparable=False, folder=RESULTS.run(run) / "export", snippet=EXPORTED).read_text()
+    assert "from model import load" in exported
 
 
 def test_protocols_in_words():

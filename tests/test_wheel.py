@@ -73,7 +73,8 @@ def ask(wheel, tmp_path_factory):
 def test_case_01_the_wheel_holds_what_the_checkout_holds(wheel):
     with zipfile.ZipFile(wheel) as content:
         names = {name for name in content.namelist() if not name.startswith("advdpnp-")}
-        sources = {f"advdpnp/{p.relative_to(ROOT / 'advdpnp').as_posix()}" for p in (ROOT / "advdpnp").rglob("*.py")}
+        own = (path for pattern in ("*.py", "*.toml") for path in (ROOT / "advdpnp").rglob(pattern))
+        sources = {path.relative_to(ROOT).as_posix() for path in own}
         shipped = {f"advdpnp/shipped/{path.relative_to(ROOT).as_posix()}": path
                    for path in (*ROOT.glob("config/*.toml"), *ROOT.glob("data/paper/*.csv"))}  # fmt: skip
         assert names == sources | shipped.keys()

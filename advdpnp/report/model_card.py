@@ -9,6 +9,7 @@ from pathlib import Path
 
 from advdpnp.config import RunConfig, Tier
 from advdpnp.errors import UserError
+from advdpnp.names import attack_name
 from advdpnp.paper import artefacts
 from advdpnp.progress import duration
 from advdpnp.report import agreement
@@ -39,14 +40,35 @@ def numbers(evaluations: Iterable[Mapping]) -> list[str]:
     rows = ["| evaluation | protocol | test images | accuracy (%) |", "|---|---|---|---|"]
     for found in evaluations:
         if "accuracy" in found:
-            rows.append(f"| {found['attack']} | {attacked(found)} | {found['images']:,} | {found['accuracy']:.2f} |")
+            cells = attack_name(found["attack"]), attacked(found), f"{found['images']:,}", f"{found['accuracy']:.2f}"
+            rows.append(f"| {' | '.join(cells)} |")
     return rows if len(rows) > 2 else ["Not evaluated yet."]
 
 
-def model_card(settings: Mapping, train: Mapping, evaluations: Iterable[Mapping], comparable: bool) -> str:
+IN_PLACE = """from advdpnp.config import resolve
+from advdpnp.train import load_model
+
+model = load_model(resolve("{tier}", "{run}"))"""
+EXPORTED = """from model import load  # of this folder; needs torch and safetensors
+
+model = load()"""
+
+
+def front_matter(settings: Mapping, train: Mapping) -> list[str]:
+    """What model hubs read: licence, library, data set, tags."""
+    return [
+        "---", "license: mit", "library_name: pytorch", f"datasets: [{settings['dataset']}]", "metrics: [accuracy]",
+        "pipeline_tag: image-classification", "tags: [adversarial-robustness, adversarial-training, arxiv:2504.03782]",
+        f"model_name: {train['run']}", "---", "",
+    ]  # fmt: skip
+
+
+def model_card(
+    settings: Mapping, train: Mapping, evaluations: Iterable[Mapping], comparable: bool, snippet: str = IN_PLACE
+) -> str:
     """The card as Markdown, from the contents of config.json, train.json and the evaluations' files.
 
-    A tier whose numbers are not `comparable` with the paper's gets a warning.
+    A tier whose numbers are not `comparable` with the paper's gets a warning. `snippet` loads the network as `model`.
     """
     optim, crafted, model, made = (settings["optim"], settings["craft"], settings["model"], train["provenance"])
     evaluations = [e for e in evaluations if e["model_sha256"] == train["model_sha256"]]  # of these weights, no others
@@ -57,7 +79,7 @@ def model_card(settings: Mapping, train: Mapping, evaluations: Iterable[Mapping]
     ]  # fmt: skip
     own = ", ".join(f"{key} {value}" for key, value in settings["hyper"].items()) or "none"
     lines = [
-        f"# {train['run']}", "", *warning,
+        *front_matter(settings, train), f"# {train['run']}", "", *warning,
         f"{settings['method']} on {settings['dataset']}, {settings['backbone']}, seed {settings['seed']}"
         + (f", variant {settings['variant']}" if settings["variant"] else "")
         + f"; {train['parameters']:,} parameters. Part of a reproduction of arXiv 2504.03782.", "",
@@ -72,7 +94,8 @@ def model_card(settings: Mapping, train: Mapping, evaluations: Iterable[Mapping]
         f"| took | {duration(train['seconds'])} in {train['precision']} on {machines(train)} |", "",
         "## Measured", "", *numbers(evaluations), "",
         "On the first test images, in float32. Accuracy under attack is an upper bound: others may leave less.",
-        "", "## Use", "",
+        "", "## Use", "", "```python", snippet.format(tier=train["tier"], run=train["run"]),
+        "logits = model(images)", "```", "",
         "For research on and teaching of adversarial robustness. Input: images `[B, C, H, W]` in `[0, 1]`, normalised "
         "inside; output: logits. Not for decisions about anything: it is not robust outside of the budgets above, to "
         "other changes of an image, or on other data.", "",
@@ -85,14 +108,16 @@ def model_card(settings: Mapping, train: Mapping, evaluations: Iterable[Mapping]
     return "\n".join(lines)
 
 
-def write_card(run: RunConfig, comparable: bool, store: Store = RESULTS) -> Path:
-    """Write README.md into the run's folder, from the files of the store. Raises UserError if not trained."""
+def write_card(
+    run: RunConfig, comparable: bool, store: Store = RESULTS, folder: Path | None = None, snippet: str = IN_PLACE
+) -> Path:
+    """Write README.md into `folder` (default: the run's) from the store's files. Raises UserError if not trained."""
     trained = store.read_training(run)
     if trained is None:
         raise UserError(f"{run.id} is not trained in {store.tier(run.tier)}; there is nothing to write a card about.")
     evaluations = [read_json(path) for path in store.evaluations(run)]
-    text = model_card(read_json(store.run(run) / "config.json"), trained, evaluations, comparable)
-    return write_text(store.run(run) / "README.md", text)
+    text = model_card(read_json(store.run(run) / "config.json"), trained, evaluations, comparable, snippet)
+    return write_text((folder or store.run(run)) / "README.md", text)
 
 
 def write_cards(tier: Tier, runs: Iterable[RunConfig] = (), store: Store = RESULTS) -> list[Path]:

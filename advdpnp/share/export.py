@@ -19,6 +19,7 @@ from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
 from advdpnp.evaluate import resolved_attack
 from advdpnp.paper.numbers import reported
+from advdpnp.report.model_card import EXPORTED, write_card
 from advdpnp.store import RESULTS, code_revision, write_atomic, write_json, write_text
 from advdpnp.train import load_model
 
@@ -34,9 +35,9 @@ def export(
     """Write a trained run to `output` (default results/<tier>/export/<run id>); returns that folder.
 
     `label` is the tier's own line about its protocol, `comparable` its policy: both go with the network. Files:
-    model.safetensors, model.py, network.json, network/ with the code, model_info/<dataset>/Linf/<name>.json, and
-    model.onnx on request. Raises UserError when the run is not trained, its method builds a network that it does not
-    describe, or a package of the extra `export` is missing.
+    model.safetensors, model.py, README.md (the model card), network.json, network/ with the code,
+    model_info/<dataset>/Linf/<name>.json, and model.onnx on request. Raises UserError when the run is not trained, its
+    method builds a network that it does not describe, or a package of the extra `export` is missing.
     """
     needed = ["safetensors", *(("onnx", "onnxscript") if onnx else ())]
     for package in needed:
@@ -65,6 +66,7 @@ def export(
     write_text(folder / "network" / "__init__.py", '"""Copied from the Adv-DPNP companion (MIT licence)."""\n')
     name = f"{facts(run.method).key}_{ARCHITECTURES[run.backbone][1]}.json"
     write_json(folder / "model_info" / run.dataset / "Linf" / name, model_info(run, protocol, comparable))
+    write_card(run, comparable, folder=folder, snippet=EXPORTED)
     if onnx:
         write_onnx(run, model, folder / "model.onnx", about)
     return folder
