@@ -17,7 +17,7 @@ from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
 from advdpnp.models import build, describe
 from advdpnp.share.export import export
-from advdpnp.store import RESULTS, read_json, write_json
+from advdpnp.store import RESULTS, provenance, read_json, write_json
 from advdpnp.train import build_defense, load_model, save_trained
 
 SHAPES = {"resnet18": "cifar10/resnet18", "wrn34_10": "cifar10/wrn34_10", "lenetspp": "mnist/lenetspp"}
@@ -51,7 +51,8 @@ def untrained(run):
         with torch.no_grad():
             defense.model.train()(images)
         write_json(directory / "config.json", run.training_settings())
-        save_trained(run, directory, defense, {})
+        about = {"train_images": 200, "data_sha256": "0" * 64, "seconds": 1.0, "precision": "fp32"}
+        save_trained(run, directory, defense, about | {"provenance": provenance("cpu")})
     return run
 
 
