@@ -310,8 +310,8 @@ def test_the_autograder_zips_hold_what_otter_runs(course):
     ("words", "said"),
     [
         (["grade", "nowhere", "--bundle", "nowhere"], "holds no course.json; `make course` writes"),
-        (["grade", ".", "--workers", "0"], "--workers"),
-        (["grade", ".", "--seconds", "nan"], "--seconds"),
+        (["grade", ".", "--workers", "0"], "--workers: expected a whole number from 1 on, got '0'"),
+        (["grade", ".", "--seconds", "nan"], "--seconds: expected seconds above 0, got 'nan'"),
         (["course", "--seed", "x"], "--seed"),
     ],
 )
