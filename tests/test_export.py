@@ -42,6 +42,9 @@ print(json.dumps(found))
 """
 
 
+ABOUT = {"train_images": 200, "data_sha256": "0" * 64, "seconds": 1.0, "precision": "fp32"}  # the training
+
+
 def untrained(run):
     """A run as training leaves it, with random weights and batch norms that have seen images."""
     directory = RESULTS.run(run)
@@ -51,8 +54,7 @@ def untrained(run):
         with torch.no_grad():
             defense.model.train()(images)
         write_json(directory / "config.json", run.training_settings())
-        about = {"train_images": 200, "data_sha256": "0" * 64, "seconds": 1.0, "precision": "fp32"}
-        save_trained(run, directory, defense, about | {"provenance": provenance("cpu")})
+        save_trained(run, directory, defense, ABOUT | {"provenance": provenance("cpu")})
     return run
 
 
@@ -176,7 +178,7 @@ def test_an_evaluation_of_other_weights_is_not_exported(tiny):
     with torch.no_grad():
         defense = build_defense(run)
         defense.model.head.bias.add_(1)
-    save_trained(run, RESULTS.run(run), defense, {})
+    save_trained(run, RESULTS.run(run), defense, ABOUT | {"provenance": provenance("cpu")})
     (path,) = (export(run, "tiny") / "model_info").rglob("*.json")
     assert read_json(path)["clean_acc"] is None
 
