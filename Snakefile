@@ -211,7 +211,7 @@ rule table:
         evaluated,
         notebook="notebooks/{name}.ipynb",
     output:
-        update("results/{tier}/tables/{name}.csv"),
+        report(update("results/{tier}/tables/{name}.csv"), "docs/captions/table.rst", category="Tables"),
         notebook=update("results/{tier}/notebooks/{name}.ipynb"),
     params: code=code_hash()
     log:
@@ -228,7 +228,7 @@ rule figure:
         evaluated,
         notebook="notebooks/{name}.ipynb",
     output:
-        update("results/{tier}/figures/{name}.png"),
+        report(update("results/{tier}/figures/{name}.png"), "docs/captions/figure.rst", category="Figures"),
         notebook=update("results/{tier}/notebooks/{name}.ipynb"),
     params: code=code_hash()
     log:
@@ -243,7 +243,7 @@ rule method:
     message: "Run the notebook on the method ({wildcards.tier})"
     input: notebook="notebooks/method.ipynb"
     output:
-        update("results/{tier}/figures/method.png"),
+        report(update("results/{tier}/figures/method.png"), "docs/captions/method.rst", category="Figures"),
         notebook=update("results/{tier}/notebooks/method.ipynb"),
     params: code=code_hash()
     log:
@@ -256,7 +256,9 @@ rule method:
 rule report:
     message: "Write the report ({wildcards.tier})"
     input: lambda w: outputs_of(w.tier)
-    output: update("results/{tier}/report.md"), update("results/{tier}/report.html")
+    output:
+        update("results/{tier}/report.md"),
+        report(update("results/{tier}/report.html"), "docs/captions/report.rst", category="Report"),
     params: code=code_hash()
     shell: "python -m advdpnp report --tier {wildcards.tier}"
 
