@@ -23,7 +23,7 @@ from advdpnp.config import digest, load_tier, parse_switch
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
 from advdpnp.jobs import queue, status
-from advdpnp.report import agreement, differences, page, tables
+from advdpnp.report import differences, mixed_protocols, page, tables
 from advdpnp.report.model_card import write_cards
 from advdpnp.share import publish
 from advdpnp.store import RESULTS, read_json
@@ -494,9 +494,9 @@ def test_case_03_more_images_or_another_precision_by_choice_is_no_difference(tin
     ):
         for each, what in ((first, {"data_sha256": "a" * 64, "precision": "fp32"}), (run, told)):
             store.write_json(RESULTS.trained(each), what)
-        assert not agreement.mismatches([first, run])
+        assert not mixed_protocols.mismatches([first, run])
         store.write_json(RESULTS.trained(run), {})  # by older code, which did not tell
-        assert not agreement.mismatches([first, run])
+        assert not mixed_protocols.mismatches([first, run])
 
 
 def test_case_03_hat_refuses_a_helper_that_saw_other_images(described, demo_runs, monkeypatch):

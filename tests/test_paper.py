@@ -14,17 +14,8 @@ from advdpnp.paper import claims, numbers
 from advdpnp.paper.artefacts import FEATURES
 from advdpnp.paper.claims import CLAIMS, claims_markdown
 from advdpnp.paper.consistency import consistency, least_scr, repeatability, simplex_angle
-from advdpnp.paper.numbers import (
-    BANDS,
-    OURS,
-    Cell,
-    column_kind,
-    paper_values,
-    reported,
-    reported_table,
-    values_from,
-    verdict,
-)
+from advdpnp.paper.numbers import OURS, Cell, paper_values, reported, reported_table, values_from
+from advdpnp.paper.verdict import BANDS, VERDICTS, column_kind, verdict
 
 
 def outcomes(values):
@@ -147,7 +138,7 @@ def test_importing_loads_nothing_heavy():
 )
 def test_verdict(ours, printed, options, expected):
     assert verdict(ours, printed, **{"comparable": True, **options}) == expected
-    assert expected in numbers.VERDICTS
+    assert expected in VERDICTS
 
 
 def test_every_column_has_a_band():

@@ -10,7 +10,7 @@ from advdpnp.config import GEOMETRY_DEFINITION, INSTALLED, RunConfig, digest, lo
 from advdpnp.jobs.estimate import by_hardware, network, passes
 from advdpnp.paper import artefacts
 from advdpnp.progress import colour, duration
-from advdpnp.report import agreement
+from advdpnp.report import mixed_protocols
 from advdpnp.store import PUBLISHED, RESULTS, lock_holder
 
 
@@ -51,7 +51,7 @@ def status(tier_name: str) -> str:
     """What is done, running, stale and missing of a tier's trainings, tables and figures, and the hours left."""
     tier = load_tier(tier_name)
     runs = artefacts.all_runs(tier)
-    odd = {mismatch.path for mismatch in agreement.mismatches(runs.values())}
+    odd = {mismatch.path for mismatch in mixed_protocols.mismatches(runs.values())}
     states = {name: run_state(run, odd) for name, run in runs.items()}
     lines = [f"tier {tier.name}: {tier.label}", f"{len(runs)} trainings:"]
     lines += [f"  {name:<44}{colour(state, state.split(',')[0])}" for name, state in states.items()]

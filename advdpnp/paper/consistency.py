@@ -13,13 +13,13 @@ from advdpnp.paper.numbers import (
     OURS,
     PAPER_DIR,
     TINY,
-    column_kind,
     methods_of,
     paper_values,
     reported,
     reported_table,
     table_rows,
 )
+from advdpnp.paper.verdict import column_kind
 
 # --- Does the paper agree with itself? ----------------------------------------------------------------------
 

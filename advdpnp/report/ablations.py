@@ -6,7 +6,7 @@ from advdpnp.config import RunConfig, Tier
 from advdpnp.intervals import Difference, SeedVariance, paired_difference
 from advdpnp.markdown import markdown_table
 from advdpnp.paper import artefacts
-from advdpnp.report import agreement
+from advdpnp.report import mixed_protocols
 from advdpnp.report.tables import by_seed, cell, is_accuracy, seed_spread
 from advdpnp.store import RESULTS, Store
 
@@ -57,7 +57,7 @@ def effects(tier: Tier, store: Store = RESULTS) -> list[dict]:
     (intervals.py): over test images, and over seeds too where the other choice is another training. Reads only.
     """
     runs = list(artefacts.runs_of(tier, "ledger"))
-    agreement.refuse(runs, store)
+    mixed_protocols.refuse(runs, store)
     rows = []
     for switch in SWITCHES:
         default = tier.printed if switch.base == "printed" else switch.base

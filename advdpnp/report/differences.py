@@ -14,7 +14,7 @@ from advdpnp.markdown import escape_markdown, markdown_table
 from advdpnp.names import block_name, column_name
 from advdpnp.paper import artefacts
 from advdpnp.paper.numbers import OURS
-from advdpnp.report import agreement
+from advdpnp.report import mixed_protocols
 from advdpnp.report.render import images_note
 from advdpnp.report.tables import by_seed, paper_shaped, seed_spread
 from advdpnp.store import RESULTS, Store
@@ -61,7 +61,7 @@ PRIMARY_NOTE = (
 def rivals(tier: Tier, name: str, store: Store = RESULTS) -> list[Comparison]:
     """A row for each rival and column of a table where both were measured. Reads, computes nothing."""
     spec, number = artefacts.artefact(name), int(name.removeprefix("table"))
-    agreement.refuse(artefacts.runs_of(tier, name), store)
+    mixed_protocols.refuse(artefacts.runs_of(tier, name), store)
     rows = []
     for block, methods in spec.rows.items():
         if (here := tier.blocks.get(block)) is None:

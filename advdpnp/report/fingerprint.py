@@ -13,7 +13,7 @@ from advdpnp.config import RunConfig, Tier
 from advdpnp.paper import artefacts
 from advdpnp.paper.consistency import simplex_angle
 from advdpnp.paper.numbers import OURS, reported
-from advdpnp.report import agreement
+from advdpnp.report import mixed_protocols
 from advdpnp.report.tables import cell
 from advdpnp.store import RESULTS, Store
 
@@ -151,7 +151,7 @@ def rows(tier: Tier, store: Store = RESULTS) -> list[dict]:
 
     `log_distance` is the rule's, `at_least` the same over what was measured; `fits` is of this seed alone.
     """
-    agreement.refuse((run for _, _, run in readings(tier)), store)
+    mixed_protocols.refuse((run for _, _, run in readings(tier)), store)
     paper, found = paper_fingerprint(), []
     for name, decides, run in readings(tier):
         at = tier.run(run.block, "AT", run.seed) if run.seed in tier.seeds_of("AT") else None

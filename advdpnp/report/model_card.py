@@ -12,7 +12,7 @@ from advdpnp.errors import UserError
 from advdpnp.names import attack_name
 from advdpnp.paper import artefacts
 from advdpnp.progress import duration
-from advdpnp.report import agreement
+from advdpnp.report import mixed_protocols
 from advdpnp.store import RESULTS, Store, machines, read_json, write_text
 
 
@@ -123,7 +123,7 @@ def write_card(
 def write_cards(tier: Tier, runs: Iterable[RunConfig] = (), store: Store = RESULTS) -> list[Path]:
     """Cards of the named runs, or of all of the tier's that are trained. Raises UserError where there are none."""
     known = artefacts.all_runs(tier).values()
-    agreement.refuse(known, store)
+    mixed_protocols.refuse(known, store)
     chosen = [*runs] or [run for run in known if store.trained(run).exists()]
     if not chosen:
         raise UserError(f"{store.tier(tier.name)}: holds no trained run of tier {tier.name}.")

@@ -14,7 +14,7 @@ from advdpnp.paper.consistency import consistency
 from advdpnp.paper.numbers import Cell
 from advdpnp.paper.resolution import resolution_markdown
 from advdpnp.progress import duration
-from advdpnp.report import agreement, contrasts, differences, fingerprint, render, summary, tables
+from advdpnp.report import contrasts, differences, fingerprint, mixed_protocols, render, summary, tables
 from advdpnp.report.ablations import effects, ledger_markdown
 from advdpnp.report.html import html_page
 from advdpnp.report.measurements import Measurements
@@ -143,7 +143,7 @@ def protocol_mismatches(tier: Tier, store: Store = RESULTS) -> list[str]:
             if path.stem in ATTACKS:
                 expected["settings"] = json.loads(json.dumps(asdict(resolved_attack(run, path.stem))))
             found += _mismatch(path, read_json(path, "images"), expected)
-    return found + [str(mismatch) for mismatch in agreement.mismatches(runs.values(), store)]
+    return found + [str(mismatch) for mismatch in mixed_protocols.mismatches(runs.values(), store)]
 
 
 def _mismatch(path: Path, value: dict, expected: dict) -> list[str]:

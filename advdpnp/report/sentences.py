@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from advdpnp.names import LOWER_IS_BETTER, block_name, column_name
-from advdpnp.paper.numbers import OURS, Cell, column_kind
+from advdpnp.paper.numbers import OURS, Cell
+from advdpnp.paper.verdict import column_kind
 from advdpnp.report.differences import Comparison
 from advdpnp.report.tables import format_value, paper_shaped
 

@@ -19,8 +19,9 @@ from advdpnp.errors import UserError
 from advdpnp.intervals import SeedVariance, accuracy_interval, mean_interval, pooled_seed_variance
 from advdpnp.names import LOWER_IS_BETTER
 from advdpnp.paper import artefacts
-from advdpnp.paper.numbers import Cell, column_kind, reported, verdict
-from advdpnp.report import agreement
+from advdpnp.paper.numbers import Cell, reported
+from advdpnp.paper.verdict import column_kind, verdict
+from advdpnp.report import mixed_protocols
 from advdpnp.store import RESULTS, Store, read_arrays
 
 COLUMNS = tuple(field.name for field in fields(Cell))  # of the CSV
@@ -182,7 +183,7 @@ def printed_as(name: str) -> int | str:
 def table_rows(tier: Tier, name: str, store: Store = RESULTS) -> list[Cell]:
     """Every cell of a table or figure in long form, the paper's rows and columns in their order. Attacks nothing."""
     spec, number = artefacts.artefact(name), printed_as(name)
-    agreement.refuse(artefacts.runs_of(tier, name), store)
+    mixed_protocols.refuse(artefacts.runs_of(tier, name), store)
     cells = []
     for block, methods in spec.rows.items():
         here = tier.blocks.get(block)

@@ -6,7 +6,7 @@ from pathlib import Path
 from advdpnp.config import ROOT, load_tier, need_checkout
 from advdpnp.errors import UserError
 from advdpnp.paper import artefacts
-from advdpnp.report import agreement
+from advdpnp.report import mixed_protocols
 from advdpnp.report.model_card import write_card
 from advdpnp.store import PUBLISHED, RESULTS, copy_file, read_json, results_root, write_text
 
@@ -27,7 +27,7 @@ def publish(tier_name: str) -> str:
     if not RESULTS.has_evaluations(tier.name):
         raise UserError(f"{source}: holds no evaluations to publish; run snakemake --cores 1 {tier.name} first.")
     runs = artefacts.all_runs(tier).values()
-    agreement.refuse(runs)
+    mixed_protocols.refuse(runs)
     patterns = ("tables/*", "notebooks/*.ipynb", "report.md", "figures/*.png")
     found = [path for pattern in patterns for path in sorted(source.glob(pattern)) if path.is_file()]
     found += [path for run in runs for path in RESULTS.small_files(run)]
