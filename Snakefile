@@ -270,6 +270,7 @@ onstart:
         import torch
 
         from advdpnp.jobs.estimate import seconds_here
+        from advdpnp.progress import duration
 
         if not torch.cuda.is_available():
             took = seconds_here([run_of(job.wildcards) for job in large])

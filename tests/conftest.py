@@ -2,7 +2,8 @@
 
 import pytest
 
-from advdpnp.config import parse_tier
+from advdpnp.config import METHODS, parse_tier
+from advdpnp.defenses import DEFENSES
 
 TINY = {
     "data": {"train_images": 64},
@@ -18,6 +19,16 @@ TINY = {
 def _results_elsewhere(monkeypatch, tmp_path):
     """No test writes to the checkout's results/."""
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path / "results"))
+
+
+@pytest.fixture(autouse=True)
+def _methods_stay():
+    """A method that a test enters, as exercise 9 does, is gone after it."""
+    before = [(table, dict(table)) for table in (METHODS, DEFENSES)]
+    yield
+    for table, rows in before:
+        table.clear()
+        table.update(rows)
 
 
 @pytest.fixture(scope="session")

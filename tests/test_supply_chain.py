@@ -134,4 +134,4 @@ def test_torch_is_the_only_package_whose_hash_may_be_unknown(install, monkeypatc
 def test_an_unknown_extra_is_refused(tmp_path):
     command = [sys.executable, str(ROOT / "tools" / "install.py"), "bok"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (2, "error: expected one of dev, book, release, got 'bok'\n")
+    assert (done.returncode, done.stderr) == (2, "error: expected one of dev, book, course, release, got 'bok'\n")

@@ -42,7 +42,7 @@ def code_of(revision: str) -> Path:
         new = folder.with_name(f".{revision}.tmp")
         shutil.rmtree(new, ignore_errors=True)
         with tarfile.open(fileobj=BytesIO(archive)) as files:
-            files.extractall(new, filter="data")
+            files.extractall(new, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # from 3.11.4 on
         new.rename(folder)
     return folder
 

@@ -199,6 +199,6 @@ def extract_tar(archive: Path, folder: Path) -> None:
                 name = PurePosixPath(member.name)
                 if not (member.isfile() or member.isdir()) or name.is_absolute() or ".." in name.parts:
                     raise UserError(f"{archive} was not unpacked: its member '{member.name}' may reach out of {folder}")
-            tar.extractall(folder, filter="data")
+            tar.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # from 3.11.4 on
     except (tarfile.TarError, OSError, EOFError) as error:
         raise UserError(f"{archive} could not be unpacked into {folder} ({error})") from error

@@ -39,7 +39,7 @@ from benchmarks import fidelity, scaling, steps
 
 TINY = {  # fewer images than elsewhere in the tests: every case runs twice
     "data": {"train_images": 48},
-    "model": {"width": 4},
+    "model": {"width": 8},
     "optim": {"epochs": 2, "batch_size": 32, "lr": 0.05, "milestones": [], "precision": "fp32", "compile": "off"},
     "craft": {"epsilon": "32/255", "step_size": "16/255", "steps": 2},
     "adv_dpnp": {"radius": 10},
@@ -180,7 +180,7 @@ def cpu_start() -> dict[str, Tensor]:
 
 def one_step(method: str) -> dict[str, Tensor]:
     """A step of both sides of benchmarks/steps.py: the loss that each starts from."""
-    run, device, found = steps.run_of(method, width=4, batch=4, steps=1), pick_device(), {}
+    run, device, found = steps.run_of(method, width=8, batch=4, steps=1), pick_device(), {}
     for side in (steps.ours, steps.textbook):
         torch.manual_seed(1)
         found[side.__name__] = side(run, device)(*steps.random_batch(4, device))
@@ -259,7 +259,7 @@ CASES: dict[str, Callable[[], Mapping[str, Any]]] = {
 
 def forgotten_buffer() -> Any:
     """A defense with a tensor that is no buffer, so that defense.to(device) leaves it behind."""
-    defense = steps.build(steps.run_of("IKL", width=4, batch=4, steps=1))
+    defense = steps.build(steps.run_of("IKL", width=8, batch=4, steps=1))
     table = defense.class_table
     del defense.class_table
     defense.to(pick_device()).class_table = table
