@@ -24,6 +24,7 @@ from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
 from advdpnp.hardware import pick_device
 from advdpnp.markdown import escape_markdown
+from advdpnp.names import block_name
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import CLAIMS, claims_markdown
 from advdpnp.paper.numbers import Cell
@@ -169,7 +170,7 @@ def show_dots(tier: Tier, name: str, rows: list[Cell]) -> None:
         if any(row.ours is not None for row in cells):
             picture = figures.dots(cells, list(next(iter(methods.values()))), paper=tier.policy.comparable)
             marks = ": bars are ours, black marks the paper's" if tier.policy.comparable else ""
-            picture.suptitle(f"{dataset}, {backbone}{marks}")
+            picture.suptitle(block_name(dataset, backbone) + marks)
             save_figure(tier, f"{name}-{dataset}-{backbone}", picture)
 
 

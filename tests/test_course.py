@@ -4,8 +4,10 @@ import ast
 import csv
 import json
 import re
+import sys
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from advdpnp.course.sandbox import Limits, forked
 from advdpnp.errors import UserError
 
 EXERCISES = ROOT / "notebooks" / "exercises"
+LIMITS = Limits(seconds=200, cell_seconds=5)
 NAMES = sorted(path.stem for path in EXERCISES.glob("*.ipynb"))
 
 
@@ -242,8 +245,7 @@ def graded(course, tmp_path_factory):
     store.write_text(folder / "lost" / "holiday.ipynb", json.dumps({"cells": []}))
     from advdpnp.course.grade import grade
 
-    teacher, limits = course / "course-teacher", Limits(seconds=200, cell_seconds=5)
-    return folder, list(grade(folder, teacher, limits=limits, workers=2))
+    return folder, list(grade(folder, course / "course-teacher", limits=LIMITS, workers=2))
 
 
 def _grades(folder: Path) -> dict[str, float]:
@@ -287,13 +289,33 @@ def test_a_student_reads_what_the_check_says(graded):
     assert "took longer than 5 seconds" in (folder / "graded" / "feedback" / "looping.md").read_text()
 
 
+def test_more_time_is_a_reason_to_grade_again(course):
+    from advdpnp.course.grade import Submission, key_of, read_bundle
+
+    one = Submission("alice", "01_fgsm", course / "course-teacher" / "solved" / "01_fgsm.ipynb")
+    teacher = read_bundle(course / "course-teacher")
+    assert key_of(one, teacher, LIMITS) == key_of(one, teacher, replace(LIMITS))
+    assert key_of(one, teacher, LIMITS) != key_of(one, teacher, replace(LIMITS, cell_seconds=6))
+
+
+def test_bundles_that_cannot_be_made_leave_those_before(tmp_path, monkeypatch):
+    before = tmp_path / "course-teacher" / "course.json"
+    store.write_json(before, {"seed": 7})
+    monkeypatch.setattr(bundle, "_wheel", lambda folder: "advdpnp.whl")
+    monkeypatch.setitem(sys.modules, "otter.generate", None)
+    with pytest.raises(UserError, match="otter-grader is not installed"):
+        bundle.build(tmp_path)
+    assert store.read_json(before) == {"seed": 7}
+    assert [path.name for path in tmp_path.iterdir()] == ["course-teacher"]
+
+
 def test_the_second_call_grades_what_is_new(course, graded):
     from advdpnp.course.grade import grade
 
     folder, _ = graded
     notebook = submitted(course, "01_fgsm", fgsm=_solution("01_fgsm", "fgsm"))
     store.write_text(folder / "late_01_fgsm.ipynb", json.dumps(notebook))
-    lines = list(grade(folder, course / "course-teacher", workers=1))
+    lines = list(grade(folder, course / "course-teacher", limits=LIMITS, workers=1))
     assert "14 notebooks of 14 students, 1 graded now" in lines[-1]
     assert _grades(folder)["late"] == 2
 

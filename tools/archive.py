@@ -10,13 +10,16 @@ and when. Left out: the states to resume from, locks and logs.
 
 import argparse
 import json
-import os
 import sys
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from advdpnp.config import ROOT
+from advdpnp.errors import UserError
+from advdpnp.store import PUBLISHED, RESULTS, write_atomic
+
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
     "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
@@ -31,10 +34,6 @@ FORMS = {
 INPUTS = ("data/paper/*.csv", "requirements.lock")
 ABOUT = ("README.md", "LICENSE", "CITATION.cff", "codemeta.json")
 LEFT_OUT = ("last.pt", ".holder", ".part.npz", ".log", ".tmp")
-
-
-class Mistake(Exception):
-    """What the user can mend, in one sentence."""
 
 
 def wanted(folder: Path) -> list[Path]:
@@ -138,18 +137,18 @@ def named(place: str, folder: Path) -> dict[str, Path]:
 
 
 def collect(tier: str, published: bool) -> tuple[dict[str, Path], list[str]]:
-    """({name in the crate: path}, the names of the results). Raises Mistake where the tier has none."""
+    """({name in the crate: path}, the names of the results). Raises UserError where the tier has none."""
     place = "published" if published else "results"
-    root = ROOT / place if published else Path(os.environ.get("ADVDPNP_RESULTS", ROOT / place))
-    made = named(f"{place}/{tier}", root / tier)
+    folder = (PUBLISHED if published else RESULTS).tier(tier)
+    made = named(f"{place}/{tier}", folder)
     if not any("/evals/" in name for name in made):
-        raise Mistake(f"{root / tier}: holds no results to pack; run snakemake --cores 1 {tier} first")
+        raise UserError(f"{folder}: holds no results to pack; run snakemake --cores 1 {tier} first")
     if published:
         made |= named(f"figures/{tier}", ROOT / "figures" / tier)
     settings = f"config/{tier}.toml"
     if not (ROOT / settings).exists():
         known = ", ".join(sorted(path.stem for path in (ROOT / "config").glob("*.toml")))
-        raise Mistake(f"{settings}: is missing; the tiers are {known}")
+        raise UserError(f"{settings}: is missing; the tiers are {known}")
     given = [path for pattern in (settings, *INPUTS, *ABOUT, "Snakefile") for path in sorted(ROOT.glob(pattern))]
     return {path.relative_to(ROOT).as_posix(): path for path in given} | made, list(made)
 
@@ -158,17 +157,14 @@ def pack(tier: str, target: Path, published: bool) -> int:
     """Write the crate; returns how many files it holds. The file is whole or not there."""
     files, made = collect(tier, published)
     text = json.dumps(metadata(tier, files, made, published), indent=1) + "\n"
-    part = target.with_name(f".{target.name}.part")
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+
+    def write(handle: Any) -> None:
+        with zipfile.ZipFile(handle, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("ro-crate-metadata.json", text)
             for name, path in files.items():
                 archive.write(path, name)
-        part.replace(target)
-    except OSError as error:
-        raise Mistake(f"{target}: could not be written ({error.strerror or error})") from None
-    finally:
-        part.unlink(missing_ok=True)
+
+    write_atomic(target, write)
     return len(files)
 
 
@@ -181,7 +177,7 @@ def main(words: list[str]) -> int:
     target = given.target or Path(f"advdpnp-{given.tier}.crate.zip")
     try:
         count = pack(given.tier, target, given.published)
-    except Mistake as mistake:
+    except UserError as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
     print(f"{target}: {count} files, {target.stat().st_size / 1e6:.1f} MB")

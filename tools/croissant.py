@@ -17,7 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
+from advdpnp.config import ROOT
+from advdpnp.store import sha256_file, write_text
+
 PUBLISHED = ROOT / "published"
 SCHEMA = {"sc": "https://schema.org/", "cr": "http://mlcommons.org/croissant/", "dct": "http://purl.org/dc/terms/"}
 # The terms of Croissant 1.0, as its specification asks for them in every file.
@@ -63,7 +65,7 @@ def evaluations(published: Path) -> list[dict]:
         rows.append({
             "tier": tier, "run": run, "attack": path.stem, **{name: result[name] for name in MEASURED},
             "flags": path.relative_to(published).as_posix(),
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": sha256_file(path),
         })  # fmt: skip
     return rows
 
@@ -137,7 +139,7 @@ def main(words: list[str]) -> int:
         print(f"error: expected nothing or --check, got {' '.join(words)}", file=sys.stderr)
         return 2
     for path, text in files.items():
-        path.write_text(text)
+        write_text(path, text)
     return 0
 
 

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -51,14 +52,16 @@ STUDENT = """\
 {count} notebooks. Each says what to write, which equation it is, and checks the answer at once; a check names what is
 off and the hint about it. No GPU, no data to download.
 
-**On a laptop** (Python 3.11 to 3.13, about 1 GB): in this folder
+**On a laptop** (Python 3.11 to 3.14, about 1 GB): in this folder
 
 ```bash
 python3 -m venv .venv
-.venv/bin/pip install torch --index-url https://download.pytorch.org/whl/cpu   # Linux: else it is CUDA's build
 .venv/bin/pip install -r requirements.txt
 .venv/bin/jupyter lab 01_fgsm.ipynb
 ```
+
+On Linux pip takes torch's CUDA build, 5 GB on disk instead of 1. Without an NVIDIA GPU, first run the command that
+PyTorch's "Get started" page gives for pip and CPU, with `.venv/bin/pip` in place of `pip3`.
 
 On Windows, write `.venv\\Scripts\\` in place of `.venv/bin/`.
 
@@ -151,14 +154,23 @@ def title_of(notebook: dict[str, Any]) -> str:
 def build(output: Path = ROOT / "dist", seed: int | None = None) -> list[Path]:
     """Write both bundles below `output`, in place of older ones. Without a seed that of the bundle before stays.
 
-    Raises UserError outside of a checkout, where Otter-Grader is missing, or where the folder cannot be written.
+    Raises UserError outside of a checkout, where Otter-Grader is missing, or where the folder cannot be written; the
+    bundles before are then still there.
     """
-    teacher, student = output / "course-teacher", output / "course-student"
-    seed = _seed(teacher) if seed is None else seed
+    store.check_writable(output)
+    seed = _seed(output / "course-teacher") if seed is None else seed
+    with tempfile.TemporaryDirectory(prefix=".course-", dir=output) as folder:
+        made = _build(Path(folder) / "course-student", Path(folder) / "course-teacher", seed)
+        for path in made:
+            shutil.rmtree(output / path.name, ignore_errors=True)
+            path.rename(output / path.name)
+    return [output / path.name for path in made]
+
+
+def _build(student: Path, teacher: Path, seed: int) -> list[Path]:
+    """Both bundles, in folders that do not exist yet."""
     notebooks = {name: json.loads((EXERCISES / f"{name}.ipynb").read_text()) for name in exercises()}
     handout = {name: handed_out(notebook) for name, notebook in notebooks.items()}
-    for folder in (teacher, student):
-        shutil.rmtree(folder, ignore_errors=True)
     wheel = _wheel(student)
     for name, notebook in handout.items():
         _write_notebook(student / f"{name}.ipynb", notebook)

@@ -162,9 +162,11 @@ def _sentence(message: str) -> str:
 # ------------------------------------------------------------------------------------------- all of them
 
 
-def key_of(one: Submission, bundle: Bundle) -> str:
-    """sha256 over the notebook, its tests and what was handed out: with the same key the result is the same."""
-    digest = hashlib.sha256()
+def key_of(one: Submission, bundle: Bundle, limits: Limits) -> str:
+    """sha256 over the notebook, its tests, what was handed out, the limits and the library: with the same key the
+    result is the same.
+    """
+    digest = hashlib.sha256(f"{limits} {store.code_hash()}".encode())
     for path in (one.path, bundle.handout(one.exercise), *bundle.tests(one.exercise)):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
@@ -182,7 +184,7 @@ def grade(
     yield from said
     output = output or folder / "graded"
     results = [output / "results" / one.student / f"{one.exercise}.json" for one in found]
-    keys = [key_of(one, teacher) for one in found]
+    keys = [key_of(one, teacher, limits) for one in found]
     left = [i for i, path in enumerate(results) if _kept(path).get("key") != keys[i]]
     if left:
         _warm_up()

@@ -22,45 +22,27 @@ from torch import Tensor, nn
 from advdpnp.attacks import pgd
 from advdpnp.data import load, to_float
 from advdpnp.errors import UserError
-from advdpnp.exercises import masked
+from advdpnp.exercises.masked import Around, Quantised, images, trained, undefended
 from advdpnp.exercises.verdict import Verdict, WrongAnswer, call_student, checks
 from advdpnp.losses import adv_dpnp_loss, prototype_logits
 from advdpnp.store import write_csv
 
-IMAGES = 100
 PASSES = 32  # over which the judge averages a defense that draws at random
 COLUMNS = ("who", "rung", "left", "goal", "when")
 
 
-class Quantised(nn.Module):
-    """1. Rounds the pixels to six grey levels."""
-
-    def __init__(self, net: nn.Module):
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net((5 * x).round() / 5)
-
-
-class Noisy(nn.Module):
+class Noisy(Around):
     """2. Hides some of the pixels, other ones in each pass, and adds noise to the rest."""
-
-    def __init__(self, net: nn.Module):
-        super().__init__()
-        self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
         kept = (torch.rand_like(x) > 0.3).to(x.dtype)
         return self.net(kept * x + 0.2 * torch.randn_like(x))
 
 
-class KWinners(nn.Module):
+class KWinners(Around):
     """3. In each hidden layer only the largest tenth of the activations survives; the rest is zero."""
 
-    def __init__(self, net: nn.Sequential):
-        super().__init__()
-        self.net = net
+    net: nn.Sequential
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.net:
@@ -68,12 +50,8 @@ class KWinners(nn.Module):
         return x
 
 
-class Saturated(nn.Module):
+class Saturated(Around):
     """4. Multiplies the logits by a thousand, then hands out log-probabilities: the loss is exactly zero."""
-
-    def __init__(self, net: nn.Module):
-        super().__init__()
-        self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
         return (1000 * self.net(x)).log_softmax(1)
@@ -143,23 +121,9 @@ class Small(nn.Module):
 
 
 @lru_cache
-def clean_network(k_winners: bool = False) -> nn.Sequential:
-    """Two hidden layers, trained on clean digits in a few seconds; with `k_winners` as that defense runs it."""
-    if not k_winners:
-        return masked.undefended()  # type: ignore[return-value]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        hidden = [nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)]
-        net = nn.Sequential(nn.Flatten(), *hidden)
-        model, data = KWinners(net), load("digits", "train")
-        x, y = to_float(data.images), data.labels
-        optimizer = torch.optim.Adam(net.parameters(), 1e-3)
-        for _ in range(40):
-            for batch in torch.randperm(len(y)).split(64):
-                optimizer.zero_grad()
-                F.cross_entropy(model(x[batch]), y[batch]).backward()
-                optimizer.step()
-    return net.eval().requires_grad_(False)
+def winners_network() -> nn.Sequential:
+    """Two hidden layers, trained on clean digits with k-winners around them, in a few seconds."""
+    return trained(256, 40, KWinners)
 
 
 @lru_cache
@@ -197,11 +161,11 @@ class Rung:
 
 
 RUNGS = {
-    "quantised": Rung(lambda: Quantised(clean_network()), 40 / 255, 10),
-    "noisy": Rung(lambda: Noisy(clean_network()), 40 / 255, 10),
-    "winners": Rung(lambda: KWinners(clean_network(True)), 48 / 255, 30),
-    "saturated": Rung(lambda: Saturated(clean_network()), 40 / 255, 10),
-    "coded": Rung(lambda: Coded(clean_network()), 40 / 255, 15),
+    "quantised": Rung(lambda: Quantised(undefended()), 40 / 255, 10),
+    "noisy": Rung(lambda: Noisy(undefended()), 40 / 255, 10),
+    "winners": Rung(lambda: KWinners(winners_network()), 48 / 255, 30),
+    "saturated": Rung(lambda: Saturated(undefended()), 40 / 255, 10),
+    "coded": Rung(lambda: Coded(undefended()), 40 / 255, 15),
     "sparse": Rung(lambda: Sparse(robust_network()), 64 / 255, 25),
 }
 
@@ -209,12 +173,6 @@ RUNGS = {
 def defended(name: str) -> nn.Module:
     """The defense of a rung, around a copy of its network: what an attack does to it stays with it."""
     return copy.deepcopy(RUNGS[name].build()).eval()
-
-
-def images() -> tuple[Tensor, Tensor]:
-    """The first test digits [IMAGES, 1, 8, 8] in [0, 1] and their labels."""
-    data = load("digits", "test").subset(IMAGES)
-    return to_float(data.images), data.labels
 
 
 @torch.no_grad()

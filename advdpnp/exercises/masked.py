@@ -21,23 +21,23 @@ IMAGES = 100
 BROKEN = 30.0  # accuracy (%) at or below which a defense counts as broken; the bare network keeps under 5 %
 
 
-class Quantised(nn.Module):
-    """Rounds the pixels to six grey levels before the network sees them."""
+class Around(nn.Module):
+    """A defense around `net`, the network that it protects."""
 
     def __init__(self, net: nn.Module):
         super().__init__()
         self.net = net
+
+
+class Quantised(Around):
+    """Rounds the pixels to six grey levels before the network sees them."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net((5 * x).round() / 5)
 
 
-class Stochastic(nn.Module):
+class Stochastic(Around):
     """Adds a ripple to the logits, small but steep, in directions that are drawn anew in every pass."""
-
-    def __init__(self, net: nn.Module):
-        super().__init__()
-        self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
         logits, pixels = self.net(x), x.flatten(1)
@@ -46,12 +46,8 @@ class Stochastic(nn.Module):
         return logits + torch.sin(30 * pixels @ directions.T + phases)
 
 
-class Saturated(nn.Module):
+class Saturated(Around):
     """Multiplies the logits by a thousand: no prediction changes."""
-
-    def __init__(self, net: nn.Module):
-        super().__init__()
-        self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
         return 1000 * self.net(x)
@@ -61,18 +57,24 @@ DEFENSES = {"quantised": Quantised, "stochastic": Stochastic, "saturated": Satur
 
 
 @lru_cache
-def undefended() -> nn.Module:
+def undefended() -> nn.Sequential:
     """The bare network, trained on clean digits in a few seconds; 97 % of the test digits right."""
+    return trained(128, 60)
+
+
+def trained(width: int, epochs: int, around: Callable[[nn.Sequential], nn.Module] | None = None) -> nn.Sequential:
+    """Two hidden layers of `width`, trained on clean digits for so many epochs, `around` which a defense may stand."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        hidden = [nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)]
+        hidden = [nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10)]
         net, data = nn.Sequential(nn.Flatten(), *hidden), load("digits", "train")
+        model = around(net) if around else net
         x, y = to_float(data.images), data.labels
         optimizer = torch.optim.Adam(net.parameters(), 1e-3)
-        for _ in range(60):
+        for _ in range(epochs):
             for batch in torch.randperm(len(y)).split(64):
                 optimizer.zero_grad()
-                F.cross_entropy(net(x[batch]), y[batch]).backward()
+                F.cross_entropy(model(x[batch]), y[batch]).backward()
                 optimizer.step()
     return net.eval().requires_grad_(False)
 

@@ -19,7 +19,7 @@ class Band(NamedTuple):
     relative: bool = False
 
 
-# Set before anything was measured; repeatability() below says what the paper's own numbers are worth.
+# Set before anything was measured; consistency.repeatability() says what the paper's own numbers are worth.
 BANDS = {
     "accuracy": Band(1.0, 2.0),  # percentage points
     "angle": Band(2.0, 5.0),  # degrees

@@ -50,13 +50,13 @@ def _in_order(cells: Mapping[str, Cell], column: str) -> list[str]:
 def _change(methods: Mapping[str, Mapping[str, Cell]]) -> str:
     """From the first to the last accuracy of the only row: what more of an attack did."""
     for name, row in methods.items():
-        accuracies = [cell for cell in row.values() if column_kind(cell.column) == "accuracy"]
+        known = [(column, cell.ours) for column, cell in row.items() if cell.ours is not None]
+        accuracies = [(column, value) for column, value in known if column_kind(column) == "accuracy"]
         if len(accuracies) > 1:
-            first, last = accuracies[0], accuracies[-1]
-            change = (last.ours or 0) - (first.ours or 0)
+            (first, before), (last, after) = accuracies[0], accuracies[-1]
             return (
-                f"{name} goes from {format_value(first)} % ({column_name(first.column)}) to {format_value(last)} % "
-                f"({column_name(last.column)}), {change:+.2f} points."
+                f"{name} goes from {before:.2f} % ({column_name(first)}) to {after:.2f} % ({column_name(last)}), "
+                f"{after - before:+.2f} points."
             )
     return ""
 
