@@ -22,6 +22,7 @@ from advdpnp.errors import UserError
 from advdpnp.geometry import mean_separation, min_separation
 from advdpnp.hardware import pick_compile, pick_device, pick_memory_format, pick_precision, seeded
 from advdpnp.progress import Progress, deadline, time_limit
+from advdpnp.sgd import SGD
 from advdpnp.store import RESULTS, locked, read_json, sha256_file, write_atomic, write_csv, write_json
 
 
@@ -43,7 +44,7 @@ def lr_factor(run: RunConfig, epoch: int, step: int, steps: int) -> float:
     return factor * min(1.0, progress / optim.warmup_epochs) if optim.warmup_epochs else factor
 
 
-def build_optimizer(defense: Defense, run: RunConfig) -> torch.optim.SGD:
+def build_optimizer(defense: Defense, run: RunConfig) -> SGD:
     """SGD over the defense's groups, one fused kernel per group; a group keeps settings of its own (PCL's centres)."""
     optim = run.optim
     defaults = {"lr": optim.lr, "momentum": optim.momentum, "weight_decay": optim.weight_decay}
@@ -51,7 +52,7 @@ def build_optimizer(defense: Defense, run: RunConfig) -> torch.optim.SGD:
     for group in groups:
         group["initial_lr"] = group["lr"]
     kinds = {parameter.device.type for group in groups for parameter in group["params"]}
-    return torch.optim.SGD(groups, lr=optim.lr, fused=kinds <= {"cpu", "cuda"})
+    return SGD(groups, lr=optim.lr, fused=kinds <= {"cpu", "cuda"})
 
 
 def training_data(run: RunConfig) -> Dataset:

@@ -18,6 +18,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from urllib.error import URLError
 
@@ -425,6 +426,13 @@ def test_digits_are_1797_images_split_four_to_one_in_every_class():
     assert sorted(ours) == expected
     assert train.images.max() == 255
     assert train.images.min() == 0
+
+
+@pytest.mark.parametrize("package", [None, ModuleSpec("sklearn", None)])
+def test_digits_without_scikit_learn_are_an_error_that_says_so(package, monkeypatch):
+    monkeypatch.setattr("advdpnp.data.formats.find_spec", lambda name: package)
+    with pytest.raises(UserError, match="part of scikit-learn, which is incomplete here"):
+        data.load("digits", "train")
 
 
 def test_digits_never_change():

@@ -8,6 +8,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,14 +203,22 @@ def read_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
     The split is ours, there being no official one: numpy's default_rng(0) permutes the images, and of each class every
     fifth (counted through the classes in turn) goes to the test set; both splits keep the permuted order.
     """
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    order = np.random.default_rng(0).permutation(len(digits.target))
-    by_class = order[np.argsort(digits.target[order], kind="stable")]
+    table = np.loadtxt(_digits_file(), delimiter=",")  # rows of 64 pixels and a label
+    pixels, classes = table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
+    order = np.random.default_rng(0).permutation(len(classes))
+    by_class = order[np.argsort(classes[order], kind="stable")]
     chosen = order[np.isin(order, by_class[::5], invert=split == "train")]
-    images = np.rint(digits.images[chosen] * (255 / 16)).astype(np.uint8)
-    return images[:, None], digits.target[chosen].astype(np.int64)
+    images = np.rint(pixels[chosen] * (255 / 16)).astype(np.uint8)
+    return images[:, None], classes[chosen]
+
+
+def _digits_file() -> Path:
+    """The file behind `sklearn.datasets.load_digits`, found without importing scikit-learn, which takes seconds."""
+    package = find_spec("sklearn")
+    for folder in package.submodule_search_locations or () if package else ():
+        if (path := Path(folder, "datasets", "data", "digits.csv.gz")).is_file():
+            return path
+    raise UserError("the digits are part of scikit-learn, which is incomplete here: install it again")
 
 
 READERS = {"cifar10": _read_cifar, "cifar100": _read_cifar, "svhn": _read_svhn, "mnist": _read_mnist}
