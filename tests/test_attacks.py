@@ -826,16 +826,21 @@ EVERY_ATTACK = {
 
 
 @pytest.mark.parametrize("attack", EVERY_ATTACK.values(), ids=EVERY_ATTACK)
-def test_every_attack_refuses_budgets_beyond_the_box_and_half_precision(attack):
-    """8 where 8/255 is meant turns every image into any other; half precision rounds images out of their ball."""
+def test_case_05_every_attack_refuses_budgets_beyond_the_box(attack):
+    """8 where 8/255 is meant turns every image into any other."""
     with pytest.raises(ValueError, match=r"epsilon 255 is out of range; pixels lie in \[0, 1\]"):
         attack(Linear(), images(), labels(), epsilon=255)
-    for dtype in (torch.float16, torch.bfloat16):
-        with pytest.raises(ValueError, match="give float32 images"):
-            attack(Linear().to(dtype), images().to(dtype), labels(), epsilon=0.1)
 
 
-def test_a_model_in_half_precision_is_attacked_through_float32_images():
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("attack", EVERY_ATTACK.values(), ids=EVERY_ATTACK)
+def test_case_06_every_attack_refuses_half_precision(attack, dtype):
+    """Its numbers are too coarse: they round images out of their ball."""
+    with pytest.raises(ValueError, match="give float32 images"):
+        attack(Linear().to(dtype), images().to(dtype), labels(), epsilon=0.1)
+
+
+def test_case_06_a_model_in_half_precision_is_attacked_through_float32_images():
     class Wrapped(nn.Module):
         def __init__(self):
             super().__init__()
@@ -851,12 +856,12 @@ def test_a_model_in_half_precision_is_attacked_through_float32_images():
 
 @pytest.mark.parametrize("helper", [lambda x: attacks.linf_bounds(x, 0.1),
                                     lambda x: projections.start_noise(x, 0.1, "linf", True, None)])  # fmt: skip
-def test_bounds_and_starts_refuse_half_precision_too(helper):
+def test_case_06_bounds_and_starts_refuse_half_precision_too(helper):
     with pytest.raises(ValueError, match="give float32 images"):
         helper(images().half())
 
 
-def test_a_step_that_leaps_across_the_ball_is_told():
+def test_case_05_a_step_that_leaps_across_the_ball_is_told():
     run = partial(attacks.pgd, Linear(), images(), labels(), epsilon=8 / 255, steps=1, norm="linf")
     with pytest.warns(UserWarning, match=r"step_size 1 is more than twice epsilon"):
         run(step_size=1)

@@ -1,6 +1,6 @@
 """Troubles that other people reported of tools like this one, tried on this one: each ends in the right behaviour.
 
-A name that holds case_NN tells which. Cases of one module alone are tested where that module is.
+A name that holds case_NN tells which; all twenty have one. Cases of one module alone are tested where that module is.
 """
 
 import errno
@@ -91,6 +91,12 @@ def trained_checkout(_trained_once, tmp_path):
 
 def trained(tier: str = "mini") -> str:
     return f"results/{tier}/runs/{RUN}/train.json"
+
+
+def test_every_case_has_a_test():
+    named = {int(number) for path in Path(__file__).parent.glob("test_*.py")
+             for number in re.findall(r"def test_case_(\d\d)_", path.read_text())}  # fmt: skip
+    assert named == set(range(1, 21))
 
 
 # --- 09: a job that fails or refuses takes nothing away

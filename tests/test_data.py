@@ -728,7 +728,7 @@ def test_a_full_disk_is_not_blamed_on_the_server(root, server, tiny_cifar, monke
         download.fetch("cifar10", root)
 
 
-def test_neither_data_nor_fetch_needs_torchvision():
+def test_case_14_neither_data_nor_fetch_needs_torchvision():
     program = (
         "import sys, advdpnp.data.download\n"
         "assert not any(m.startswith(('torchvision', 'sklearn', 'scipy')) for m in sys.modules)\n"

@@ -62,7 +62,7 @@ def test_environment_yml_names_the_same_versions():
     assert "-e ." in pip
 
 
-def test_every_place_names_the_same_pythons():
+def test_case_13_every_place_names_the_same_pythons():
     """Makefile, pyproject.toml, environment.yml and the pages that say what is needed."""
     supported = [f"3.{minor}" for minor in range(11, 15)]
     classifiers = [c.split(" :: ")[-1] for c in project()["project"]["classifiers"] if "Python ::" in c]
@@ -79,7 +79,7 @@ def test_every_place_names_the_same_pythons():
 
 
 @pytest.mark.parametrize(("python", "got"), [("no-such-python", "not found"), ("echo", "which is")])
-def test_another_python_is_refused_in_one_line_that_says_where_to_get_one(tmp_path, python, got):
+def test_case_13_another_python_is_refused_in_one_line_that_says_where_to_get_one(tmp_path, python, got):
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, tmp_path / name)
     if python == "echo":  # a Python that is too old

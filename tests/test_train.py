@@ -118,7 +118,7 @@ WIDER = {"model": {"width": 8}, "optim": {"epochs": 2, "batch_size": 64, "precis
          "data": {"train_images": 128}}  # fmt: skip
 
 
-def test_a_training_goes_on_with_the_threads_it_was_begun_with(tiny, tmp_path, threads, capsys):
+def test_case_02_a_training_goes_on_with_the_threads_it_was_begun_with(tiny, tmp_path, threads, capsys):
     run = tiny("AT", **WIDER)
     threads(2)
     fit(run, tmp_path / "two")
@@ -157,7 +157,7 @@ def test_a_state_from_before_threads_were_kept_goes_on_too(tiny, tmp_path, threa
     assert (done["threads"], "provenances" in done) == (1, False)
 
 
-def test_a_training_goes_on_in_its_precision(tiny, tmp_path, monkeypatch, capsys):
+def test_case_02_a_training_goes_on_in_its_precision(tiny, tmp_path, monkeypatch, capsys):
     """Begun on a machine that multiplies bfloat16, gone on with on one that does not."""
     run = tiny("AT", optim={"epochs": 2, "precision": "auto"})
     monkeypatch.setattr(train, "pick_precision", lambda requested, device: "bf16")
@@ -170,7 +170,7 @@ def test_a_training_goes_on_in_its_precision(tiny, tmp_path, monkeypatch, capsys
     assert same(weights(tmp_path / "through"), weights(tmp_path / "parts"))
 
 
-def test_other_training_images_than_the_first_epoch_s_are_refused(tiny, tmp_path, monkeypatch):
+def test_case_02_other_training_images_than_the_first_epoch_s_are_refused(tiny, tmp_path, monkeypatch):
     run = tiny("AT")
     fit(run, tmp_path, max_minutes=1e-9)
     real = data.load("digits", "train")
@@ -184,7 +184,7 @@ def test_other_training_images_than_the_first_epoch_s_are_refused(tiny, tmp_path
     assert fit(run, tmp_path)["data_sha256"] == real.subset(64).sha256
 
 
-def test_every_place_that_took_part_is_told(tiny, tmp_path, capsys):
+def test_case_02_every_place_that_took_part_is_told(tiny, tmp_path, capsys):
     run = tiny("AT", optim={"epochs": 3})
     fit(run, tmp_path, max_minutes=1e-9)
     changed_state(tmp_path, lambda made: [made[0] | {"device": "another CPU, 1 threads", "torch": "2.0.0"}])
