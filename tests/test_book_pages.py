@@ -106,7 +106,7 @@ def test_a_film_becomes_a_sheet_of_its_frames_without_the_still(tmp_path):
         frame.paste(colours[0], (0, 0, 20, 30))  # two of them are alike
         frame.paste(colours[1], (20, 0, 40, 30))
     data = base64.b64encode(animated_png(frames, 150)).decode()
-    cell = new_code_cell("panels = {", outputs=[new_output("display_data", {"image/png": data, "text/plain": "film"})])
+    cell = new_code_cell("stills = [", outputs=[new_output("display_data", {"image/png": data, "text/plain": "film"})])
     outputs.shape(new_notebook(cells=[cell]), "method", SHORT, tmp_path)
     html = cell.outputs[0].data["text/html"]
     assert 'data-wait="150"' in html
