@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+TIER ?= demo
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
@@ -20,12 +21,13 @@ $(info $(VENV) was made as $(MADE): making it again here)
 endif
 endif
 
-.PHONY: help env demo test chaos slurm-test lint audit licences bench book book-test course lock release archive pythons clean
+.PHONY: help env demo test chaos slurm-test lint audit licences bench book book-test slides course lock release archive pythons clean
 
 help:
 	@echo "make demo    the whole pipeline on embedded data: every table and figure, minutes on two cores"
 	@echo "make test    the tests and the notebooks"
 	@echo "make book    the executed notebooks, the report and the reference as a site: results/book/html"
+	@echo "make slides  the method notebook as slides in one file, without network: results/slides/method.html"
 	@echo "make course  the exercises as two bundles: dist/course-student and dist/course-teacher"
 	@echo "make chaos   at least 100 kills at random moments, and what is lost: nothing"
 	@echo "make slurm-test   the workflow through a real Slurm of one node, jobs killed on the way (root, Debian)"
@@ -94,7 +96,6 @@ release: $(RELEASE)/.ready
 	$(BIN)/python tools/croissant.py --check
 	$(BIN)/python -m pytest -m release tests/test_release.py
 
-TIER ?= demo
 archive: $(READY)
 	$(BIN)/python tools/archive.py --tier $(TIER)
 
@@ -108,19 +109,24 @@ $(VENV)/.book: $(READY)
 book: $(VENV)/.book demo
 	$(BIN)/python book/build.py
 
+# The notebook is executed where it was not, or has changed; nothing else of the tier is made.
+slides: $(VENV)/.book
+	$(BIN)/python -m snakemake --quiet all --cores $(CORES) results/$(TIER)/notebooks/method.ipynb
+	$(BIN)/python book/slides.py results/$(TIER)/notebooks/method.ipynb
+
 book-test: $(VENV)/.book
-	$(BIN)/python -m pytest -m book tests/test_book.py
+	$(BIN)/python -m pytest -m book tests/test_book.py tests/test_slides.py
 
 $(VENV)/.course: $(READY)
 	$(BIN)/python tools/install.py course
 	@touch $@
 
-course: $(VENV)/.course
+course: $(VENV)/.course slides
 	$(BIN)/python -m advdpnp course
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf results/demo results/book .snakemake .pytest_cache .ruff_cache .hypothesis
+	rm -rf results/demo results/book results/slides .snakemake .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

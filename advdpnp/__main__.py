@@ -330,7 +330,10 @@ def _export(args: argparse.Namespace) -> int:
 def _course(args: argparse.Namespace) -> int:
     from advdpnp.course.bundle import build
 
-    print(*build(Path(args.output), args.seed), sep="\n")
+    student, teacher = build(Path(args.output), args.seed)
+    print(student, teacher, sep="\n")
+    if not (teacher / "slides.html").exists():
+        print(f"{teacher} has no slides: `make slides` writes them for the next bundle", file=sys.stderr)
     return 0
 
 

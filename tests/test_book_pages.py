@@ -1,4 +1,4 @@
-"""How the book shapes what it is given: notebooks' outputs, drawings, the flags of the image browser. No browser."""
+"""How the book and the slides shape what they are given: notebooks' outputs, drawings, flags. No browser."""
 
 import base64
 import io
@@ -8,10 +8,11 @@ import sys
 import nbformat
 import numpy as np
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
 from advdpnp.config import ATTACKS, ROOT, load_tier
+from advdpnp.errors import UserError
 from advdpnp.intervals import SeedVariance, paired_difference
 from advdpnp.report import differences
 from advdpnp.report.animations import animated_png
@@ -22,6 +23,7 @@ import drawing
 import instruments
 import outputs
 import pictures
+import slides
 
 SHORT = PUBLISHED.tier("short")
 
@@ -106,7 +108,7 @@ def test_a_film_becomes_a_sheet_of_its_frames_without_the_still(tmp_path):
         frame.paste(colours[0], (0, 0, 20, 30))  # two of them are alike
         frame.paste(colours[1], (20, 0, 40, 30))
     data = base64.b64encode(animated_png(frames, 150)).decode()
-    cell = new_code_cell("panels = {", outputs=[new_output("display_data", {"image/png": data, "text/plain": "film"})])
+    cell = new_code_cell("stills = [", outputs=[new_output("display_data", {"image/png": data, "text/plain": "film"})])
     outputs.shape(new_notebook(cells=[cell]), "method", SHORT, tmp_path)
     html = cell.outputs[0].data["text/html"]
     assert 'data-wait="150"' in html
@@ -186,3 +188,50 @@ def test_the_bits_are_the_published_flags_and_give_the_published_interval(flags)
 
 def test_json_cannot_end_its_script():
     assert "</script>" not in instruments.json_script("x", {"a": "</script>"})[:-9]
+
+
+# --- Slides
+
+
+def told(text: str, **metadata):
+    """A notebook of one cell that printed something."""
+    printed = new_output("stream", name="stdout", text="1")
+    return new_notebook(cells=[new_code_cell(text, metadata=metadata, outputs=[printed])])
+
+
+def test_slides_leave_out_links_to_files_hidden_code_and_skipped_cells():
+    show = {"slideshow": {"slide_type": "slide"}}
+    notebook = told("secret()", tags=["hide-input"], slideshow={"slide_type": "-"})
+    text = "[ledger](../docs/ledger.md), [paper](https://arxiv.org/abs/2504.03782)"
+    notebook.cells = [new_markdown_cell(text, metadata=show), *notebook.cells, *told("papermill = 3").cells]
+    html, _ = slides.sections(slides.shaped(notebook, "method"))
+    assert "ledger, <a" in html
+    assert "https://arxiv.org/abs/2504.03782" in html
+    assert ">1" in html
+    assert "secret" not in html
+    assert "papermill" not in html
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file or directory; `make slides` executes the notebook first"),
+        ("no notebook", "expected an executed notebook, got another file"),
+        (told("1"), "no cell says what it is among the slides"),
+        (new_notebook(cells=[new_markdown_cell("a", metadata={"slideshow": {}})]), "got one without outputs"),
+    ],
+)
+def test_what_is_no_executed_lecture_gets_one_sentence(tmp_path, capsys, content, said):
+    path = tmp_path / "method.ipynb"
+    if content is not None:
+        path.write_text(content if isinstance(content, str) else nbformat.writes(content))
+    assert slides.main([str(path)]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_without_reveal_the_command_that_installs_it_is_named(monkeypatch):
+    monkeypatch.setattr(slides, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="sphinx-revealjs is not installed; `make slides` installs it"):
+        slides.shipped()

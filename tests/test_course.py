@@ -178,6 +178,17 @@ def test_the_teachers_bundle_holds_the_rest(course):
         assert (teacher / document).read_text().startswith("# ")
 
 
+@pytest.mark.parametrize("made", [True, False])
+def test_slides_go_to_the_teacher_where_they_were_made(course, tmp_path, monkeypatch, made):
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
+    if made:
+        store.write_text(tmp_path / "slides" / "method.html", "<!doctype html>")
+    facts, teacher = store.read_json(course / "course-teacher" / "course.json"), tmp_path / "teacher"
+    bundle._write_texts(teacher, tmp_path / "student", facts, {}, "advdpnp.whl")
+    assert (teacher / "slides.html").exists() == made
+    assert ("`slides.html`" in (teacher / "README.md").read_text()) == made
+
+
 def test_another_seed_asks_on_other_inputs(course):
     text = (course / "course-teacher" / "tests" / "01_fgsm" / "fgsm.py").read_text()
     assert "SEED = 5 " in text

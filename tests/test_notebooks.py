@@ -24,12 +24,26 @@ def test_a_notebook_is_stripped_parameterised_and_short(path):
     assert len(parameters) == 1
     assert parameters[0].source.startswith('tier = "demo"'), "the defaults must be the small tier"
     assert notebook.metadata.kernelspec.name == "python3"
-    assert len(notebook.cells) <= 30
+    assert len(notebook.cells) <= (45 if path.stem == "method" else 30)  # the method's are slides, one idea each
     assert notebook.cells[0].source.startswith("# ")
 
 
 def test_every_notebook_is_a_table_a_figure_the_ledger_or_the_method():
     assert {path.stem for path in NOTEBOOKS} - {"method"} <= set(artefacts.ARTEFACTS)
+
+
+def test_each_cell_of_the_method_says_what_it_is_on_the_slides():
+    """One heading begins each slide; what it shows of code is short: 115 columns fit, and 30 lines."""
+    cells = nbformat.read(FOLDER / "method.ipynb", as_version=4).cells
+    kinds = [cell.metadata.slideshow.slide_type for cell in cells]
+    assert set(kinds) <= {"slide", "subslide", "fragment", "-", "notes", "skip"}
+    for kind, cell in zip(kinds, cells, strict=True):
+        headed = cell.cell_type == "markdown" and cell.source.startswith("#")
+        assert headed == (kind in ("slide", "subslide")), cell.id
+        if cell.cell_type == "code" and kind in ("fragment", "-") and "hide-input" not in cell.metadata.get("tags", ()):
+            lines = cell.source.splitlines()
+            assert len(lines) <= 30, cell.id
+            assert max(map(len, lines)) <= 115, cell.id
 
 
 def test_the_colab_notebook_is_one_stripped_cell_that_runs_the_method():

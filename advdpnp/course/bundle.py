@@ -1,7 +1,7 @@
 """make course: what students get and what the teacher keeps, both from notebooks/exercises.
 
     dist/course-student    the notebooks, the library as a wheel, requirements.txt, README.md; also as one .zip
-    dist/course-teacher    solutions, solved notebooks, hidden tests, Otter's autograder zips, plan and answers
+    dist/course-teacher    solutions, solved notebooks, hidden tests, Otter's autograder zips, plan, answers, slides
 
 The hidden tests draw their inputs from the course's seed: another course, other inputs.
 """
@@ -85,13 +85,14 @@ For you alone: it holds the solutions and the hidden tests. Made from commit {co
 | `lecture-plan.md` | sessions, lectures, prerequisites, hours, what goes wrong |
 | `teaching.md` | how to hand out, collect and grade, and what grading does not protect from |
 | `answers.md` | expected numbers and times, answers to "To think about" |
-| `solutions/`, `solved/` | one file for each exercise; the notebooks with the solutions in them |
+{slides}| `solutions/`, `solved/` | one file for each exercise; the notebooks with the solutions in them |
 | `tests/` | the hidden tests, Otter-Grader's format, points in `course.json` |
 | `autograder/` | the same as zip files for `otter run`, `otter grade` and Gradescope |
 | `handout/` | the notebooks as your students have them: grading compares with these |
 
 Grade a folder of submissions: `python -m advdpnp grade FOLDER --bundle {folder}`.
 """
+SLIDES = "| `slides.html` | the method as slides: opens in a browser, needs no network; S shows the notes |\n"
 
 
 def exercises() -> list[str]:
@@ -154,8 +155,8 @@ def title_of(notebook: dict[str, Any]) -> str:
 def build(output: Path = ROOT / "dist", seed: int | None = None) -> list[Path]:
     """Write both bundles below `output`, in place of older ones. Without a seed that of the bundle before stays.
 
-    Raises UserError outside of a checkout, where Otter-Grader is missing, or where the folder cannot be written; the
-    bundles before are then still there.
+    The slides go along where `make slides` has written them. Raises UserError outside of a checkout, where Otter-Grader
+    is missing, or where the folder cannot be written; the bundles before are then still there.
     """
     store.check_writable(output)
     seed = _seed(output / "course-teacher") if seed is None else seed
@@ -251,7 +252,11 @@ def _write_texts(teacher: Path, student: Path, course: dict, handout: dict[str, 
     values = {"title": title, "count": len(handout), "table": "\n".join(table), "cell": Limits().cell_seconds}
     store.write_text(student / "README.md", STUDENT.format(**values))
     store.write_text(student / "requirements.txt", REQUIREMENTS.format(wheel=wheel))
+    slides = store.results_root() / "slides" / "method.html"
+    if slides.is_file():
+        store.copy_file(slides, teacher / "slides.html")
     about = {"seed": course["seed"], "commit": course["commit"], "folder": "THIS FOLDER"}
+    about["slides"] = SLIDES if slides.is_file() else ""
     store.write_text(teacher / "README.md", TEACHER.format(title=title, **about))
     for document in DOCUMENTS:
         text = re.sub(r"\[([^\]]+)\]\((?!https?:|#)[^)]*\)", r"\1", (ROOT / document).read_text())
