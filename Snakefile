@@ -65,6 +65,12 @@ plain(check_places)(Path.cwd(), Path(workflow.basedir))
 os.environ["ADVDPNP_RESULTS"] = str(Path("results").resolve())  # for every job: where the rules say
 
 
+@functools.cache
+def trained_in(tier):
+    """Ids of all trainings of a tier: once, since every evaluation asks."""
+    return frozenset(artefacts.all_runs(load_tier(tier)))
+
+
 @plain
 def run_of(wildcards):
     return resolve(wildcards.tier, wildcards.run)
@@ -83,8 +89,8 @@ def training_inputs(wildcards):
 def evaluation_inputs(wildcards):
     """The trained run and, where the tier has one, the standard model whose attacks the evaluation `guard` transfers."""
     run = run_of(wildcards)
-    trained, standard = artefacts.all_runs(load_tier(run.tier)), standard_of(run)
-    needed = [run] + ([standard] if standard and standard.id in trained else [])
+    standard = standard_of(run)
+    needed = [run] + ([standard] if standard and standard.id in trained_in(wildcards.tier) else [])
     return [str(HERE.trained(each)) for each in needed]
 
 

@@ -6,6 +6,7 @@
   scaling   a step along batch, width and PGD steps; on a GPU also its share of the matrix peak
   compile   torch.compile on and off
   demo      the demo's wall time by rule
+  many_runs status, a table, the report and Snakemake's plan as a tier grows to 500 runs
   once      one network's evaluations, against an earlier commit that computed each alone
   fidelity  accuracy after training with all means of speed, and with none, over several seeds
 
@@ -24,12 +25,12 @@ from advdpnp.errors import UserError, nearest
 from advdpnp.hardware import pick_device, pick_precision
 from advdpnp.report.figures import save
 from advdpnp.store import provenance, results_root, write_json
-from benchmarks import attacks, compiling, data, demo, fidelity, figure, once, scaling, steps
+from benchmarks import attacks, compiling, data, demo, fidelity, figure, many_runs, once, scaling, steps
 
 PARTS = {
     "steps": steps.measure, "attacks": attacks.measure, "data": data.measure, "scaling": scaling.measure,
     "compile": compiling.measure, "demo": demo.measure, "fidelity": fidelity.measure,
-    "once": once.measure,
+    "once": once.measure, "many_runs": many_runs.measure,
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,9 +12,11 @@ import pytest
 import torch
 
 from advdpnp.config import METHODS, load_tier
+from advdpnp.config.tiers import parse_tier
 from advdpnp.errors import UserError
-from advdpnp.store import RESULTS, write_json
-from benchmarks import attacks, compiling, data, demo, fidelity, figure, once, scaling, steps
+from advdpnp.paper.artefacts import EVERYTHING, all_runs, evaluations_of
+from advdpnp.store import RESULTS, Store, write_json
+from benchmarks import attacks, compiling, data, demo, fidelity, figure, many_runs, once, scaling, steps
 from benchmarks.__main__ import PARTS, main
 from benchmarks.timing import interleaved
 
@@ -315,3 +318,26 @@ def test_the_page_on_speed_shows_the_fidelity_that_was_published():
             for attack in fidelity.ATTACKS:
                 fast, plain = ([seed[attack] for seed in sides[side]] for side in ("fast", "plain"))
                 assert found[method][attack] == fidelity.summary(fast, plain)
+
+
+def test_the_invented_tier_has_every_block_and_seed_and_its_runs_are_complete(tmp_path):
+    tier = parse_tier("many", tomllib.loads(many_runs.tier_text(3)), "many")
+    runs = all_runs(tier)
+    assert {run.block for run in runs.values()} >= {"cifar100/resnet18", "svhn/resnet18", "cifar10/wrn34_10"}
+    assert {run.seed for run in runs.values()} == {0, 1, 2}
+    run, store = tier.run("svhn/resnet18", "IKL", 2), Store(tmp_path)
+    many_runs.write_run(store, tier, run, many_runs.templates(), np.random.default_rng(0))
+    for name in evaluations_of(tier, run, EVERYTHING):
+        assert store.read_evaluation(run, name)["run"] == run.id
+        if name in run.attacks:
+            flags, told = store.read_flags(run, name), store.read_evaluation(run, name)
+            assert (len(flags), int(flags.sum())) == (told["images"], told["correct"])
+
+
+def test_memory_is_the_commands_own_and_not_ours(tmp_path):
+    ours = np.ones(200 * 2**20, dtype=np.uint8)  # 200 MB here
+    seconds, megabytes = many_runs.cost(["-c", "x = bytearray(50 * 2**20)"], tmp_path)
+    assert ours.nbytes > 2**20 * megabytes > 50 * 2**20
+    assert seconds > 0
+    with pytest.raises(UserError, match="failed: no such luck"):
+        many_runs.cost(["-c", "raise SystemExit('no such luck')"], tmp_path)
