@@ -102,7 +102,18 @@ class Store:
     def read_flags(self, run: RunConfig, name: str) -> "np.ndarray | None":
         """Where an evaluated run is right: bool, the last axis is the images; None where there is no evaluation."""
         path = self.arrays(run, name)
-        return read_arrays(path, "correct")["correct"] if path.exists() else None
+        if not path.exists():
+            return None
+        about = path.stat()
+        return _flags(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _flags(path: Path, changed_ns: int, size: int) -> "np.ndarray":
+    """The flags in a file, read once for as long as it stays the same; not to be written to."""
+    flags = read_arrays(path, "correct")["correct"]
+    flags.flags.writeable = False
+    return flags
 
 
 RESULTS = Store()

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from advdpnp import progress as module
@@ -266,3 +267,15 @@ def test_a_terminal_gets_one_line_that_refreshes(clock):
     assert stream.getvalue().count("\n") == 1
     assert stream.getvalue().count("\r") == 5
     assert stream.getvalue().endswith("train done in 4s\x1b[K\n")
+
+
+def test_flags_are_read_once_and_again_after_a_change(tiny, tmp_path):
+    run, place = tiny("AT"), store.Store(tmp_path)
+    path = place.arrays(run, "clean")
+    store.write_atomic(path, lambda handle: np.savez_compressed(handle, correct=np.array([True, False])))
+    first = place.read_flags(run, "clean")
+    assert place.read_flags(run, "clean") is first
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = False
+    store.write_atomic(path, lambda handle: np.savez_compressed(handle, correct=np.array([False, True, True])))
+    assert place.read_flags(run, "clean").tolist() == [False, True, True]
