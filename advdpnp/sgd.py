@@ -11,7 +11,8 @@ class SGD(torch.optim.SGD):
     """`torch.optim.SGD`, bit for bit, that leaves torch._dynamo out where nothing is compiled.
 
     torch's optimizers import it only to say that they are not to be compiled; for a training of the demo, that takes
-    longer than an epoch. Should torch change the names used here, the import is back and nothing else differs.
+    longer than an epoch. The answer given here holds for all optimizers of the process. Should torch change the names
+    that are used, the import is back and nothing else differs.
     """
 
     def __init__(self, groups: list[dict[str, Any]], **defaults: Any) -> None:

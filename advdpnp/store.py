@@ -100,7 +100,7 @@ class Store:
         return read_json(path, *keys) if path.exists() else None
 
     def read_flags(self, run: RunConfig, name: str) -> "np.ndarray | None":
-        """Where an evaluated run is right: bool, the last axis is the images; None where there is no evaluation."""
+        """Where an evaluated run is right: bool, read-only, the last axis is the images; None without an evaluation."""
         path = self.arrays(run, name)
         if not path.exists():
             return None
@@ -110,7 +110,7 @@ class Store:
 
 @lru_cache(maxsize=4096)
 def _flags(path: Path, changed_ns: int, size: int) -> "np.ndarray":
-    """The flags in a file, read once for as long as it stays the same; not to be written to."""
+    """The flags in a file, read once for as long as it stays the same, hence read-only."""
     flags = read_arrays(path, "correct")["correct"]
     flags.flags.writeable = False
     return flags

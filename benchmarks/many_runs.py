@@ -1,8 +1,8 @@
 """What `status`, a table, the report and Snakemake's plan cost as a tier's runs grow to 500: seconds and memory.
 
 The tier is invented: the short tier's settings, all blocks of the paper, as many seeds as it takes. Each of its runs
-tells what a published one does, with flags drawn anew at that accuracy, so no number of it means anything. It lies in
-a copy of the checkout in a temporary folder. Each command is a process of its own, the start of Python included.
+tells what a published one does, its flags shuffled, so no number of it means anything. It lies in a copy of the
+checkout in a temporary folder. Each command is a process of its own, the start of Python included.
 """
 
 import os
@@ -15,7 +15,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -65,13 +64,15 @@ def templates() -> dict[str, tuple[dict, Path]]:
     return found
 
 
-def drawn(arrays: Mapping[str, np.ndarray], images: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def shuffled(arrays: Mapping[str, np.ndarray], images: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """The arrays, flags of images shuffled and repeated up to so many."""
     return {key: rng.permutation(np.resize(value, images)) if key == "correct" and value.ndim == 1 else value
             for key, value in arrays.items()}  # fmt: skip
 
 
-def write_run(store: Store, tier: Tier, run: RunConfig, known: Mapping[str, tuple[dict, Path]], rng: Any) -> None:
+def write_run(
+    store: Store, tier: Tier, run: RunConfig, known: Mapping[str, tuple[dict, Path]], rng: np.random.Generator
+) -> None:
     """What a trained and evaluated run leaves, as far as anything but training reads it."""
     model = digest([run.id]) * 4
     like = PUBLISHED.run_folder("short", "cifar10-resnet18-adv_dpnp-s0")
@@ -87,15 +88,15 @@ def write_run(store: Store, tier: Tier, run: RunConfig, known: Mapping[str, tupl
             images = run.attacks[name].images or run.evaluation.test_images
             told |= {"settings": asdict(resolved_attack(run, name)), "images": images}
         with np.load(flags) as arrays:
-            made = drawn(arrays, told["images"], rng)
+            made = shuffled(arrays, told["images"], rng)
         if name in run.attacks:
             told |= {"correct": int(made["correct"].sum()), "accuracy": 100 * float(made["correct"].mean())}
         write_atomic(store.arrays(run, name), lambda handle, made=made: np.savez_compressed(handle, **made))
         write_json(store.evaluation(run, name), told)
 
 
-def checkout_of(runs: int, folder: Path) -> tuple[Path, Tier, int]:
-    """(a copy of the checkout with at least so many finished runs of the tier, that tier, their number)."""
+def fill(folder: Path, runs: int) -> int:
+    """Make `folder` a copy of the checkout with at least so many finished runs of the tier; returns their number."""
     for name in COPIED:
         shutil.copytree(ROOT / name, folder / name)
     for name in FILES:
@@ -107,7 +108,7 @@ def checkout_of(runs: int, folder: Path) -> tuple[Path, Tier, int]:
     store, rng, known = Store(folder / "results"), np.random.default_rng(0), templates()
     for run in every.values():
         write_run(store, tier, run, known, rng)
-    return folder, tier, len(every)
+    return len(every)
 
 
 def cost(command: list[str], folder: Path) -> tuple[float, float]:
@@ -129,7 +130,8 @@ def measure(args, device: torch.device) -> dict:
     found: dict[int, dict] = {}
     for size in SIZES[:1] if args.quick else SIZES:
         with tempfile.TemporaryDirectory() as scratch:
-            folder, _, runs = checkout_of(size, Path(scratch))
+            folder = Path(scratch)
+            runs = fill(folder, size)
             found[runs] = {}
             for name, command in COMMANDS.items():
                 rounds = [cost(command, folder) for _ in range(args.rounds)]

@@ -9,7 +9,7 @@ import pytest
 
 matplotlib.use("Agg")
 
-from advdpnp.config import load_tier, parse_tier
+from advdpnp.config import digest, load_tier, parse_tier, resolve
 from advdpnp.paper import artefacts
 from advdpnp.paper.artefacts import CIFAR10, CIFAR100
 from advdpnp.paper.numbers import reported
@@ -322,3 +322,35 @@ def test_the_picture_has_a_dot_per_quantity_reading_and_seed():
     assert fig.get_figwidth() <= 7.5
     rows = [round(float(y)) for y in lines["mean"].get_ydata()]
     assert {row: rows.count(row) for row in rows} == dict.fromkeys(range(8), 2), "lanes stay in their row"
+
+
+FLOAT32 = json.loads((PUBLISHED.root / "benchmarks" / "variants-float32.json").read_text())["runs"]
+
+
+@pytest.mark.parametrize("name", FLOAT32)
+def test_the_variants_in_float32_tell_what_their_evaluations_do(name):
+    told = FLOAT32[name]
+    measured, run = told["evaluations"], resolve("short", name)
+    assert told["train"]["settings_digest"] == digest(run.training_settings())
+    assert told["train"]["precision"] == "fp32"
+    assert {found["model_sha256"] for found in measured.values()} == {told["train"]["model_sha256"]}
+    distance = log_distance(told["fingerprint"], paper_fingerprint()) / len(QUANTITIES)
+    assert told["mean_log_distance"] == pytest.approx(distance, abs=1e-3)
+    geometry, quantities = measured["geometry"], told["fingerprint"]
+    for quantity in ("mean_sep", "min_sep"):
+        assert quantities[quantity] == pytest.approx(geometry[quantity], abs=1e-4)
+    for side in ("clean", "adv"):
+        implied = fingerprint.implied_distance(geometry["mean_sep"], geometry[f"scr_{side}"])
+        assert quantities[f"distance_{side}"] == pytest.approx(implied, abs=1e-4)
+
+
+def test_pages_quote_the_variants_in_float32_as_measured():
+    root = PUBLISHED.root.parent / "docs"
+    quoted = {"findings.md": ("slow_prototypes-s1", "balanced-s1"), "ledger.md": ("composite-s0", "train_bn-s0")}
+    for page_name, runs in quoted.items():
+        paragraphs = [line for line in (root / page_name).read_text().split("\n- ") if "variants-float32" in line]
+        for run in runs:
+            measured = FLOAT32[f"cifar10-resnet18-adv_dpnp.{run}"]["evaluations"]
+            values = [f"{measured[attack]['accuracy']:.1f}" for attack in ("clean", "pgd20")]
+            values.append(f"{measured['geometry']['mean_sep']:.1f}")
+            assert any(all(value in text for value in values) for text in paragraphs), (page_name, run)

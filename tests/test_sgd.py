@@ -48,7 +48,7 @@ print([name for name in ("torch._dynamo", "sklearn", "scipy", "pandas") if name 
 
 
 def test_a_training_imports_neither_the_compiler_nor_what_the_digits_come_with(tmp_path, monkeypatch):
-    """Each takes longer to import than an epoch of the demo."""
+    """Their imports were most of what a short process cost."""
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
     done = subprocess.run([sys.executable, "-c", TRAINING], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1:] == ["[]"], done.stderr
