@@ -366,6 +366,27 @@ def test_the_interval_is_the_tables_own(browser):
     assert [round(shown[key], 2) for key in keys] == [getattr(row, key) for key in keys]
 
 
+def test_numbers_are_rounded_as_python_does(browser):
+    opened(browser, "instruments/images.html")
+    values = [0.25, -0.25, 0.75, -2.25, 26.25, 0.15, 2.349, -0.003, 0.0, 2.675, 0.125, 7.05, 12.345]
+    for digits in (1, 2):
+        found = browser.execute_script("return arguments[0].map(v => paired.fixed(v, arguments[1]))", values, digits)
+        assert found == [f"{value:.{digits}f}" for value in values]
+
+
+def test_each_difference_reads_as_in_the_report(browser):
+    attacks = {"clean": "clean", "aa": "aa", "pgd_linf": "pgd20", "pgd": "pgd20", "cw": "cw30", "fgsm": "fgsm"}
+    opened(browser, "instruments/images.html")
+    for table in ("table1", "table2"):
+        for row in differences.rivals(load_tier("short"), table, PUBLISHED):
+            if row.column in attacks:
+                choose(browser, ours="Adv-DPNP", theirs=row.rival, attack=attacks[row.column])
+                said = browser.find_element("css selector", "#images .state").text.replace("−", "-")
+                cell = f"{row.difference:+.1f} [{row.low:+.1f}, {row.high:+.1f}]"
+                assert f"{row.ours:.2f} %, {row.rival} {row.theirs:.2f} %: difference {cell} points" in said
+                assert ("apart" not in said) == differences.decided(row)
+
+
 def test_two_sides_swap(browser):
     opened(browser, "instruments/images.html")
     before = choose(browser, ours="Adv-DPNP", theirs="AT", attack="pgd20")

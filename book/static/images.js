@@ -59,11 +59,11 @@
     const result = paired.pairedDifference(ours, theirs, block().spread), seed = field("seed").value;
     const split = paired.outcomes(ours[seed], theirs[seed]);
     const names = [field("ours").value, field("theirs").value];
-    const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(1);
-    const told = result.low > 0 ? "ahead" : result.high < 0 ? "behind" : "cannot be told apart";
+    const right = [result.ours, result.theirs].map((value) => paired.fixed(value, 2));
+    const [difference, low, high] = [result.difference, result.low, result.high].map(paired.tenths);
+    const told = paired.fixed(result.low, 2) > 0 ? "ahead" : paired.fixed(result.high, 2) < 0 ? "behind" : "cannot be told apart";
     const seeds = `${result.seeds} seed${result.seeds > 1 ? "s" : ""}`;
-    const sentence = `${names[0]} ${result.ours.toFixed(1)} %, ${names[1]} ${result.theirs.toFixed(1)} %: ` +
-      `difference ${signed(result.difference)} [${signed(result.low)}, ${signed(result.high)}] points ` +
+    const sentence = `${names[0]} ${right[0]} %, ${names[1]} ${right[1]} %: difference ${difference} [${low}, ${high}] points ` +
       `on ${result.images} images, ${seeds}: ${told === "cannot be told apart" ? told : `${names[0]} is ${told}`}.`;
     by(".state").textContent = sentence;
     form.dataset.result = JSON.stringify(result);

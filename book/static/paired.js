@@ -86,11 +86,23 @@ globalThis.paired = (() => {
     return found;
   }
 
+  // A number as Python writes it: unlike toFixed, an exact half goes to the even digit
+  function fixed(value, digits) {
+    const scale = 10 ** digits, half = (Math.abs(value) * 2 ** (digits + 1)) % 2 === 1;
+    return (half ? (2 * Math.round((value * scale) / 2)) / scale : value).toFixed(digits);
+  }
+
+  // A difference as advdpnp.report.differences shows it: what is left of its hundredths, with its sign
+  function tenths(value) {
+    const hundredths = Number(fixed(value, 2)), text = fixed(hundredths, 1);
+    return hundredths < 0 ? text.replace("-", "\u2212") : `+${text.replace("-", "")}`;
+  }
+
   // [n, base64 of the bits, the first in the highest place] -> flags [n]
   function unpack([n, text]) {
     const bytes = atob(text);
     return Uint8Array.from({ length: n }, (_, i) => (bytes.charCodeAt(i >> 3) >> (7 - (i & 7))) & 1);
   }
 
-  return { tQuantile, pairedDifference, outcomes, unpack };
+  return { tQuantile, pairedDifference, outcomes, fixed, tenths, unpack };
 })();
