@@ -9,12 +9,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from advdpnp import __version__
 from advdpnp.errors import UserError, nearest
 from advdpnp.progress import TimeUp, time_limit
 from advdpnp.store import write_json
+
+if TYPE_CHECKING:
+    from advdpnp.config import RunConfig
 
 EXAMPLES = """examples:
   python -m advdpnp status --tier demo                 what is done and what is missing
@@ -62,11 +65,19 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             command = getattr(found, "parser", self)
             flag = unknown[0].partition("=")[0]
-            if not flag.startswith("-"):
-                raise UserError(f"{command.prog} does not take '{flag}'; see {command.prog} --help")
             known = dict.fromkeys(re.findall(r"--[a-z-]+", command.format_usage() + " --help"))
+            if not flag.startswith("-"):
+                meant = "--tier" in known and flag in _tiers()
+                hint = f"did you mean '--tier {flag}'?" if meant else f"see {command.prog} --help"
+                raise UserError(f"{command.prog} does not take '{flag}'; {hint}")
             raise UserError(f"{command.prog} has no option {flag}; {nearest(flag, known)}")
         return found
+
+
+def _tiers() -> list[str]:
+    from advdpnp.config import CONFIG_DIR
+
+    return sorted(path.stem for path in CONFIG_DIR.glob("*.toml"))
 
 
 def _minutes(text: str) -> float:
@@ -188,10 +199,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _train(args: argparse.Namespace) -> int:
-    from advdpnp.config import load_tier, resolve
+def _resolve(tier: str, run_id: str) -> "RunConfig":
+    """A run of the tier. Raises UserError, which names the tiers that have it where this one does not."""
+    from advdpnp.config import resolve
 
-    run = resolve(args.tier, args.run)
+    try:
+        return resolve(tier, run_id)
+    except UserError as error:
+        others = []
+        for name in _tiers():
+            with suppress(UserError):
+                others.append(resolve(name, run_id).tier)
+        if not others or tier not in _tiers():
+            raise
+        raise UserError(f"{str(error).partition(';')[0]}; use --tier {' or '.join(others)}") from None
+
+
+def _train(args: argparse.Namespace) -> int:
+    from advdpnp.config import load_tier
+
+    run = _resolve(args.tier, args.run)
     from advdpnp.hardware import require_hardware
     from advdpnp.train import fit
 
@@ -201,7 +228,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from advdpnp.config import load_tier, resolve
+    from advdpnp.config import load_tier
     from advdpnp.paper import artefacts
 
     if args.model is not None:
@@ -211,7 +238,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.run is None or args.run.endswith((".py", ".pt", ".pth", ".safetensors")):
         example = "python -m advdpnp evaluate --model my_model.py --dataset cifar10 clean pgd20 aa"
         raise UserError(f"name a run, or a network of your own: {example}, where load() in my_model.py returns it")
-    run = resolve(args.tier, args.run)
+    run = _resolve(args.tier, args.run)
     wanted = artefacts.evaluations_of(load_tier(args.tier), run, args.artefact) if args.artefact else ()
     names = [*args.attack, *wanted]
     if not names:
@@ -252,6 +279,8 @@ def _show(label: str, results: dict[str, dict]) -> None:
 def _work(args: argparse.Namespace) -> int:
     from advdpnp.jobs.queue import work
 
+    for run in args.run:
+        _resolve(args.tier, run)
     output = Path(args.output) if args.output else None
     options = {"max_minutes": args.max_minutes, "device": args.device, "output": output, "allow_cpu": args.allow_cpu}
     work(args.tier, args.run, **options)
@@ -302,11 +331,10 @@ def _call(path: str, *arguments: Any, **options: Any) -> int:
 
 
 def _card(args: argparse.Namespace) -> int:
-    from advdpnp.config import load_tier, resolve
+    from advdpnp.config import load_tier
     from advdpnp.report.model_card import write_cards
 
-    tier = load_tier(args.tier)
-    print(*write_cards(tier, [resolve(tier, run) for run in args.run]), sep="\n")
+    print(*write_cards(load_tier(args.tier), [_resolve(args.tier, run) for run in args.run]), sep="\n")
     return 0
 
 
@@ -317,9 +345,9 @@ def _publish(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from advdpnp.config import load_tier, resolve
+    from advdpnp.config import load_tier
 
-    run, tier = resolve(args.tier, args.run), load_tier(args.tier)
+    run, tier = _resolve(args.tier, args.run), load_tier(args.tier)
     from advdpnp.share.export import export
 
     output = Path(args.output) if args.output else None
@@ -371,7 +399,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         words = [word for word in arguments if not word.startswith("-")]
         if words and words[0] not in COMMANDS:
-            raise UserError(f"there is no command '{words[0]}'; {nearest(words[0], COMMANDS)}")
+            raise UserError(f"there is no command '{words[0]}'; {nearest(words[0], [*COMMANDS, '--version'])}")
         parser = _parser()
         args = parser.parse_args(arguments)
         if args.command is None:

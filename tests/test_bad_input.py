@@ -231,6 +231,8 @@ def test_a_file_that_is_no_tier(refused, tmp_path, name, content, said):
 RUN = "digits-resnet18-at-s0"
 COMMAND_LINE = {
     "unknown command": (["trian"], "did you mean 'train'"),
+    "version as a command": (["version"], "did you mean '--version'?"),
+    "a tier without --tier": (["status", "short"], "status does not take 'short'; did you mean '--tier short'?"),
     "no run": (["train"], "the following arguments are required: run"),
     "unknown option": (["status", "--teir", "demo"], "status has no option --teir; did you mean '--tier'?"),
     "half an option": (["status", "--tie", "demo"], "status has no option --tie; did you mean '--tier'?"),
@@ -258,7 +260,9 @@ COMMAND_LINE = {
     "an argument of two lines": (["train", "digits\nresnet18\x1b[2J"], "is not a run id"),
     "a run id without a seed": (["train", "digits-resnet18-adv_dpnp"], "is not a run id; write <dataset>-<backbone>-"),
     "a run id with a wrong defense": (["train", "digits-resnet18-adv_dnp-s0"], "unknown defense 'adv_dnp'; did you mean"),
-    "a run id of another tier": (["train", "cifar10-resnet18-at-s0"], "tier demo has no 'cifar10-resnet18'; did you"),
+    "a run id of another tier": (["train", "cifar10-resnet18-at-s0"], "'cifar10-resnet18'; use --tier medium or paper or"),
+    "a card of another tier's run": (["card", "cifar100-resnet18-at-s0"], "'cifar100-resnet18'; use --tier paper or short100"),
+    "a run of no tier": (["train", "svhn-lenetspp-at-s0"], "tier demo has no 'svhn-lenetspp'; "),
     "a run id with no such variant": (["train", "digits-resnet18-at.odd-s0"], "no variant 'odd'"),
     "a run id with a negative seed": (["train", "digits-resnet18-at-s-1"], "is not a run id"),
     "a run id with leading zeros": (["train", "digits-resnet18-at-s00"], "is not a run id"),
