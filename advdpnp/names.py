@@ -24,7 +24,7 @@ ATTACKS = {  # the first word of an evaluation's name
 }  # fmt: skip
 DETAILS = {
     "random": "random start", "free": "free step", "dense": "dense step", "fig4": "", "confidence0": "confidence 0",
-    "renormalised": "prototypes renormalised",
+    "renormalised": "prototypes renormalised", "restarts1": "one start", "mnist": "MNIST",
 }  # fmt: skip
 PATTERNS = (  # of a column, and what people read
     (r"pgd_?(\d+)", r"PGD-\1"), (r"pgd_eps(\d+)", r"PGD-20 (\1/255)"), (r"aa_eps(\d+)", r"AutoAttack (\1/255)"),

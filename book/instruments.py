@@ -5,7 +5,6 @@ Both are written into their page as JSON: a page opened from the file system may
 
 import base64
 import json
-import math
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from advdpnp.paper import artefacts
 from advdpnp.paper.consistency import simplex_angle
 from advdpnp.paper.numbers import OURS, reported
 from advdpnp.report.fingerprint import paper_fingerprint
+from advdpnp.report.model_card import budget
 from advdpnp.report.tables import seed_spread
 from advdpnp.store import Store
 
@@ -43,13 +43,6 @@ def paper_lines() -> dict[str, float]:
 # --- Images won and lost
 
 
-def in_255(budget: float) -> str:
-    """0.0314 -> '8/255', half of 1/255 -> '0.5/255'; 0.3 stays: pixels of MNIST are counted in hundredths."""
-    whole = math.isclose(255 * budget, round(255 * budget), abs_tol=1e-6)
-    hundredths = math.isclose(budget, round(budget, 2), abs_tol=1e-9)
-    return f"{budget:g}" if hundredths and not whole else f"{255 * budget:.4g}/255"
-
-
 def attack_label(attack: AttackConfig) -> str:
     """'PGD-20, l∞, 8/255': an attack as people call it, with what tells it from its like."""
     names = {
@@ -62,9 +55,9 @@ def attack_label(attack: AttackConfig) -> str:
     }
     parts = [names[attack.kind]]
     if attack.kind != "clean":
-        parts += [NORMS[attack.norm], in_255(attack.epsilon)]
+        parts += [NORMS[attack.norm], budget(attack.epsilon)]
     if attack.kind in ("pgd", "adaptive"):
-        parts.append(f"step {in_255(attack.step_size)}")
+        parts.append(f"step {budget(attack.step_size)}")
     if attack.kind == "cw" and attack.confidence == 0:
         parts.append("confidence 0")
     if attack.norm == "l1":

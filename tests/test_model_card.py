@@ -1,5 +1,6 @@
 """The model card says what the files say, and nothing that could be mistaken for the paper's protocol."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,17 @@ def test_the_card_of_a_published_run_carries_its_numbers_and_their_protocol():
         assert heading in card
 
 
+def test_the_card_begins_with_the_usual_attacks_and_folds_the_others_in_their_order():
+    settings, train, evaluations = files()
+    measured = model_card(settings, train, evaluations, comparable=False).split("## Measured\n\n")[1].split("\n\nOn")[0]
+    first, folded = measured.split("<details>")
+    named = [line.split(" | ")[0] for line in first.splitlines()[2:] if line]
+    assert named == ["| no attack", "| FGSM", "| PGD-20", "| PGD-100", "| C&W-30", "| AutoAttack"]
+    budgets = [int(n) for n in re.findall(r"FGSM \((\d+)/255\)", folded)]
+    assert budgets == sorted(budgets)
+    assert len(budgets) == 9
+
+
 def test_the_papers_protocol_has_no_warning_and_other_weights_numbers_are_left_out():
     settings, train, evaluations = files()
     paper = model_card(settings, train, evaluations, comparable=True)
@@ -81,6 +93,7 @@ def test_the_snippet_loads_the_network(tiny):
 def test_protocols_in_words():
     assert budget(8 / 255) == "8/255"
     assert budget(2.25 / 255) == "2.25/255"
+    assert budget(0.3) == "0.3"  # of MNIST
     settings = {"kind": "pgd", "norm": "linf", "epsilon": 8 / 255, "step_size": 1 / 255, "steps": 20, "restarts": 5}
     assert attacked({"settings": settings | {"random_start": False}}) == "20 steps of 1/255, linf budget 8/255"
     assert attacked({"settings": settings | {"random_start": True}}).endswith(", 5 random starts")

@@ -14,7 +14,7 @@ from advdpnp.__main__ import main
 from advdpnp.config import GEOMETRY_DEFINITION, load_tier
 from advdpnp.defenses.at import AdversarialTraining
 from advdpnp.jobs.estimate import forward_gflop, network, rough, training_pflop
-from advdpnp.jobs.status import elsewhere, eval_state, run_state, time_left
+from advdpnp.jobs.status import elsewhere, eval_state, run_state, time_left, weightless
 from advdpnp.paper.artefacts import all_runs
 from advdpnp.progress import colour
 from advdpnp.store import RESULTS, lock_holder, locked, read_json, write_json
@@ -75,6 +75,15 @@ def test_geometry_by_an_earlier_definition_is_stale(trained):
     assert eval_state(trained, "geometry") == "done"
     write_json(RESULTS.evaluation(trained, "geometry"), stored)  # the first definition had no number
     assert eval_state(trained, "geometry") == "stale"
+
+
+def test_a_finished_training_without_its_weights_is_said_to_be(trained):
+    runs, states = {trained.id: trained}, {trained.id: "done"}
+    assert weightless(runs, states) == []
+    (RESULTS.run(trained) / "model.pt").unlink()
+    (line,) = weightless(runs, states)
+    assert line.startswith("1 finished training is here without weights")
+    assert weightless(runs, {trained.id: "stale"}) == []
 
 
 def test_time_left_scales_what_was_measured(tiny, trained):

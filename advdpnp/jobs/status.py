@@ -71,7 +71,16 @@ def status(tier_name: str) -> str:
         lines.append(f"no notebook yet: {', '.join(missing)}")
     if INSTALLED:
         lines.append("pictures are drawn by the notebooks, which need a checkout; `work` and `report` do not")
-    return "\n".join([*lines, *time_left(runs, states, pairs), *elsewhere(tier.name, states)])
+    return "\n".join(
+        [*lines, *time_left(runs, states, pairs), *weightless(runs, states), *elsewhere(tier.name, states)]
+    )
+
+
+def weightless(runs: dict[str, RunConfig], states: dict[str, str]) -> list[str]:
+    """A line where finished trainings are here without their weights; [] where none are."""
+    gone = [n for n, state in states.items() if state == "done" and not (RESULTS.run(runs[n]) / "model.pt").exists()]
+    said = "without weights: to attack or export one of them, `train --restart` it first"
+    return [f"{_count(len(gone), 'finished training')} {'is' if len(gone) == 1 else 'are'} here {said}"] if gone else []
 
 
 def elsewhere(tier: str, states: dict[str, str]) -> list[str]:

@@ -4,22 +4,24 @@ Everything is read from the run's own files (config.json, train.json, the evalua
 weights beside it even when the tier's file has changed since.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from advdpnp.config import RunConfig, Tier
+from advdpnp.config import ATTACKS, RunConfig, Tier
 from advdpnp.errors import UserError
 from advdpnp.names import attack_name
 from advdpnp.paper import artefacts
 from advdpnp.progress import duration
 from advdpnp.report import mixed_protocols
-from advdpnp.store import RESULTS, Store, machines, read_json, write_text
+from advdpnp.store import PUBLISHED, RESULTS, Store, machines, read_json, write_text
 
 
 def budget(value: float) -> str:
-    """0.0313725 -> '8/255'; other budgets with three digits."""
-    pixels = 255 * value
-    return f"{pixels:.4g}/255" if abs(pixels - round(pixels, 2)) < 1e-6 else f"{value:.3g}"
+    """0.0314 -> '8/255', half of 1/255 -> '0.5/255'; 0.3 stays: pixels of MNIST are counted in hundredths."""
+    whole = math.isclose(255 * value, round(255 * value), abs_tol=1e-6)
+    hundredths = math.isclose(value, round(value, 2), abs_tol=1e-9)
+    return f"{value:g}" if hundredths and not whole else f"{255 * value:.4g}/255"
 
 
 def attacked(found: Mapping) -> str:
@@ -32,17 +34,27 @@ def attacked(found: Mapping) -> str:
         text = f"{a['steps']} steps of {budget(a['step_size'])}, {text}"
     if a["kind"] == "autoattack":
         text += f", version {a['version']}"
-    return text + (f", {a['restarts']} random starts" if a["random_start"] else "")
+    starts = f", {a['restarts']} random start{'' if a['restarts'] == 1 else 's'}"
+    return text + (starts if a["random_start"] else "")
+
+
+HEADLINES = ("clean", "fgsm", "pgd20", "pgd100", "cw30", "aa", "pgd40_mnist")
 
 
 def numbers(evaluations: Iterable[Mapping]) -> list[str]:
-    """One row an evaluation that has an accuracy, with its protocol."""
-    rows = ["| evaluation | protocol | test images | accuracy (%) |", "|---|---|---|---|"]
-    for found in evaluations:
-        if "accuracy" in found:
-            cells = attack_name(found["attack"]), attacked(found), f"{found['images']:,}", f"{found['accuracy']:.2f}"
-            rows.append(f"| {' | '.join(cells)} |")
-    return rows if len(rows) > 2 else ["Not evaluated yet."]
+    """One row per evaluation that has an accuracy, with its protocol: HEADLINES in sight, all others folded."""
+    order = list(dict.fromkeys((*HEADLINES, *ATTACKS)))
+    found = {each["attack"]: each for each in evaluations if "accuracy" in each}
+    names = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+    head = ["| evaluation | protocol | test images | accuracy (%) |", "|---|---|---|---|"]
+    rows = {}
+    for name in names:
+        cells = attack_name(name), attacked(found[name]), f"{found[name]['images']:,}", f"{found[name]['accuracy']:.2f}"
+        rows[name] = f"| {' | '.join(cells)} |"
+    first = [row for name, row in rows.items() if name in HEADLINES]
+    others = [row for name, row in rows.items() if name not in HEADLINES]
+    folded = ["", f"<details><summary>{len(others)} more</summary>", "", *head, *others, "", "</details>"]
+    return ([*head, *first] if first else []) + (folded if others else []) or ["Not evaluated yet."]
 
 
 IN_PLACE = """from advdpnp.config import resolve
@@ -114,7 +126,9 @@ def write_card(
     """Write README.md into `folder` (default: the run's) from the store's files. Raises UserError if not trained."""
     trained = store.read_training(run)
     if trained is None:
-        raise UserError(f"{run.id} is not trained in {store.tier(run.tier)}; there is nothing to write a card about.")
+        restore = f"python -m advdpnp restore --tier {run.tier} brings what was published of it"
+        how = restore if PUBLISHED.trained(run).exists() else "train it first"
+        raise UserError(f"{run.id} is not trained in {store.tier(run.tier)}; {how}.")
     evaluations = [read_json(path) for path in store.evaluations(run)]
     text = model_card(read_json(store.run(run) / "config.json"), trained, evaluations, comparable, snippet)
     return write_text((folder or store.run(run)) / "README.md", text)
