@@ -401,23 +401,23 @@ def test_a_claim_about_a_figure_is_judged_on_ours_alone():
 def test_the_findings_are_exactly_the_known_ones():
     bad = {(f.where, f.what): f.detail for f in consistency() if not f.ok}
     assert bad == {
-        ("Tables 2, 6", "PGD-20 of Adv-DPNP on cifar10 is the same"): "53.68 and 53.33 (-0.35)",
-        ("Tables 2, 6", "PGD-100 of Adv-DPNP on cifar10 is the same"): "52.61 and 52.53 (-0.08)",
-        ("Tables 2, 6", "PGD-100 of Adv-DPNP on cifar100 is the same"): "30.15 and 30.37 (+0.22)",
-        ("Tables 6, 7", "40 iterations, one start, cifar10: close up to the step size"):
+        ("Tables 2, 6", "PGD-20 of Adv-DPNP on CIFAR-10 is the same"): "53.68 and 53.33 (-0.35)",
+        ("Tables 2, 6", "PGD-100 of Adv-DPNP on CIFAR-10 is the same"): "52.61 and 52.53 (-0.08)",
+        ("Tables 2, 6", "PGD-100 of Adv-DPNP on CIFAR-100 is the same"): "30.15 and 30.37 (+0.22)",
+        ("Tables 6, 7", "40 iterations, one start, CIFAR-10: close up to the step"):
             "Table 7 53.25, Table 6 52.64 (+0.61; repeats differ by up to 0.35); the steps are 0.5/255 and 1/255",
-        ("Tables 6, 7", "40 iterations, cifar10: 20 starts (Table 7) are no weaker than one run (Table 6)"):
+        ("Tables 6, 7", "40 iterations, CIFAR-10: 20 starts (Table 7) are no weaker than one run (Table 6)"):
             "Table 7 52.79, Table 6 52.64 (+0.15)",
         ("text", "step size of l1 PGD of Table 1 is 2.5 epsilon / iterations"): "stated 50, rule 50/255",
         ("text, Table 7", "the loss said to change marginally with random starts is reported"):
-            "columns: starts_1, starts_5, starts_10, starts_20",
-        ("Tables 1, 2", "first or second in AA on cifar100 among the rows of both tables"):
+            "columns: random starts: 1, random starts: 5, random starts: 10, random starts: 20",
+        ("Tables 1, 2", "first or second in AutoAttack on CIFAR-100 among the rows of both tables"):
             "place 4 of 12: AT_HE 25.73, MART 25.61, IKL 25.43, Adv-DPNP 25.39",
-        ("Table 4", "scr_clean of AT_HE on cifar10 is possible for unit features and unit centers"):
+        ("Table 4", "SCR, clean of AT_HE on CIFAR-10 is possible for unit features and unit centers"):
             "0.332, at least 0.596 at MinSep 73.21; it implies a mean distance of about 4.0, where unit vectors are at "
             "most 2 apart",
-        ("Tables 1, 2", "PGD-20 - AA is no wider on svhn than elsewhere"):
-            "9.41 (Adv-DPNP, resnet18), 6.14 elsewhere (cifar100, resnet18, PCL)",
+        ("Tables 1, 2", "PGD-20 minus AutoAttack is no wider on SVHN than elsewhere"):
+            "9.41 (Adv-DPNP, ResNet-18), 6.14 elsewhere (CIFAR-100, ResNet-18, PCL)",
     }  # fmt: skip
 
 
@@ -452,10 +452,16 @@ def with_cell(monkeypatch, table, method, column, value):
         (3, "FSR", "pgd_eps6", 52.0, "accuracy at 8/255 (Tables 1, 2) <= at 6/255 (Table 3)"),
         (4, "AT", "min_sep", 74.0, "MinSep <= MeanSep"),
         (4, "Adv-DPNP", "min_sep", 96.5, "MinSep <= the regular simplex's angle"),
-        (4, "Adv-DPNP", "mean_sep", 95.4, "mean_sep on cifar10"),
-        (4, "AT_HE", "scr_adv", 0.59, "scr_adv of AT_HE on cifar10 is possible for unit features and unit centers"),
-        (5, "AT", "avg_accuracy", 76.26, "margin in avg_accuracy on cifar10/resnet18, up to rounding"),
-        (8, "Adv-DPNP", "ce", 53.67, "PGD-20 of Adv-DPNP on cifar10 is the same"),
+        (4, "Adv-DPNP", "mean_sep", 95.4, "MeanSep on CIFAR-10"),
+        (
+            4,
+            "AT_HE",
+            "scr_adv",
+            0.59,
+            "SCR, adversarial of AT_HE on CIFAR-10 is possible for unit features and unit centers",
+        ),
+        (5, "AT", "avg_accuracy", 76.26, "margin in mean accuracy on CIFAR-10, ResNet-18, up to rounding"),
+        (8, "Adv-DPNP", "ce", 53.67, "PGD-20 of Adv-DPNP on CIFAR-10 is the same"),
     ],
 )
 def test_a_wrong_cell_is_found(monkeypatch, table, method, column, value, what):

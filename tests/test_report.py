@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from advdpnp.__main__ import main
-from advdpnp.config import GEOMETRY_DEFINITION, load_tier
+from advdpnp.config import GEOMETRY_DEFINITION, METHODS, load_tier
 from advdpnp.errors import UserError
 from advdpnp.report import page
 from advdpnp.report.html import html_page
@@ -61,6 +61,13 @@ def test_a_table_costs_its_trainings_and_evaluations(some_results):
     assert "| table1 | 1 | 1m30s | 1 | 2s |" in page.report_markdown(load_tier("short"))
 
 
+def test_every_method_is_told_with_its_paper():
+    listed = page.methods_markdown()
+    assert [line.split(" | ")[0].strip("| ").replace("\\", "") for line in listed.splitlines()[2:]] == list(METHODS)
+    assert "| HAT | Reducing Excessive Margin" in listed
+    assert "(https://arxiv.org/abs/1706.06083), ICLR 2018 |" in listed
+
+
 def test_the_papers_inconsistencies_are_listed(some_results):
     assert "53.33" in page.report_markdown(load_tier("short"))
 
@@ -95,7 +102,7 @@ def test_geometry_by_an_earlier_definition_is_shown_and_named(some_results):
     path.write_text(json.dumps(stored))
     text = page.report_markdown(load_tier("short"))
     assert "0.432" in text
-    assert "`scr_means_*`, ours" in text
+    assert "SCR to class means, ours" in text
     assert re.search(r"^Measured by an earlier definition .*: cifar10-resnet18-at-s0\.$", text, re.MULTILINE)
     path.write_text(json.dumps(stored | {"definition": GEOMETRY_DEFINITION}))
     assert "earlier definition" not in page.report_markdown(load_tier("short"))

@@ -474,7 +474,7 @@ def _collapsed(values: Values) -> Outcome:
     return combine([part(block) for block in T1])
 
 
-_L1_STALLS = "pgd_l1 is the l1 step that stalls, most likely the paper's (ledger 11); Table 1 has pgd_l1_free beside it"
+_L1_STALLS = "its l1 step stalls, most likely as the paper's does (ledger 11); Table 1 has one beside it that does not"
 
 CLAIMS = (
     # Abstract

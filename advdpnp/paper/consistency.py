@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from advdpnp.config import DATASETS
 from advdpnp.errors import UserError
+from advdpnp.names import BACKBONES, block_name, column_name
+from advdpnp.names import DATASETS as NAMES
 from advdpnp.paper.numbers import (
     OURS,
     PAPER_DIR,
@@ -152,7 +154,7 @@ def _repeat_findings() -> list[Finding]:
             one, two = _ours(*_at(a, dataset)), _ours(*_at(b, dataset))
             detail = f"{one:.2f} and {two:.2f} ({two - one:+.2f})"
             where = f"Tables {a[0]}, {b[0]}"
-            findings.append(Finding(where, f"{what} of Adv-DPNP on {dataset} is the same", one == two, detail))
+            findings.append(Finding(where, f"{what} of Adv-DPNP on {NAMES[dataset]} is the same", one == two, detail))
     return findings
 
 
@@ -166,10 +168,10 @@ def _restart_findings() -> list[Finding]:
         detail = f"Table 7 {one:.2f}, Table 6 {single:.2f} ({one - single:+.2f}; repeats differ by up to "
         detail += f"{repeatability():.2f}); the steps are 0.5/255 and 1/255"
         findings.append(
-            Finding("Tables 6, 7", f"40 iterations, one start, {dataset}: close up to the step size", close, detail)
+            Finding("Tables 6, 7", f"40 iterations, one start, {NAMES[dataset]}: close up to the step", close, detail)
         )
         detail = f"Table 7 {twenty:.2f}, Table 6 {single:.2f} ({twenty - single:+.2f})"
-        what = f"40 iterations, {dataset}: 20 starts (Table 7) are no weaker than one run (Table 6)"
+        what = f"40 iterations, {NAMES[dataset]}: 20 starts (Table 7) are no weaker than one run (Table 6)"
         findings.append(Finding("Tables 6, 7", what, twenty <= single, detail))
     return findings
 
@@ -189,13 +191,18 @@ def _text_findings() -> list[Finding]:
         own, (name, rival) = paper_values(*stated[1:4], OURS, stated.column), best_rival(stated)
         half_digit = 0.5 * 10 ** -len(stated.margin.partition(".")[2])
         ok = abs(own - rival - float(stated.margin)) <= half_digit + 2 * 0.005 + TINY
-        what = f"margin in {stated.column} on {stated.dataset}/{stated.backbone}, up to rounding"
+        what = f"margin in {column_name(stated.column)} on {block_name(*stated[2:4])}, up to rounding"
         detail = f"text {stated.margin}, table {own - rival:.2f} ({own:.2f} against {name} {rival:.2f})"
         findings.append(Finding(f"text, Table {stated.table}", what, ok, detail))
     for dataset, column, angle in STATED_ANGLES:
         value = _ours(4, dataset, column)
         findings.append(
-            Finding("text, Table 4", f"{column} on {dataset}", value == angle, f"text {angle:.2f}, table {value:.2f}")
+            Finding(
+                "text, Table 4",
+                f"{column_name(column)} on {NAMES[dataset]}",
+                value == angle,
+                f"text {angle:.2f}, table {value:.2f}",
+            )
         )
     for attack, epsilon, step, steps in STATED_STEPS:
         rule = Fraction(5, 2) * epsilon / steps
@@ -205,7 +212,7 @@ def _text_findings() -> list[Finding]:
     columns = dict.fromkeys(cell.column for cell in reported_table(7))
     has_loss = any(column_kind(c) == "loss" for c in columns)
     what = "the loss said to change marginally with random starts is reported"
-    findings.append(Finding("text, Table 7", what, has_loss, f"columns: {', '.join(columns)}"))
+    findings.append(Finding("text, Table 7", what, has_loss, f"columns: {', '.join(map(column_name, columns))}"))
     return findings
 
 
@@ -217,7 +224,7 @@ def _aa_findings() -> list[Finding]:
         order = sorted(rows, key=rows.get, reverse=True)
         place = order.index(OURS) + 1
         detail = f"place {place} of {len(order)}: " + ", ".join(f"{m} {rows[m]:.2f}" for m in order[: max(place, 2)])
-        what = f"first or second in AA on {dataset} among the rows of both tables"
+        what = f"first or second in AutoAttack on {NAMES[dataset]} among the rows of both tables"
         findings.append(Finding("Tables 1, 2", what, place <= 2, detail))
     return findings
 
@@ -239,7 +246,9 @@ def _scr_findings() -> list[Finding]:
     for (dataset, _, method), row in table_rows(4).items():
         for column in ("scr_clean", "scr_adv") if method in UNIT_FEATURES else ():
             implied = 2 * math.sin(math.radians(row["mean_sep"]) / 2) / row[column]
-            what = f"{column} of {method} on {dataset} is possible for unit features and unit centers"
+            what = (
+                f"{column_name(column)} of {method} on {NAMES[dataset]} is possible for unit features and unit centers"
+            )
             detail = f"{row[column]:.3f}, at least {least_scr(row['min_sep']):.3f} at MinSep {row['min_sep']:.2f}; "
             detail += f"it implies a mean distance of about {implied:.1f}, where unit vectors are at most 2 apart"
             possible = row[column] >= least_scr(row["min_sep"]) - 0.0005 - TINY
@@ -270,8 +279,9 @@ def _gap_findings() -> list[Finding]:
     most = widest_gap()
     dataset, backbone, method = most.row
     elsewhere = max(gap for gap in _gaps() if gap.row[0] != dataset)
-    found = f"{most.value:.2f} ({method}, {backbone}), {elsewhere.value:.2f} elsewhere ({', '.join(elsewhere.row)})"
-    what = f"PGD-20 - AA is no wider on {dataset} than elsewhere"
+    place = f"{block_name(*elsewhere.row[:2])}, {elsewhere.row[2]}"
+    found = f"{most.value:.2f} ({method}, {BACKBONES[backbone]}), {elsewhere.value:.2f} elsewhere ({place})"
+    what = f"PGD-20 minus AutoAttack is no wider on {NAMES[dataset]} than elsewhere"
     return [Finding("Tables 1, 2", what, most.value <= elsewhere.value, found)]
 
 

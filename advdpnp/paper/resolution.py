@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from advdpnp.config import DATASETS
-from advdpnp.names import block_name
+from advdpnp.names import block_name, column_name
 from advdpnp.paper.numbers import OURS, table_rows
 
 PAIRED_SD = {"avg": 28.0}  # points per image, the mean of two accuracies varies less than one
@@ -65,7 +65,9 @@ def resolution_markdown() -> str:
         f"{sum(lead.table == table for lead in every)}"
         for table in TABLES
     )
-    named = ", ".join(f"{lead.column} on {lead.block} (+{lead.lead:.2f} over {lead.rival})" for lead in told)
+    named = ", ".join(
+        f"{column_name(lead.column)} on {lead.block} (+{lead.lead:.2f} over {lead.rival})" for lead in told
+    )
     least, most = (bound(lead.open for lead in every) for bound in (min, max))
     return (
         f"With one run per method, test sets of this size leave open {least:.1f} to {most:.1f} points of a difference "

@@ -4,7 +4,17 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from advdpnp.config import ATTACKS, GEOMETRY_DEFINITION, INSTALLED, ROOT, Tier, load_tier, need_checkout
+from advdpnp.config import (
+    ATTACKS,
+    FACTS,
+    GEOMETRY_DEFINITION,
+    INSTALLED,
+    METHODS,
+    ROOT,
+    Tier,
+    load_tier,
+    need_checkout,
+)
 from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL, images_of, masking, resolved_attack
 from advdpnp.markdown import escape_markdown, markdown_table
@@ -49,8 +59,8 @@ FIGURES_NOTE = (
 SCR_NOTE = (
     "SCR, Eq. (10), measures how far features are from the class centers. Where the centers are weights of norm 1 and "
     "the features have norm 10, it compares unlike things: a difference to prototypes that features follow is then one "
-    "of scale, not of compactness. `scr_means_*`, ours, is the same with the class means of the features as centers, "
-    "alike for all methods; the paper has no number for it."
+    "of scale, not of compactness. SCR to class means, ours, is the same with the class means of the features as "
+    "centers, alike for all methods; the paper has no number for it."
 )
 EARLIER_GEOMETRY = (
     "AT_HE's features as they are before its head normalises them, where ledger 21 takes unit features; nothing else "
@@ -71,6 +81,16 @@ def table_names() -> list[str]:
 def figure_names() -> list[str]:
     """Names of the figures with numbers of ours whose notebooks exist."""
     return [name for name in artefacts.with_notebook() if name.startswith("figure")]
+
+
+def methods_markdown() -> str:
+    """The rows of the tables, each with the paper that it is from, in the order of the tables."""
+    lines = []
+    for name in (name for name in METHODS if name in FACTS):  # one of a user's own has no paper
+        told = FACTS[name]
+        title = f"[{told.title}]({told.link})" if told.link else told.title
+        lines.append((escape_markdown(name), f"{title}{', ' if told.venue else ''}{told.venue}"))
+    return markdown_table(("row", "is from"), lines)
 
 
 def figures_markdown(tier: Tier, rows: list[Cell]) -> str:
@@ -191,7 +211,12 @@ def trust_markdown(tier: Tier, store: Store = RESULTS) -> str:
                 masking.check_budget_spent(used),
             ]
             checks[run.id] += masking.from_json(probed["checks"], f"{run.id}, guard.json")
-    return masking.markdown(checks) if checks else "There is nothing to check: no run was evaluated."
+    if not checks:
+        return "There is nothing to check: no run was evaluated."
+    answers = [check.ok for found in checks.values() for check in found]
+    good, bad = answers.count(True), answers.count(False)
+    said = f"Of {good + bad} checks of {len(checks)} networks, {good} find nothing and {bad} warn."
+    return f"{said}\n\n{masking.markdown(checks)}"
 
 
 def report_markdown(tier: Tier, store: Store = RESULTS) -> str:
@@ -204,7 +229,8 @@ def report_markdown(tier: Tier, store: Store = RESULTS) -> str:
     if not tier.policy.comparable:
         beside = (
             "The paper's numbers stand below ours to show what would be compared; no difference between the two is "
-            "taken, and every verdict reads *smaller protocol*."
+            "taken, and the verdict on each cell reads *smaller protocol*. The paper's claims are judged by comparing "
+            "our numbers with each other."
         )
         shown = "Its data are not the paper's either, so the paper's numbers are left out."
         shown = beside if tier.has_paper_data else shown
@@ -216,6 +242,7 @@ def report_markdown(tier: Tier, store: Store = RESULTS) -> str:
     if ours and ran:
         lines += ["## In short", "", summary.headlines(tier, store, ours), "", *pictures(tier, store)]
     lines += ["## How to read the tables", "", render.legend(rows), ""]
+    lines += ["### The methods", "", methods_markdown(), ""]
     for name in table_names():
         found = found_rows[name]
         spec = artefacts.artefact(name)
