@@ -18,6 +18,10 @@ METRICS = {
     "gap": "smallest gap", "distance": "distance over norm",
 }  # fmt: skip
 SIDES = {"clean": "clean", "adv": "adversarial"}
+TERMS = {  # of the losses, as training logs them
+    "ce_clean": "CE, clean", "ce_adv": "CE, adversarial", "pull_clean": "pull, clean", "pull_adv": "pull, adversarial",
+    "dfa": "DFA, Eq. (6)", "dnp": "DNP, Eq. (5)",
+}  # fmt: skip
 ATTACKS = {  # the first word of an evaluation's name
     "aa": "AutoAttack", "fgsm": "FGSM", "cw30": "C&W-30", "clean": "no attack", "adaptive20": "PGD-20 on Eq. (7)",
     "corruptions": "CIFAR-10-C",
@@ -51,6 +55,12 @@ def column_name(column: str) -> str:
         if re.fullmatch(pattern, column):
             return re.sub(pattern, words, column)
     return column
+
+
+def step_of(column: str) -> tuple[str, int] | None:
+    """'accuracy_20' -> ('accuracy', 20), 'starts_5' -> ('starts', 5): how much of an attack; None for other columns."""
+    found = re.fullmatch(r"(accuracy|loss|starts)_(\d+)", column)
+    return (found[1], int(found[2])) if found else None
 
 
 def attack_name(attack: str) -> str:

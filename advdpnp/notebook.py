@@ -24,7 +24,7 @@ from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate, feature_attack, resolved_attack
 from advdpnp.hardware import pick_device
 from advdpnp.markdown import escape_markdown
-from advdpnp.names import block_name
+from advdpnp.names import block_name, step_of
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import CLAIMS, claims_markdown
 from advdpnp.paper.numbers import Cell
@@ -164,12 +164,18 @@ def show_table(tier: Tier, name: str) -> list[Cell]:
 
 
 def show_dots(tier: Tier, name: str, rows: list[Cell]) -> None:
-    """Show and save a table as dots with intervals, one picture per data set and network that was measured."""
+    """Show and save a table as dots with intervals, one picture per data set and network that was measured.
+
+    A table of more and more iterations or starts (Tables 6 and 7) is drawn as lines over them.
+    """
     for (dataset, backbone), methods in tables.paper_shaped(rows).items():
         cells = [row for columns in methods.values() for row in columns.values()]
         if any(row.ours is not None for row in cells):
-            picture = figures.dots(cells, list(next(iter(methods.values()))), paper=tier.policy.comparable)
-            marks = ": bars are ours, black marks the paper's" if tier.policy.comparable else ""
+            columns = list(next(iter(methods.values())))
+            compared, rising = tier.policy.comparable, all(map(step_of, columns))
+            picture = figures.effort_lines(cells, paper=compared) if rising else None
+            picture = picture or figures.dots(cells, columns, paper=compared)
+            marks = ": bars are ours, black marks the paper's" if compared else ""
             picture.suptitle(block_name(dataset, backbone) + marks)
             save_figure(tier, f"{name}-{dataset}-{backbone}", picture)
 

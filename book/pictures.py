@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+from advdpnp.names import column_name
 from advdpnp.paper import artefacts
 from advdpnp.paper.numbers import OURS
 from advdpnp.report.tables import LOWER_IS_BETTER
@@ -60,5 +61,6 @@ def reading(table: Path) -> str:
         if OURS in values and len(values) > 2:
             lower = column.startswith(LOWER_IS_BETTER)
             top = (min if lower else max)(values, key=values.__getitem__)
-            sentences.append(f"{column}: {top} best with {values[top]:g}, Adv-DPNP {values[OURS]:g}")
+            beside = "" if top == OURS else f", {OURS} {values[OURS]:g}"
+            sentences.append(f"{column_name(column)}: {top} best with {values[top]:g}{beside}")
     return "; ".join(sentences[:2]) + ". " if sentences else ""

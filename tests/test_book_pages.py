@@ -57,7 +57,8 @@ def test_a_picture_that_nobody_described_stops_the_build():
 
 def test_a_reading_names_the_best_of_a_column_and_ours():
     text = pictures.reading(SHORT / "tables" / "table4.csv")
-    assert re.match(r"fdr_clean: Adv-DPNP best with 0\.\d+, Adv-DPNP 0\.\d+; ", text)
+    assert re.match(r"FDR, clean: Adv-DPNP best with 0\.\d+; ", text)
+    assert "; AutoAttack: AT best with 24.5, Adv-DPNP 22.2. " in pictures.reading(SHORT / "tables" / "table1.csv")
     assert pictures.reading(SHORT / "tables" / "table8.csv") == ""  # no rival is in it
 
 

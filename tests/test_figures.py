@@ -69,13 +69,51 @@ def test_training_curves_show_every_term_and_the_radius():
         "min_sep": 40.0,
     }
     shown = texts(figures.training_curves([row, row | {"epoch": 1}], radius=10.0))
-    for word in ("ce_clean", "|dnp|", "clean", "radius", "MeanSep", "MinSep"):
+    for word in ("CE, clean", "|DNP, Eq. (5)|", "clean", "radius", "MeanSep", "MinSep"):
         assert word in shown
 
 
-def test_epsilon_curves_draw_what_they_are_given():
-    fig = figures.epsilon_curves([0, 8], {"cifar10, PGD-20": [80.0, 50.0], "cifar10, FGSM": [80.0, 58.0]})
-    assert [list(line.get_ydata()) for line in fig.axes[0].lines] == [[80.0, 50.0], [80.0, 58.0]]
+def cells_of(table, columns, values, width=2.0):
+    """Cells of Adv-DPNP, one per column, with intervals; the paper's number is one higher."""
+    place = (table, "cifar10", "resnet18", "Adv-DPNP")
+    return [
+        Cell(*place, column, value, low=value - width, high=value + width, paper=value + 1)
+        for column, value in zip(columns, values, strict=True)
+    ]
+
+
+def test_epsilon_curves_have_bands_a_line_at_chance_and_ticks_that_double():
+    epsilons, names = [0, 4, 8, 24], ["CIFAR-10: PGD-20", "CIFAR-10: FGSM"]
+    curves = {name: cells_of("figure4", "abcd", [80.0, 50.0, 20.0, k]) for k, name in enumerate(names)}
+    (ax,) = figures.epsilon_curves(epsilons, curves).axes
+    assert [list(line.get_ydata()) for line in ax.lines[:2]] == [[80.0, 50.0, 20.0, 0.0], [80.0, 50.0, 20.0, 1.0]]
+    assert [line.get_linestyle() for line in ax.lines[:2]] == ["-", "--"]
+    assert list(ax.lines[2].get_ydata()) == [10, 10]
+    assert len(ax.collections) == 2
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["0", "4", "8"]  # 24 is no doubling
+
+
+def test_more_iterations_are_a_line_per_quantity_with_the_papers_beside_it():
+    rows = cells_of(6, ["accuracy_20", "accuracy_500"], [26.0, 25.0]) + cells_of(6, ["loss_20", "loss_500"], [1.9, 2.0])
+    accuracy, loss = figures.effort_lines(rows, paper=True).axes
+    drawn = [list(line.get_ydata()) for line in accuracy.lines if len(line.get_ydata()) == 2]
+    assert [26.0, 25.0] in drawn
+    assert [27.0, 26.0] in drawn
+    assert [text.get_text() for text in accuracy.get_xticklabels()] == ["20", "500"]
+    assert "cross-entropy" in loss.get_ylabel()
+    alone = figures.effort_lines(rows, paper=False).axes[0]
+    assert [27.0, 26.0] not in [list(line.get_ydata()) for line in alone.lines], "a smaller protocol is not compared"
+
+
+def test_panels_of_one_method_have_one_range_and_letters():
+    rng = np.random.default_rng(0)
+    points = {"AT, clean": 1, "AT, adversarial": 3, "Adv-DPNP, clean": 50}
+    panels = [(name, size * rng.normal(size=(40, 2)), np.arange(40) % 4) for name, size in points.items()]
+    fig = figures.feature_panels(panels, [None, None, np.eye(4, 2)])
+    first, second, third = fig.axes
+    assert first.axis() == second.axis() != third.axis()
+    assert first.get_title() == "(a) AT, clean"
+    assert "prototype" in texts(fig)
 
 
 def test_severities_are_lines_with_bands_and_labels_that_do_not_overlap():

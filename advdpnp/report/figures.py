@@ -2,6 +2,7 @@
 protocol. Functions take plain arrays and return a Figure; `save` writes PNG and PDF.
 """
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from advdpnp.names import column_name, heading
+from advdpnp.names import SIDES, TERMS, attack_name, block_name, column_name, heading, step_of
 from advdpnp.paper.numbers import Cell
 from advdpnp.store import write_atomic
 
@@ -71,23 +73,34 @@ def save(fig: Figure, path: Path) -> Path:
 def feature_panels(
     panels: Sequence[tuple[str, np.ndarray, np.ndarray]], stars: Sequence[np.ndarray | None], *, most: int = 4000
 ) -> Figure:
-    """Figure 2: 2-d features [N, 2], coloured by label [N], one panel each; `stars` [M, 2] are prototypes or None."""
+    """Figure 2: 2-d features [N, 2], coloured by label [N], one panel each; `stars` [M, 2] are prototypes or None.
+
+    Panels whose titles are alike up to the comma ("AT, clean", "AT, adversarial") have the same range.
+    """
     fig, axes = figure(1, len(panels), width=3.4, height=3.5)
-    for ax, (title, features, labels), centers in zip(np.atleast_1d(axes), panels, stars):
+    alike: dict[str, list[Axes]] = {}
+    for k, (ax, (title, features, labels), centers) in enumerate(zip(np.atleast_1d(axes), panels, stars)):
         features, labels = features[:most], labels[:most]
-        for k in range(int(labels.max()) + 1):
-            own = features[labels == k]
+        for label in range(int(labels.max()) + 1):
+            own, colour = features[labels == label], PALETTE[label % 10]
             size = 3 if len(features) > 1500 else 9
-            ax.scatter(own[:, 0], own[:, 1], s=size, alpha=0.45, linewidths=0, color=PALETTE[k % 10], label=str(k))
+            ax.scatter(own[:, 0], own[:, 1], s=size, alpha=0.45, linewidths=0, color=colour, label=str(label))
         if centers is not None:
-            colours = [PALETTE[k % 10] for k in range(len(centers))]
+            colours = [PALETTE[label % 10] for label in range(len(centers))]
             ax.scatter(*centers.T, marker="*", s=190, c=colours, edgecolors="black", linewidths=0.8, zorder=3)
-        ax.set_title(title)
-        ax.set_aspect("equal", adjustable="datalim")
+        ax.set_title(f"({chr(ord('a') + k)}) {title}" if len(panels) > 1 else title)
+        alike.setdefault(title.partition(",")[0], []).append(ax)
         ax.axhline(0, color="#bbbbbb", linewidth=0.6, zorder=0)
         ax.axvline(0, color="#bbbbbb", linewidth=0.6, zorder=0)
-    handles = np.atleast_1d(axes)[-1].get_legend_handles_labels()
-    fig.legend(*handles, loc="outside right center", markerscale=3, title="class", frameon=False)
+    for group in alike.values():
+        ends = np.array([ax.axis() for ax in group])
+        for ax in group:
+            ax.set(xlim=(ends.min(), ends.max()), ylim=(ends.min(), ends.max()), aspect="equal")
+    handles, labels = np.atleast_1d(axes)[-1].get_legend_handles_labels()
+    if any(centers is not None for centers in stars):
+        handles.append(Line2D([], [], marker="*", linestyle="", color="white", markeredgecolor="black", markersize=4))
+        labels.append("prototype")
+    fig.legend(handles, labels, loc="outside right center", markerscale=3, title="class", frameon=False)
     return fig
 
 
@@ -105,7 +118,10 @@ def effects(rows: Sequence[Mapping]) -> Figure:
         seeds = [float(value) for value in row["by_seed"].split()]
         ax.plot(seeds, [height] * len(seeds), "|", color=PALETTE[6], markersize=11, markeredgewidth=2)
         reach.append(max(map(abs, (row["low"], row["high"], *seeds))))
-    labels = [f"{row['choice']}: {row['default']} → {row['other']}, {row['measure']}" for row in rows]
+    measures = [
+        column_name(row["measure"]) if row["measure"] == "clean" else attack_name(row["measure"]) for row in rows
+    ]
+    labels = [f"{row['choice']}: {row['default']} → {row['other']}, {m}" for row, m in zip(rows, measures)]
     ax.set_yticks(range(len(rows)), labels, fontsize=8)
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_ylim(-0.6, len(rows) - 0.4)
@@ -118,7 +134,7 @@ def effects(rows: Sequence[Mapping]) -> Figure:
         ax.set_xlim(-limit, limit)
         ax.annotate(f"{effect:+.1f} [{low:+.1f}, {high:+.1f}]", **place, fontsize=8, arrowprops=arrow)
     ax.set_xlabel("effect on accuracy (points)")
-    fig.suptitle("bars: 95 % over images, ticks: single seeds", fontsize=9)
+    fig.suptitle("bars: 95 % over images, and over seeds where a network was trained anew; ticks: seeds", fontsize=9)
     return fig
 
 
@@ -131,10 +147,11 @@ def training_curves(log: Sequence[Mapping[str, float]], radius: float | None = N
     fig, axes = figure(1, 4, width=3.4, height=3.0)
     for name in terms:
         values = np.array([row[name] for row in log])
-        axes[0].plot(epochs, np.abs(values), label=f"|{name}|" if (values < 0).any() else name)
+        term = TERMS.get(name, name)
+        axes[0].plot(epochs, np.abs(values), label=f"|{term}|" if (values < 0).any() else term)
     axes[0].set(title="loss terms, before their weights", yscale="log")
     for name in (k for k in log[0] if k.startswith("train_")):
-        axes[1].plot(epochs, [row[name] for row in log], label=name.removeprefix("train_"))
+        axes[1].plot(epochs, [row[name] for row in log], label=SIDES.get(side := name.removeprefix("train_"), side))
     axes[1].set(title="training accuracy (%)", ylim=(0, 100))
     axes[2].fill_between(
         epochs, [r["center_norm_min"] for r in log], [r["center_norm_max"] for r in log], alpha=0.3, label="min to max"
@@ -151,8 +168,8 @@ def training_curves(log: Sequence[Mapping[str, float]], radius: float | None = N
     for ax in axes[1:]:
         ax.legend(fontsize=8, frameon=False)
     low, high = axes[0].get_ylim()
-    axes[0].set_ylim(low, high * (high / low) ** 0.3)  # the lines fill the panel: room for the legend above them
-    axes[0].legend(fontsize=7, frameon=False, ncols=3, loc="upper center")
+    axes[0].set_ylim(low, high * (high / low) ** 0.45)  # the lines fill the panel: room for the legend above them
+    axes[0].legend(fontsize=7, frameon=False, ncols=2, loc="upper center")
     return fig
 
 
@@ -190,7 +207,8 @@ def dots(rows: Sequence[Cell], columns: Sequence[str], *, paper: bool) -> Figure
 def rivals(rows: Sequence[Any]) -> Figure:
     """Adv-DPNP minus each rival (`differences.rivals`, one dataset/backbone), a 95 % bar each; one panel per column."""
     names, columns = (list(dict.fromkeys(getattr(row, key) for row in rows)) for key in ("rival", "column"))
-    fig, axes = figure(1, len(columns), width=max(1.9, 5 / len(columns)), height=1.3 + 0.3 * len(names), sharey=True)
+    size = {"width": max(1.9, 5 / len(columns)), "height": 1.3 + 0.3 * len(names)}
+    fig, axes = figure(1, len(columns), **size, sharex=True, sharey=True)
     for ax, column in zip(np.atleast_1d(axes), columns):
         for row in (row for row in rows if row.column == column):
             height = names.index(row.rival)
@@ -204,7 +222,9 @@ def rivals(rows: Sequence[Any]) -> Figure:
             yticklabels=names,
             ylim=(len(names) - 0.4, -0.6),
         )
-    fig.suptitle("Adv-DPNP minus each rival, in points\nbars: 95 % over images, grey where they span zero", fontsize=9)
+    place = ", ".join({block_name(row.dataset, row.backbone): None for row in rows})
+    said = f"{place}: Adv-DPNP minus each rival, in points; right of the line it is ahead"
+    fig.suptitle(f"{said}\nbars: 95 % over images and seeds, grey where they span zero", fontsize=9)
     return fig
 
 
@@ -256,13 +276,58 @@ def severity_lines(rows: Sequence[Cell], *, chance: float = 10) -> Figure:
     return fig
 
 
-def epsilon_curves(epsilons: Sequence[float], curves: Mapping[str, Sequence[float]]) -> Figure:
-    """Figure 4: accuracy (%) against epsilon in 1/255, a line for each dataset and attack."""
+def epsilon_curves(epsilons: Sequence[float], curves: Mapping[str, Sequence[Cell]], *, chance: float = 10) -> Figure:
+    """Figure 4: accuracy (%) with its 95 % band against epsilon in 1/255, doubling per tick, a line per attack.
+
+    `curves` has the cells of a line, one per epsilon; a name with "FGSM" in it is dashed.
+    """
     fig, ax = figure(width=5.6, height=3.8)
-    for name, values in curves.items():
-        ax.plot(epsilons, values, marker="o", markersize=3.5, linestyle="--" if "FGSM" in name else "-", label=name)
+    for name, cells in curves.items():
+        style = "--" if "FGSM" in name else "-"
+        (line,) = ax.plot(epsilons, [cell.ours for cell in cells], style, marker="o", markersize=3.5, label=name)
+        if all(cell.low is not None for cell in cells):
+            bounds = ([getattr(cell, end) for cell in cells] for end in ("low", "high"))
+            ax.fill_between(epsilons, *bounds, color=line.get_color(), alpha=0.15, linewidth=0)
+    first = min((value for value in epsilons if value), default=1)
+    ax.set_xscale("symlog", base=2, linthresh=first)
+    doubled = [value for value in epsilons if not value or math.log2(value / first).is_integer()]
+    ax.set_xticks(doubled, [f"{value:g}" for value in doubled])
+    ax.minorticks_off()
+    ax.axhline(chance, color="#777777", linewidth=0.9, linestyle=":")
+    ax.text(epsilons[0], chance + 1, "chance", fontsize=8, color="#777777")
     ax.set(xlabel="epsilon (1/255)", ylabel="accuracy (%)", ylim=(-2, 102))
     ax.legend(frameon=False)
+    return fig
+
+
+def effort_lines(rows: Sequence[Cell], *, paper: bool) -> Figure:
+    """Tables 6 and 7: a number of Adv-DPNP over the iterations or starts, with 95 % intervals; a panel per quantity.
+
+    The columns end in the iterations or starts ("accuracy_20", "loss_20"). `paper` draws the paper's numbers, dashed.
+    """
+    panels: dict[str, list[tuple[int, Cell]]] = {}
+    for row in rows:
+        if step := step_of(row.column):
+            panels.setdefault(step[0], []).append((step[1], row))
+    fig, axes = figure(1, len(panels), width=4.2, height=3.0, squeeze=False)
+    for ax, (quantity, points) in zip(axes.flat, panels.items()):
+        there = [(n, row) for n, row in points if row.ours is not None]
+        values = [row.ours for _, row in there]
+        spans = [(row.ours - row.low, row.high - row.ours) if row.low is not None else (0, 0) for _, row in there]
+        ax.errorbar([n for n, _ in there], values, np.array(spans).reshape(-1, 2).T, marker="o", markersize=5,
+                    color=HIGHLIGHT["Adv-DPNP"], capsize=3, label="ours")  # fmt: skip
+        if paper:
+            printed = [(n, row.paper) for n, row in points if row.paper is not None]
+            ax.plot(*zip(*printed), "--D", color="black", markersize=5, markerfacecolor="none", label="the paper")
+            ax.legend(frameon=False, fontsize=8)
+        numbers = [n for n, _ in points]
+        ax.set_xscale("log")
+        ax.set_xticks(numbers, [str(n) for n in numbers])
+        ax.minorticks_off()
+        ax.set_ylim(0)
+        label, axis = {"accuracy": ("accuracy (%)", "PGD iterations"), "starts": ("accuracy (%)", "random starts"),
+                       "loss": ("cross-entropy of the last iterate", "PGD iterations")}[quantity]  # fmt: skip
+        ax.set(xlabel=axis, ylabel=label)
     return fig
 
 
