@@ -54,7 +54,7 @@ $(READY): pyproject.toml requirements.lock
 	@cd $(VENV) && pwd -P > .ready
 
 demo: $(READY)
-	$(BIN)/python -m snakemake --cores $(CORES) demo
+	$(BIN)/python -m snakemake --quiet host reason --cores $(CORES) demo
 	@echo "open results/demo/report.html: every table and verdict; results/demo/notebooks holds the executed notebooks"
 
 test: export OMP_NUM_THREADS = 1

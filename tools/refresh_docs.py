@@ -3,7 +3,7 @@
     python tools/refresh_docs.py            # a test fails while it is to be run
 
 A block stands between `<!-- short:NAME -->` and `<!-- /short:NAME -->`; NAME is a function of
-advdpnp/report/summary.py, or `guide` of advdpnp/jobs/estimate.py.
+advdpnp/report/summary.py, or of advdpnp/jobs/estimate.py.
 """
 
 import re
@@ -24,7 +24,7 @@ def updated(text: str) -> str:
 
     def made(match: re.Match) -> str:
         tier = load_tier(match[2])
-        module = estimate if match[3] == "guide" else summary
+        module = estimate if hasattr(estimate, match[3]) else summary
         return match[1] + getattr(module, match[3])(tier, PUBLISHED) + "\n" + match[4]
 
     return BLOCK.sub(made, text)

@@ -142,28 +142,52 @@ def plan(tier_name: str, *, measure: bool = False) -> str:
     return "\n".join(lines)
 
 
-def guide(tier: Tier, store: Store) -> str:
-    """How long a published tier took on the machine that measured it, and the paper's, estimated, as a table."""
+def seconds_of(tier: Tier, store: Store) -> tuple[dict[str, float], dict[str, float]]:
+    """{run id: seconds} of the trainings of a tier that are in the store, and of the evaluations of each run."""
     runs = artefacts.all_runs(tier).values()
+    trained = {run.id: found["seconds"] for run in runs if (found := store.read_training(run, "seconds"))}
     needed = {
         (run.id, name): run
         for item in artefacts.with_notebook()
         for run, name in artefacts.needed_evaluations(tier, item)
     }
-    trained = {run.id: found["seconds"] for run in runs if (found := store.read_training(run, "seconds"))}
     evaluated: dict[str, float] = {}
     for (run_id, name), run in needed.items():
         if found := store.read_evaluation(run, name, "seconds"):
             evaluated[run_id] = evaluated.get(run_id, 0.0) + found["seconds"]
-    robust = [seconds for run in runs if run.backbone == "resnet18" and (seconds := trained.get(run.id))]
+    return trained, evaluated
+
+
+def papers_trainings() -> str:
+    """'13 hours to 2.8 days': the trainings of the paper's tier on one H100, by their operations."""
+    return training_hours_on("H100", artefacts.all_runs(load_tier("paper")).values())
+
+
+def guide(tier: Tier, store: Store) -> str:
+    """How long a published tier took on the machine that measured it, and the paper's, estimated, as a table."""
+    trained, evaluated = seconds_of(tier, store)
+    networks = artefacts.all_runs(tier).values()
+    robust = [seconds for run in networks if run.backbone == "resnet18" and (seconds := trained.get(run.id))]
     own = evaluated["cifar10-resnet18-adv_dpnp-s0"]
-    h100 = training_hours_on("H100", artefacts.all_runs(load_tier("paper")).values())
     wall = "wall time on one core, some of it beside other work"
     rows = [
         ("a training of the short tier, ResNet-18 (median)", rough(median(robust)), wall),
         ("all attacks of all tables and figures on one network, Adv-DPNP", rough(own), wall),
         (f"the short tier: {len(trained)} trainings", rough(sum(trained.values())), "the same, summed"),
         ("the short tier: their attacks", rough(sum(evaluated.values())), "the same, summed"),
-        ("the paper's trainings", h100, "estimated from operations, one H100"),
+        ("the paper's trainings", papers_trainings(), "estimated from operations, one H100"),
     ]
     return markdown_table(["what", "takes", "how it is known"], rows)
+
+
+def tiers(tier: Tier, store: Store) -> str:
+    """What each tier needs, as the README says it: the published one's time as measured, the paper's as estimated."""
+    took = sum(sum(seconds.values()) for seconds in seconds_of(tier, store))
+    paper = f"trainings {papers_trainings()} on an H100, estimated and not measured; attacks besides"
+    rows = [
+        ("`demo`", "8x8 digits, included", "any laptop", "minutes"),
+        (f"`{tier.name}`", "CIFAR-10, MNIST", "two CPU cores", f"about {rough(took)} of one core"),
+        ("`medium`", "CIFAR-10", "two CPU cores", "days"),
+        ("`paper`", "CIFAR-10, CIFAR-100, SVHN, MNIST", "one GPU", paper),
+    ]
+    return markdown_table(["tier", "data", "hardware", "time"], rows)
