@@ -37,7 +37,9 @@ TIERS = ("paper", "medium", "short", "short100", "demo")
 DOCUMENTS = ("docs/*.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "notebooks/exercises/*.ipynb")
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)\s#]+)(#[^)\s]*)?(?=\))")
 DRAWN = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-BOUNDS = re.compile(r"(?<=\s)\[([-+]?[\d.]+), ([-+]?[\d.]+)\](?!\()")  # an interval stays on one line
+LEDGER = re.compile(r"\bledger (\d+)")
+LEDGER_ROW = re.compile(r"^\| (\d+) \|", re.MULTILINE)
+WIDE = (*(f"{tier}/" for tier in TIERS), "docs/ledger.md")  # pages whose tables need the place of the contents
 ORDER = ("report", "table", "figure", "ledger")  # the order of the sidebar
 SIDEBAR = {
     "method": "Equations and code", "report": "All results", "ledger": "What the open choices are worth",
@@ -121,17 +123,36 @@ def stage(page: str, source: Path, found: dict[str, Path]) -> None:
         text = DRAWN.sub(lambda match: drawing.flowchart(match[1]), source.read_text())
         if page == "docs/architecture.md":
             text = drawing.with_layers(text)
-        text = BOUNDS.sub(r"[\1,&nbsp;\2]", relink(text, page, source, found))
+        if page == "docs/ledger.md":
+            text = LEDGER_ROW.sub(r'| <span id="ledger-\1"></span>\1 |', text)
+        text = outputs.unbroken(relink(text, page, source, found))
         target.write_text(front_matter(page, found) + (with_contents(text) if page.startswith(TIERS) else text))
         return
     notebook = nbformat.reads(without_paths(source), as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = relink(cell.source, page, source, found)
-    if not page.startswith("notebooks/exercises/"):  # there code is what is read, and to be written
+            cell.source = to_the_ledger(relink(cell.source, page, source, found), page)
+    if page.startswith("notebooks/exercises/"):  # there code is what is read, and to be written
+        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(how_to_open(page, source)))
+    else:
         outputs.shape(notebook, Path(page).stem, source.parent.parent, STATIC / "films")
     notebook.metadata |= page_options(page, found)
     nbformat.write(notebook, target)
+
+
+def to_the_ledger(text: str, page: str) -> str:
+    """'ledger 8' as a link to that entry."""
+    place = os.path.relpath("docs/ledger.html", Path(page).parent)
+    return LEDGER.sub(rf'<a href="{place}#ledger-\1">ledger \1</a>', text)
+
+
+def how_to_open(page: str, source: Path) -> str:
+    """Where the notebook of a page lies, and a copy of it: a page of the book can't be run."""
+    copy = PAGES / "files" / source.name
+    copy.parent.mkdir(exist_ok=True)
+    shutil.copyfile(source, copy)
+    here = os.path.relpath(copy, PAGES / Path(page).parent)
+    return f"To run it, `.venv/bin/jupyter lab {page}` in the checkout; or {{download}}`take the notebook <{here}>`."
 
 
 def with_contents(text: str) -> str:
@@ -145,7 +166,7 @@ def with_contents(text: str) -> str:
 
 def page_options(page: str, found: dict[str, Path]) -> dict:
     """What the theme is told of a page; a tier's twin of another page is not in the sidebar a second time."""
-    options = {"hide-toc": True} if page.startswith(TIERS) else {}  # their tables take its place
+    options = {"hide-toc": True} if page.startswith(WIDE) else {}
     return options | ({"orphan": True} if page.startswith(TIERS) and page not in first_of_each(found) else {})
 
 

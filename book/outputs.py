@@ -22,7 +22,7 @@ def shape(notebook: NotebookNode, name: str, folder: Path, films: Path) -> None:
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type != "code":
             continue
-        cell.metadata["tags"] = [*cell.metadata.get("tags", ()), "hide-input"]
+        cell.metadata["tags"] = list(dict.fromkeys([*cell.metadata.get("tags", ()), "hide-input"]))
         for output in cell.outputs:
             data = output.get("data", {})
             if "image/png" in data:
@@ -38,6 +38,8 @@ def shape(notebook: NotebookNode, name: str, folder: Path, films: Path) -> None:
                 whole = "nb.verdicts(" in cell.source and folder / "tables" / f"{name}.csv"
                 html = side_by_side(whole) if whole else data["text/html"]
                 output["data"] = NotebookNode({"text/html": tidy_tables(html)})
+            elif "text/markdown" in data:
+                data["text/markdown"] = unbroken(data["text/markdown"])
 
 
 def drop_overridden(notebook: NotebookNode) -> None:
@@ -57,6 +59,14 @@ def drop_overridden(notebook: NotebookNode) -> None:
 
 
 # --- Tables
+
+
+BOUNDS = re.compile(r"(?<=\s)\[([-+]?[\d.]+), ([-+]?[\d.]+)\](?!\()")
+
+
+def unbroken(text: str) -> str:
+    """Markdown whose intervals stay on one line."""
+    return BOUNDS.sub(r"[\1,&nbsp;\2]", text)
 
 
 def tidy_tables(html: str) -> str:

@@ -19,6 +19,7 @@ from advdpnp.report.animations import animated_png
 from advdpnp.store import PUBLISHED
 
 sys.path.insert(0, str(ROOT / "book"))  # its files are scripts, not a package
+import build
 import drawing
 import instruments
 import outputs
@@ -93,6 +94,27 @@ def test_parameters_of_the_tier_begin_the_next_cell():
     outputs.shape(notebook, "table1", SHORT, ROOT)
     assert [cell.source for cell in notebook.cells] == ['tier = "short"\nrun(tier)']
     assert notebook.cells[0].metadata["tags"] == ["hide-input"]
+
+
+def test_a_cell_that_hides_its_code_already_is_tagged_once():
+    cell = new_code_cell("1", metadata={"tags": ["hide-input"]})
+    outputs.shape(new_notebook(cells=[cell]), "table1", SHORT, ROOT)
+    assert cell.metadata["tags"] == ["hide-input"]
+
+
+def test_an_interval_stays_on_one_line():
+    assert outputs.unbroken("+6.8 [+4.4, +9.1], [a](b) and [B, d]") == "+6.8 [+4.4,&nbsp;+9.1], [a](b) and [B, d]"
+    cell = new_code_cell("1", outputs=[new_output("display_data", {"text/markdown": "1 [0, 2]"})])
+    outputs.shape(new_notebook(cells=[cell]), "table1", SHORT, ROOT)
+    assert cell.outputs[0].data["text/markdown"] == "1 [0,&nbsp;2]"
+
+
+def test_a_word_of_the_ledger_leads_to_its_entry():
+    text = build.to_the_ledger("no random start (ledger 3)", "short/table1.ipynb")
+    assert text == 'no random start (<a href="../docs/ledger.html#ledger-3">ledger 3</a>)'
+    ids = set(build.LEDGER_ROW.findall((ROOT / "docs" / "ledger.md").read_text()))
+    for path in [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("notebooks/exercises/*.ipynb")]:
+        assert set(build.LEDGER.findall(path.read_text())) <= ids, path
 
 
 def test_side_by_side_comes_from_the_csv_with_all_its_rows():
