@@ -159,7 +159,7 @@ def test_the_picture_has_a_line_a_measured_accuracy(tier):
     store(run, "pgd20_random", np.arange(10) < 6)
     (ax,) = draw(ablations.effects(tier)).axes
     assert [text.get_text() for text in ax.get_yticklabels()] == [
-        "start of PGD-20 at evaluation: none → uniform, pgd20"
+        "start of PGD-20 at evaluation: none → uniform, PGD-20"
     ]
 
 
