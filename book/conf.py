@@ -106,6 +106,7 @@ def show_label(app, page, template, context, doctree) -> None:
 def plain(text: str) -> str:
     parts = text.split("`")
     parts[::2] = [re.sub(r"([|*_\\])", r"\\\1", part) for part in parts[::2]]
+    parts[::2] = [re.sub(r"(?<!\S)\\\*(\w+)\\\*(?!\w)", r"*\1*", part) for part in parts[::2]]  # one *stressed* word
     return "``".join(parts)
 
 
