@@ -425,7 +425,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("time is up; what is finished is kept, the same command goes on", file=sys.stderr)
         return EX_TEMPFAIL
     except KeyboardInterrupt:
-        print("stopped; what is finished is kept, the same command goes on", file=sys.stderr)
+        below = "\n" if sys.stderr.isatty() else ""  # the line that shows progress, and ^C behind it, stay
+        print(f"{below}stopped; what is finished is kept, the same command goes on", file=sys.stderr)
         return 130
 
 

@@ -319,7 +319,7 @@ def swapped(image, at=7):
 
 OFFICIAL, HUB = "cifar-10-batches-py/data_batch_2", "cifar10/train-00000-of-00001.parquet"
 DATA = {  # the damaged file, its bytes (None: absent), whether its md5 is that of the bytes, what is said
-    "missing": (OFFICIAL, None, True, "cifar-10-batches-py/data_batch_2 missing) nor the hub's"),
+    "missing": (OFFICIAL, None, True, "missing: cifar-10-batches-py/data_batch_2 of the official"),
     "wrong checksum": (OFFICIAL, batch()[:-1] + b"!", False, "was not opened because its md5 is"),
     "truncated": (OFFICIAL, batch()[:500], True, "data_batch_2 is not a CIFAR batch"),
     "empty": (OFFICIAL, b"", True, "data_batch_2 is not a CIFAR batch"),
@@ -338,7 +338,7 @@ DATA = {  # the damaged file, its bytes (None: absent), whether its md5 is that 
     "CIFAR-100's keys": (OFFICIAL, batch(key="fine_labels"), True, "does not hold CIFAR batches"),
     "label out of range": (OFFICIAL, batch(labels=[0, 1, 10, 3]), True, "row 6 has label 10, outside 0..9"),
     "negative label": (OFFICIAL, batch(labels=[0, 1, 2, -1]), True, "row 7 has label -1, outside 0..9"),
-    "no shard": (HUB, None, True, "run `python -m advdpnp fetch cifar10`, copy either layout there, or set ADVDPNP_DATA"),
+    "no shard": (HUB, None, True, "run `python -m advdpnp fetch cifar10`, or set ADVDPNP_DATA to"),
     "one of two shards": ("cifar10/train-00000-of-00002.parquet", shard(), True, "are not complete"),
     "truncated shard": (HUB, shard()[:3000], True, "shard in"),
     "empty shard": (HUB, b"", True, "is damaged"),

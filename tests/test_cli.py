@@ -28,6 +28,17 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("advdpnp 0.")
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_an_interruption_is_said_below_the_line_that_shows_progress(capsys, monkeypatch, terminal):
+    def interrupted(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, "status", interrupted)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    assert main(["status"]) == 130
+    assert capsys.readouterr().err == "\n" * terminal + "stopped; what is finished is kept, the same command goes on\n"
+
+
 def test_a_reader_that_has_seen_enough_is_no_error():
     command = [sys.executable, "-m", "advdpnp", "report", "--tier", "paper", "--published", "--output", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

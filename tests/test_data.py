@@ -396,7 +396,7 @@ def test_missing_data_say_both_layouts_and_the_command(root, name):
 def test_an_incomplete_official_layout_names_what_is_missing(put, root):
     for i in (1, 2, 4, 5):
         put(f"cifar-10-batches-py/data_batch_{i}", b"")
-    with pytest.raises(UserError, match=r"\(cifar-10-batches-py/data_batch_3 missing\)"):
+    with pytest.raises(UserError, match="missing: cifar-10-batches-py/data_batch_3 of the official files"):
         data.load("cifar10", "train", root)
 
 

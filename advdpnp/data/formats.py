@@ -86,12 +86,11 @@ def parquet_files(name: str, split: str, root: Path) -> list[Path]:
 
 
 def missing_files(name: str, split: str, root: Path) -> str:
-    """The sentence that says which files are missing, and the ways to get them."""
+    """The sentence that says how to get the files, and which are missing."""
     absent = [path for path in LAYOUT[name][split] if not _present(root / path)]
     return (
-        f"{name}/{split} is not in {root}: neither the official files ({', '.join(absent)} missing) nor the hub's "
-        f"{name}/{split}-*-of-*.parquet are there; run `python -m advdpnp fetch {name}`, copy either layout there, or "
-        "set ADVDPNP_DATA to the folder that holds it"
+        f"{name}/{split} is not in {root}: run `python -m advdpnp fetch {name}`, or set ADVDPNP_DATA to the folder "
+        f"that holds it; missing: {', '.join(absent)} of the official files, or the hub's {name}/{split}-*-of-*.parquet"
     )
 
 
