@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 
@@ -14,7 +15,7 @@ from advdpnp.__main__ import main
 from advdpnp.config import GEOMETRY_DEFINITION, load_tier
 from advdpnp.defenses.at import AdversarialTraining
 from advdpnp.jobs.estimate import forward_gflop, network, rough, training_pflop
-from advdpnp.jobs.status import elsewhere, eval_state, run_state, time_left, weightless
+from advdpnp.jobs.status import elsewhere, eval_state, measured, run_state, time_left, weightless
 from advdpnp.paper.artefacts import all_runs
 from advdpnp.progress import colour
 from advdpnp.store import RESULTS, lock_holder, locked, read_json, write_json
@@ -75,6 +76,13 @@ def test_geometry_by_an_earlier_definition_is_stale(trained):
     assert eval_state(trained, "geometry") == "done"
     write_json(RESULTS.evaluation(trained, "geometry"), stored)  # the first definition had no number
     assert eval_state(trained, "geometry") == "stale"
+
+
+def test_a_finished_training_says_what_it_took_and_came_to(trained):
+    assert re.fullmatch(r", \d+s", measured(trained))
+    write_json(RESULTS.evaluation(trained, "clean"), {"accuracy": 43.55})
+    write_json(RESULTS.evaluation(trained, "aa"), {"accuracy": 21.8})
+    assert measured(trained).endswith(", clean 43.5 %, AutoAttack 21.8 %")
 
 
 def test_a_finished_training_without_its_weights_is_said_to_be(trained):

@@ -8,6 +8,7 @@ from statistics import fmean
 
 from advdpnp.config import GEOMETRY_DEFINITION, INSTALLED, RunConfig, digest, load_tier, resolved_attack
 from advdpnp.jobs.estimate import by_hardware, network, passes
+from advdpnp.names import column_name
 from advdpnp.paper import artefacts
 from advdpnp.progress import colour, duration
 from advdpnp.report import mixed_protocols
@@ -33,6 +34,16 @@ def run_state(run: RunConfig, odd: Collection[Path] = ()) -> str:
     return f"{epochs}/{run.optim.epochs} epochs" if epochs else "missing"
 
 
+def measured(run: RunConfig) -> str:
+    """', 16m39s, clean 43.6 %, AutoAttack 21.8 %': what a finished training took and came to, as far as it is known."""
+    took = (RESULTS.read_training(run) or {}).get("seconds")
+    parts = [duration(took)] if isinstance(took, int | float) else []
+    for name in ("clean", "aa"):
+        accuracy = (RESULTS.read_evaluation(run, name) or {}).get("accuracy")
+        parts += [f"{column_name(name)} {accuracy:.1f} %"] if isinstance(accuracy, int | float) else []
+    return "".join(f", {part}" for part in parts)
+
+
 def eval_state(run: RunConfig, name: str, odd: Collection[Path] = ()) -> str:
     """'done', 'running', 'stale' (of other weights, images, attack or definition than now), or 'missing'."""
     path = RESULTS.evaluation(run, name)
@@ -54,7 +65,10 @@ def status(tier_name: str) -> str:
     odd = {mismatch.path for mismatch in mixed_protocols.mismatches(runs.values())}
     states = {name: run_state(run, odd) for name, run in runs.items()}
     lines = [f"tier {tier.name}: {tier.label}", f"{len(runs)} trainings:"]
-    lines += [f"  {name:<44}{colour(state, state.split(',')[0])}" for name, state in states.items()]
+    width = max([44, *(len(name) + 2 for name in states)])
+    for name, state in states.items():
+        more = measured(runs[name]) if state == "done" else ""
+        lines.append(f"  {name:<{width}}{colour(state, state.split(',')[0])}{more}")
     lines.append("evaluations:")
     pairs: dict[tuple[str, str], str] = {}
     for name in artefacts.with_notebook():
@@ -65,7 +79,7 @@ def status(tier_name: str) -> str:
         if wanted:
             complete = "done" if count["done"] == len(wanted) else "missing" if not count["done"] else ""
             shown = colour(f"{count['done']}/{len(wanted)}", complete)
-            lines.append(f"  {name:<44}{shown}{more}")
+            lines.append(f"  {name:<{width}}{shown}{more}")
     missing = [name for name in artefacts.ARTEFACTS if name not in artefacts.with_notebook()]
     if missing:
         lines.append(f"no notebook yet: {', '.join(missing)}")
