@@ -215,6 +215,15 @@ def test_the_page_holds_its_pictures_its_sections_and_nothing_from_elsewhere(tmp
     assert not re.findall(r"https?://|<script", page)
 
 
+def test_what_the_report_links_in_itself_is_there(tmp_path):
+    text = page.report_markdown(load_tier("short"), PUBLISHED)
+    shown = html_page(text, tmp_path)
+    inside = set(re.findall(r'href="#([^"]+)"', shown))
+    assert {"the-papers-claims", "can-these-numbers-be-trusted"} <= inside
+    assert inside <= set(re.findall(r' id="([^"]+)"', shown))
+    assert re.search(r"^Of the paper's \d+ claims, \d+ hold, ", text, re.MULTILINE)
+
+
 def test_the_report_is_a_page_too_and_opens(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
     opened = []

@@ -67,6 +67,6 @@ def embedded(path: Path, otherwise: str) -> str:
 
 
 def _anchor(plain: str, taken: dict[str, str]) -> str:
-    """'Table 1: PGD, C&W' -> 'table-1-pgd-c-w'; numbered where two sections have one name."""
-    name = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
+    """'The paper's claims' -> 'the-papers-claims', as GitHub has it; numbered where two sections have one name."""
+    name = re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
     return name if name not in taken else f"{name}-{len(taken)}"

@@ -19,7 +19,7 @@ from advdpnp.errors import UserError
 from advdpnp.evaluate import SPECIAL, images_of, masking, resolved_attack
 from advdpnp.markdown import escape_markdown, markdown_table
 from advdpnp.paper import artefacts
-from advdpnp.paper.claims import claims_markdown
+from advdpnp.paper.claims import CLAIMS, claims_markdown, counts, outcomes
 from advdpnp.paper.consistency import consistency
 from advdpnp.paper.numbers import Cell
 from advdpnp.paper.resolution import resolution_markdown
@@ -240,7 +240,8 @@ def report_markdown(tier: Tier, store: Store = RESULTS) -> str:
     drawn = [row for name in figure_names() for row in found_rows[name]]
     ours = Measurements(tier, [*rows, *drawn], store) if tier.has_paper_data else None
     if ours and ran:
-        lines += ["## In short", "", summary.headlines(tier, store, ours), "", *pictures(tier, store)]
+        lines += ["## In short", "", summary.headlines(tier, store, ours), "", all_claims(ours), ""]
+        lines += pictures(tier, store)
     lines += ["## How to read the tables", "", render.legend(rows), ""]
     lines += ["### The methods", "", methods_markdown(), ""]
     for name in table_names():
@@ -285,6 +286,14 @@ def report_markdown(tier: Tier, store: Store = RESULTS) -> str:
     lines += [ledger_markdown(effects(tier, store)), ""]
     lines += ["## Costs", "", costs_markdown(tier, store), ""]
     return "\n".join(lines)
+
+
+def all_claims(ours: Measurements) -> str:
+    """How many of the paper's claims hold here, with links to them and to what speaks for the numbers."""
+    return (
+        f"Of the paper's {len(CLAIMS)} claims, {counts(outcomes(ours).values())}: [each of them](#the-papers-claims), "
+        "and [whether these numbers can be trusted](#can-these-numbers-be-trusted)."
+    )
 
 
 PICTURES = {  # of the first screen, by file name
