@@ -326,7 +326,7 @@ def effort_lines(rows: Sequence[Cell], *, paper: bool) -> Figure:
         ax.minorticks_off()
         ax.set_ylim(0)
         label, axis = {"accuracy": ("accuracy (%)", "PGD iterations"), "starts": ("accuracy (%)", "random starts"),
-                       "loss": ("cross-entropy of the last iterate", "PGD iterations")}[quantity]  # fmt: skip
+                       "loss": ("cross-entropy", "PGD iterations")}[quantity]  # fmt: skip
         ax.set(xlabel=axis, ylabel=label)
     return fig
 
