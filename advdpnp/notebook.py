@@ -175,7 +175,7 @@ def show_dots(tier: Tier, name: str, rows: list[Cell]) -> None:
             compared, rising = tier.policy.comparable, all(map(step_of, columns))
             picture = figures.effort_lines(cells, paper=compared) if rising else None
             picture = picture or figures.dots(cells, columns, paper=compared)
-            marks = ": bars are ours, black marks the paper's" if compared else ""
+            marks = ": dots are ours, diamonds the paper's" if compared else ""
             picture.suptitle(block_name(dataset, backbone) + marks)
             save_figure(tier, f"{name}-{dataset}-{backbone}", picture)
 

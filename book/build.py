@@ -22,6 +22,7 @@ import pictures
 
 from advdpnp.config import ROOT, load_tier
 from advdpnp.errors import UserError
+from advdpnp.jobs.estimate import by_hardware
 from advdpnp.paper import artefacts
 from advdpnp.report import summary
 from advdpnp.report.page import costs_markdown
@@ -216,7 +217,8 @@ def write_costs() -> None:
         if store is not None:
             parts.append(f"## Tier {tier}\n\n{load_tier(tier).label}\n\n{costs_markdown(load_tier(tier), store)}\n")
         else:
-            parts.append(f"## Tier {tier}\n\nNot run: `python -m advdpnp plan --tier {tier}` estimates its hours.\n")
+            hours = "\n".join(by_hardware(artefacts.all_runs(load_tier(tier)).values()))
+            parts.append(f"## Tier {tier}\n\n{load_tier(tier).label}. Not run.\n\n```text\n{hours}\n```\n")
     (PAGES / "costs.md").write_text("\n".join(parts))
 
 
