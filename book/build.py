@@ -217,8 +217,9 @@ def write_costs() -> None:
         if store is not None:
             parts.append(f"## Tier {tier}\n\n{load_tier(tier).label}\n\n{costs_markdown(load_tier(tier), store)}\n")
         else:
-            hours = "\n".join(by_hardware(artefacts.all_runs(load_tier(tier)).values()))
-            parts.append(f"## Tier {tier}\n\n{load_tier(tier).label}. Not run.\n\n```text\n{hours}\n```\n")
+            said, *hours = by_hardware(artefacts.all_runs(load_tier(tier)).values())
+            block = "\n".join(["```text", *hours, "```", ""]) if hours else ""
+            parts.append(f"## Tier {tier}\n\n{load_tier(tier).label}\n\nNot run; {said}\n\n{block}")
     (PAGES / "costs.md").write_text("\n".join(parts))
 
 
