@@ -58,7 +58,7 @@ def test_a_smaller_protocol_says_so_and_takes_no_difference(some_results):
 def test_a_table_costs_its_trainings_and_evaluations(some_results):
     assert page.costs_of(load_tier("short"), "table1", RESULTS) == ([90.0], [2.0])
     assert page.costs_of(load_tier("short"), "table8", RESULTS) == ([], [])
-    assert "| table1 | 1 | 1m30s | 1 | 2s |" in page.report_markdown(load_tier("short"))
+    assert "| Table 1 | 1 | 1m30s | 1 | 2s |" in page.report_markdown(load_tier("short"))
 
 
 def test_every_method_is_told_with_its_paper():

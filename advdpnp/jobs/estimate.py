@@ -68,9 +68,11 @@ def by_hardware(runs: Iterable[RunConfig]) -> list[str]:
 
 
 def training_hours_on(hardware: str, runs: Iterable[RunConfig]) -> str:
-    """'13 hours to 2.8 days': operations over what the hardware sustains, from and to."""
+    """'13 hours to 2.8 days', '34 to 85 days': operations over what the hardware sustains, from and to."""
     pflop = sum(map(training_pflop, runs))
-    return " to ".join(dict.fromkeys(rough(1000 * pflop / rate) for rate in reversed(SUSTAINED[hardware])))
+    least, most = (rough(1000 * pflop / rate) for rate in reversed(SUSTAINED[hardware]))
+    number, unit = least.split(maxsplit=1)
+    return most if least == most else f"{number if most.endswith(unit) else least} to {most}"
 
 
 def rough(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """One page for a tier: every table beside the paper's, the claims, the costs; and the copy that is committed."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -118,7 +119,8 @@ def costs_markdown(tier: Tier, store: Store) -> str:
     for name in artefacts.with_notebook():
         costs = costs_of(tier, name, store)
         if any(costs):
-            tables.append((name, *(text for took in costs for text in (str(len(took)), duration(sum(took))))))
+            called = re.sub(r"(?=\d)", " ", name, count=1).capitalize()
+            tables.append((called, *(text for took in costs for text in (str(len(took)), duration(sum(took))))))
     keys = ("train_images", "final", "seconds", "images_per_second", "precision", "provenance")
     for name, run in artefacts.all_runs(tier).items():
         if t := store.read_training(run, *keys):
