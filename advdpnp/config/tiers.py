@@ -207,6 +207,11 @@ def check_run(run: RunConfig, path: Path | str) -> RunConfig:
             f"{where}.data: expected at most {available} training and validation images, which {run.dataset} has, "
             f"got {used}."
         )
+    if run.optim.checkpoint == "best" and not run.data.validation_images:
+        raise UserError(
+            f'{where}.optim.checkpoint: "best" is chosen on images held out of training; set data.validation_images, '
+            "for example to 1000."
+        )
     for key in ("test_images", "corruption_images"):
         if getattr(run.evaluation, key) > facts.test_images:
             raise UserError(f"{where}.evaluation.{key}: {run.dataset} has only {facts.test_images} test images.")
