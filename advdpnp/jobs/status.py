@@ -11,7 +11,7 @@ from advdpnp.jobs.estimate import by_hardware, network, passes
 from advdpnp.paper import artefacts
 from advdpnp.progress import colour, duration
 from advdpnp.report import mixed_protocols
-from advdpnp.store import PUBLISHED, RESULTS, lock_holder
+from advdpnp.store import PUBLISHED, RESULTS, Snapshot, Store, lock_holder
 
 
 def epochs_done(run: RunConfig) -> int:
@@ -20,25 +20,25 @@ def epochs_done(run: RunConfig) -> int:
     return max(0, len(log.read_bytes().splitlines()) - 1) if log.exists() else 0
 
 
-def run_state(run: RunConfig, odd: Collection[Path] = ()) -> str:
+def run_state(run: RunConfig, odd: Collection[Path] = (), store: Store = RESULTS) -> str:
     """'done', 'running ...', 'stale' (trained under other settings, or among the `odd` files, which disagree with those
     of other runs), '7/110 epochs', or 'missing'.
     """
     epochs, holder = epochs_done(run), lock_holder(RESULTS.run(run))
     if holder:
         return f"running, {epochs}/{run.optim.epochs} epochs, {holder}"
-    if made := RESULTS.read_training(run, "settings_digest"):
+    if made := store.read_training(run, "settings_digest"):
         other_settings = made["settings_digest"] != digest(run.training_settings())
-        return "stale" if other_settings or RESULTS.trained(run) in odd else "done"
+        return "stale" if other_settings or store.trained(run) in odd else "done"
     return f"{epochs}/{run.optim.epochs} epochs" if epochs else "missing"
 
 
-def eval_state(run: RunConfig, name: str, odd: Collection[Path] = ()) -> str:
+def eval_state(run: RunConfig, name: str, odd: Collection[Path] = (), store: Store = RESULTS) -> str:
     """'done', 'running', 'stale' (of other weights, images, attack or definition than now), or 'missing'."""
-    path = RESULTS.evaluation(run, name)
+    path = store.evaluation(run, name)
     if lock_holder(path):
         return "running"
-    found, trained = RESULTS.read_evaluation(run, name, "model_sha256"), RESULTS.read_training(run, "model_sha256")
+    found, trained = store.read_evaluation(run, name, "model_sha256"), store.read_training(run, "model_sha256")
     if found is None:
         return "missing"
     other_weights = trained is not None and trained["model_sha256"] != found["model_sha256"]
@@ -49,17 +49,17 @@ def eval_state(run: RunConfig, name: str, odd: Collection[Path] = ()) -> str:
 
 def status(tier_name: str) -> str:
     """What is done, running, stale and missing of a tier's trainings, tables and figures, and the hours left."""
-    tier = load_tier(tier_name)
+    tier, store = load_tier(tier_name), Snapshot(RESULTS.root)
     runs = artefacts.all_runs(tier)
-    odd = {mismatch.path for mismatch in mixed_protocols.mismatches(runs.values())}
-    states = {name: run_state(run, odd) for name, run in runs.items()}
+    odd = {mismatch.path for mismatch in mixed_protocols.mismatches(runs.values(), store)}
+    states = {name: run_state(run, odd, store) for name, run in runs.items()}
     lines = [f"tier {tier.name}: {tier.label}", f"{len(runs)} trainings:"]
     lines += [f"  {name:<44}{colour(state, state.split(',')[0])}" for name, state in states.items()]
     lines.append("evaluations:")
     pairs: dict[tuple[str, str], str] = {}
     for name in artefacts.with_notebook():
         wanted = artefacts.needed_evaluations(tier, name)
-        pairs |= {(run.id, e): eval_state(run, e, odd) for run, e in wanted if (run.id, e) not in pairs}
+        pairs |= {(run.id, e): eval_state(run, e, odd, store) for run, e in wanted if (run.id, e) not in pairs}
         count = Counter(pairs[run.id, e] for run, e in wanted)
         more = "".join(colour(f", {count[state]} {state}", state) for state in ("running", "stale") if count[state])
         if wanted:
@@ -71,7 +71,7 @@ def status(tier_name: str) -> str:
         lines.append(f"no notebook yet: {', '.join(missing)}")
     if INSTALLED:
         lines.append("pictures are drawn by the notebooks, which need a checkout; `work` and `report` do not")
-    return "\n".join([*lines, *time_left(runs, states, pairs), *elsewhere(tier.name, states)])
+    return "\n".join([*lines, *time_left(runs, states, pairs, store), *elsewhere(tier.name, states)])
 
 
 def elsewhere(tier: str, states: dict[str, str]) -> list[str]:
@@ -87,7 +87,9 @@ def elsewhere(tier: str, states: dict[str, str]) -> list[str]:
     ]
 
 
-def time_left(runs: dict[str, RunConfig], states: dict[str, str], pairs: dict[tuple[str, str], str]) -> list[str]:
+def time_left(
+    runs: dict[str, RunConfig], states: dict[str, str], pairs: dict[tuple[str, str], str], store: Store = RESULTS
+) -> list[str]:
     """A line for each hardware that finished something of this tier: what is left would take so long there.
 
     Trainings are scaled by passes and network; an evaluation counts as the mean of its like on the same network. What
@@ -96,10 +98,10 @@ def time_left(runs: dict[str, RunConfig], states: dict[str, str], pairs: dict[tu
     speed: dict[tuple, list[float]] = defaultdict(list)  # (device, network) -> seconds per pass
     took: dict[tuple, list[float]] = defaultdict(list)  # (device, network, evaluation) -> seconds
     for name, run in runs.items():
-        if states[name] == "done" and (t := RESULTS.read_training(run)):
+        if states[name] == "done" and (t := store.read_training(run)):
             speed[t["provenance"]["device"], network(run)].append(t["seconds"] / passes(run))
     for (name, evaluation), state in pairs.items():
-        if state == "done" and name in runs and (e := RESULTS.read_evaluation(runs[name], evaluation)):
+        if state == "done" and name in runs and (e := store.read_evaluation(runs[name], evaluation)):
             took[e["provenance"]["device"], network(runs[name]), evaluation].append(e["seconds"])
     kept = {n: 0 if s == "stale" else epochs_done(runs[n]) / runs[n].optim.epochs for n, s in states.items()}
     train = {n: 1 - kept[n] for n, s in states.items() if s != "done"}
