@@ -5,19 +5,19 @@
 #   Python 3.11.7.
 # Expected: as many images won as lost is no evidence of a difference, so p = 1; without a single image on which the two
 #   differ all the more. The exact test of the same function says so.
-# Seen: `mcnemar(table)`, as its user guide calls it, divides by the number of images on which the two differ. Where
+# Seen: `mcnemar(table)`, without options, divides by the number of images on which the two differ. Where
 #   there is none, chi2 is infinite and p is 0, the strongest evidence there can be, with numpy's warning about a
 #   division and no word more. Where some are, the continuity correction is taken from a difference of 0 too, so that a
 #   tie counts against the null hypothesis: one image won and one lost gives p = 0.48, three and four give p = 1.
-#   Robustness evaluations meet this every day: two strong attacks leave the same images. Here they are FGSM and ten
+#   In robustness evaluations that is ordinary: two strong attacks leave the same images. Here they are FGSM and ten
 #   steps of PGD on a linear classifier of the digits 3 and 8, where both find the worst case.
 #   Output of the run of 2026-11-28:
 #       right on 157 images: clean 93%, FGSM 64%, PGD-10 64%; they differ on 0
-#       FGSM against PGD-10              p = 0.00, warns: divide by zero encountered in scalar divide
-#       the same, exact (control)        p = 1.00
-#       1 image won, 1 lost              p = 0.48
-#       3 images won, 4 lost             p = 1.00
-#       2 images won, 30 lost (control)  p = 0.00
+#       FGSM against PGD-10             p = 0.00, warns: divide by zero encountered in scalar divide
+#       the same, exact (control)       p = 1.00
+#       1 image won, 1 lost             p = 0.48
+#       3 images won, 4 lost            p = 1.00
+#       2 images won, 30 lost (control) p = 0.00
 #       as described: no difference is called the most significant one
 # Documentation at odds: the docstring gives p as "the p-value"; it recommends the exact test "for sample sizes < 25",
 #   and the sample here is all test images of two digits. No issue about it was found.
