@@ -5,9 +5,9 @@
 #   Python 3.11.7.
 # Expected: DeepFool has no budget; on a network that can be fooled it fools it, and the accuracy that is left is about
 #   0. On a linear classifier it is exact: one step, 2 % beyond the nearest boundary (overshoot=0.02).
-# Seen: a third to a half of the digits are still classified right after the 50 steps that are the default, by a margin
-#   of a millionth of a logit. Each step is cut to [0, 1], so what it wanted to take from black pixels is lost and a part
-#   of the way is left. The paper stretches the whole perturbation by 1 + overshoot, which carries it across in the end;
+# Seen: a third to a half of the digits are still classified right after the 50 steps that are the default, by a
+#   millionth of a logit. Each step is cut to [0, 1], so what it wanted to take from black pixels is lost and a part of
+#   the way is left. The paper stretches the whole perturbation by 1 + overshoot, which carries it across in the end;
 #   torchattacks stretches each step alone, and 2 % of a step that gets shorter and shorter do not. "Accuracy under
 #   DeepFool" is then the share of images whose way was cut, and says nothing about the network; of images with a gray
 #   background, which are never cut, none is left. foolbox stretches the whole and fools every one of the same images.
@@ -25,12 +25,12 @@
 #       foolbox      gray  one hidden layer   0% of 40 still right, l2 0.18
 #       stretched    gray  one hidden layer   0% of 40 still right, l2 0.19
 #       as described: DeepFool leaves images at the boundary, on the right side of it
-# Documentation at odds: the docstring names the paper, and overshoot a "parameter for enhancing the noise". Nothing says
-#   that an image may come back unfooled at no distance from the boundary. No issue about it was found.
+# Documentation at odds: the docstring names the paper, and overshoot a "parameter for enhancing the noise". Nothing
+#   says that an image may come back unfooled at no distance from the boundary. No issue about it was found.
 # Way round: images + 1.02 * (adversarial - images), clamped; or foolbox's L2DeepFoolAttack.
 #
-# Exit: 0 while that is so, 1 once the images cross (or a control fails). Needs python3 with venv (3.11 or 3.12), bash and
-# PyPI; takes a few minutes, most of them pip's.
+# Exit: 0 while that is so, 1 once the images cross (or a control fails). Needs python3 with venv (3.11), bash and PyPI;
+# takes a few minutes, most of them pip's.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
