@@ -10,14 +10,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from advdpnp.checkout import git
 from advdpnp.config import INSTALLED, PACKAGE, ROOT, RunConfig
@@ -25,6 +25,8 @@ from advdpnp.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+
+T = TypeVar("T")
 
 
 def results_root() -> Path:
@@ -46,6 +48,14 @@ class Store:
         """The folder of a tier."""
         return (results_root() if self.root is None else self.root) / name
 
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` finds below this root, now; a Snapshot asks it the first time only."""
+        return make()
+
+    def _evaluated(self, run: RunConfig, file: str) -> Path:
+        # one string, not five joined paths: a report asks tens of thousands of times
+        return Path(f"{results_root() if self.root is None else self.root}/{run.tier}/evals/{run.id}/{file}")
+
     def run_folder(self, tier: str, run_id: str) -> Path:
         """The folder of a training by its id, also of one that the tier no longer has."""
         return self.tier(tier) / "runs" / run_id
@@ -60,11 +70,11 @@ class Store:
 
     def evaluation(self, run: RunConfig, name: str) -> Path:
         """The JSON of an evaluation."""
-        return self.tier(run.tier) / "evals" / run.id / f"{name}.json"
+        return self._evaluated(run, f"{name}.json")
 
     def arrays(self, run: RunConfig, name: str) -> Path:
         """The .npz beside it."""
-        return self.evaluation(run, name).with_suffix(".npz")
+        return self._evaluated(run, f"{name}.npz")
 
     def evaluations(self, run: RunConfig) -> list[Path]:
         """The JSON of each evaluation of a run that is there."""
@@ -91,13 +101,19 @@ class Store:
 
     def read_training(self, run: RunConfig, *keys: str) -> dict | None:
         """What train.json holds, None where the run is not trained. Raises UserError as `read_json`."""
-        path = self.trained(run)
-        return read_json(path, *keys) if path.exists() else None
+        return self._read(self.trained(run), keys)
 
     def read_evaluation(self, run: RunConfig, name: str, *keys: str) -> dict | None:
         """What the JSON of an evaluation holds, None where there is none. Raises UserError as `read_json`."""
-        path = self.evaluation(run, name)
-        return read_json(path, *keys) if path.exists() else None
+        return self._read(self.evaluation(run, name), keys)
+
+    def _read(self, path: Path, keys: tuple[str, ...]) -> dict | None:
+        found = self.once(path, lambda: read_json(path) if path.exists() else None)
+        return None if found is None else with_keys(path, found, *keys)
+
+    def read_json(self, path: Path, *keys: str) -> Any:
+        """`read_json` of a file below the root."""
+        return with_keys(path, self.once(path, lambda: read_json(path)), *keys)
 
     def read_flags(self, run: RunConfig, name: str) -> "np.ndarray | None":
         """Where an evaluated run is right: bool, read-only, the last axis is the images; None without an evaluation."""
@@ -114,6 +130,23 @@ def _flags(path: Path, changed_ns: int, size: int) -> "np.ndarray":
     flags = read_arrays(path, "correct")["correct"]
     flags.flags.writeable = False
     return flags
+
+
+@dataclass(frozen=True)
+class Snapshot(Store):
+    """A store of which everything is read once and then remembered, so not to be changed: for one report.
+
+    With 500 runs a report asks for each number some sixty times. Under a process that goes on writing, what was read
+    first stays.
+    """
+
+    known: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` found when it was first asked for `key`."""
+        if key not in self.known:
+            self.known[key] = make()
+        return self.known[key]
 
 
 RESULTS = Store()
@@ -193,14 +226,18 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[s
 def read_json(path: Path, *keys: str) -> Any:
     """The file's value. Raises UserError when it is missing, not JSON, or not an object with these keys."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if keys and not (isinstance(value, dict) and all(key in value for key in keys)):
-            raise UserError(f"{path}: does not hold {', '.join(keys)} (damaged?); delete it and run again.")
-        return value
+        return with_keys(path, json.loads(path.read_text(encoding="utf-8")), *keys)
     except FileNotFoundError:
         raise UserError(f"{path}: is missing.") from None
     except ValueError:
         raise UserError(f"{path}: is not valid JSON (damaged?); delete it and run again.") from None
+
+
+def with_keys(path: Path, value: Any, *keys: str) -> Any:
+    """`value`, read from `path`. Raises UserError when it is not an object with these keys."""
+    if keys and not (isinstance(value, dict) and all(key in value for key in keys)):
+        raise UserError(f"{path}: does not hold {', '.join(keys)} (damaged?); delete it and run again.")
+    return value
 
 
 def read_arrays(path: Path, *names: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from advdpnp.hardware import pick_compile, pick_device, pick_memory_format, pick
 from advdpnp.progress import Progress, deadline, time_limit
 from advdpnp.sgd import SGD
 from advdpnp.store import RESULTS, locked, read_json, sha256_file, write_atomic, write_csv, write_json
+from advdpnp.validation import best_epoch, held_out, val_accuracies
 
 
 def compile_backbone(defense: Defense, mode: str) -> None:
@@ -213,6 +214,11 @@ def _put(target: nn.Module | torch.optim.Optimizer, state: dict, path: Path) -> 
 _STATE = ("defense", "optimizer", "log", "seconds", "provenance")  # of last.pt; the last is checkpoints.py's
 
 
+def _state_keys(run: RunConfig) -> tuple[str, ...]:
+    """What last.pt holds; "best" is the model after the best epoch so far."""
+    return (*_STATE, "best") if run.optim.checkpoint == "best" else _STATE
+
+
 def restore(path: Path, state: dict | None, defense: Defense, optimizer: torch.optim.Optimizer) -> list[dict]:
     """Put the rolling state, read from `path`, back, if there is one; returns the log so far."""
     if state is None:
@@ -303,7 +309,7 @@ def _fit(
         for name in ("train.json", "model.pt", "last.pt", "config.json"):
             (directory / name).unlink(missing_ok=True)
     _check_same_settings(run, directory)
-    state = load_state(last, *_STATE) if last.exists() else None
+    state = load_state(last, *_state_keys(run)) if last.exists() else None
     if state is None and (directory / "model.pt").exists():
         return finished(run, directory, data)
     made = checkpoints.load_stretches(state["provenance"] if state else "[]")
@@ -323,6 +329,7 @@ def _fit(
         "seconds": round(seconds, 1),
         "images_per_second": round(len(data) * run.optim.epochs / seconds, 1),
         "final": log[-1],
+        **({"checkpoint": log[best_epoch(log)]} if run.optim.checkpoint == "best" else {}),
         "provenance": checkpoints.provenance_of(made[-1]),
     }
     return save_trained(run, directory, defense, about | checkpoints.provenances(made))
@@ -340,6 +347,9 @@ def _epochs(
     optimizer = build_optimizer(defense, run)
     log = restore(last, state, defense, optimizer)
     seconds, made = (state["seconds"], checkpoints.load_stretches(state["provenance"])) if state else (0.0, [])
+    best, validation = state["best"] if state and "best" in state else {}, held_out(run)
+    if validation:
+        val_images, val_labels = validation.images.to(device), validation.labels.to(device)
     if not log:
         defense.start_training(images, labels)
     first, progress = len(log), Progress(run.id, run.optim.epochs, done=len(log), stops=False)
@@ -354,14 +364,23 @@ def _epochs(
         defense.start_epoch(epoch)
         means = train_epoch(defense, optimizer, images, labels, epoch, progress, how["precision"])
         defense.end_epoch(epoch)
+        if validation:
+            means |= val_accuracies(defense, val_images, val_labels, compiled=how["compiled"])
         took = time.monotonic() - started
         seconds, made = seconds + took, checkpoints.with_stretch(made, now)
         lr = optimizer.param_groups[0]["lr"]
         log.append({"epoch": epoch, "lr": lr, "seconds": round(took, 3)} | means | _center_metrics(defense.model))
-        rolling = (defense.state_dict(), optimizer.state_dict(), json.dumps(log), seconds, json.dumps(made))
-        save_torch(last, dict(zip(_STATE, rolling, strict=True)))
+        rolling = [defense.state_dict(), optimizer.state_dict(), json.dumps(log), seconds, json.dumps(made)]
+        if run.optim.checkpoint == "best":
+            if best_epoch(log) == epoch:
+                best = {name: value.detach().clone() for name, value in defense.model.state_dict().items()}
+            rolling.append(best)
+        save_torch(last, dict(zip(_state_keys(run), rolling, strict=True)))
         write_csv(directory / "log.csv", log, log[0])
     write_csv(directory / "log.csv", log, log[0])  # a kill may have come between last.pt and log.csv
+    if best:
+        _put(defense.model, best, last)
     defense.finish()
-    progress.finish(", ".join(f"{k} {log[-1][k]:.4g}" for k in ("loss", "train_clean", "train_adv") if k in log[-1]))
+    shown = ("loss", "train_clean", "train_adv", "val_clean", "val_adv")
+    progress.finish(", ".join(f"{k} {log[-1][k]:.4g}" for k in shown if k in log[-1]))
     return log, seconds, made

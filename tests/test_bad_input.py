@@ -178,6 +178,10 @@ CONFIGURATION = {
         defaults(data={"train_images": 50000, "validation_images": 1}),
         "data: expected at most 50000 training and validation images, which cifar10 has, got 50001.",
     ),
+    "the best of no images": (
+        defaults(optim={"checkpoint": "best"}),
+        'optim.checkpoint: "best" is chosen on images held out of training; set data.validation_images, for example to 1000.',
+    ),
     "a last batch of one": (defaults(data={"train_images": 129}), "batch_size: 129 images in batches of 128 leave"),
     "a step that never moves": (defaults(craft={"step_size": 0}), "craft.step_size: 0 would never leave"),
     "an attack's step that never moves": (attack(step_size=0), "attacks.pgd20.step_size: 0 would never leave"),

@@ -36,6 +36,18 @@ def weights(run):
     return load_model(run).state_dict()
 
 
+def test_held_out_images_are_attacked_without_graphs_of_their_own(tiny, captured):
+    """Batches of another size in float32 would count against torch's limit of graphs per function."""
+    settings, optim = {"train_images": 80}, {"epochs": 2, "milestones": [], "compile": "on"}
+    counts = []
+    for held_out in (0, 45):
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        fit(tiny("AT", data=settings | {"validation_images": held_out}, optim=optim), restart=True)
+        counts.append(captured["stats"]["unique_graphs"])
+    assert counts[0] == counts[1] > 0
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_compiled_training_is_the_same_and_compiles_no_more_after_epoch_0(tiny, captured, monkeypatch, method):
     """80 images in batches of 32: the last, smaller batch has graphs of its own."""

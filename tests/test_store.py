@@ -279,3 +279,33 @@ def test_flags_are_read_once_and_again_after_a_change(tiny, tmp_path):
         first[0] = False
     store.write_atomic(path, lambda handle: np.savez_compressed(handle, correct=np.array([False, True, True])))
     assert place.read_flags(run, "clean").tolist() == [False, True, True]
+
+
+def test_a_snapshot_keeps_what_it_read_and_a_store_reads_anew(tiny, tmp_path):
+    run = tiny("AT")
+    plain, snapshot = store.Store(tmp_path), store.Snapshot(tmp_path)
+    assert snapshot.read_evaluation(run, "clean", "accuracy") is None
+    for path in (plain.evaluation(run, "clean"), plain.trained(run)):
+        write_json(path, {"accuracy": 1})
+    assert snapshot.read_evaluation(run, "clean", "accuracy") is None
+    assert snapshot.read_training(run)["accuracy"] == 1
+    write_json(plain.trained(run), {"accuracy": 2})
+    assert snapshot.read_training(run, "accuracy")["accuracy"] == 1
+    assert snapshot.read_json(plain.trained(run))["accuracy"] == 1
+    assert plain.read_training(run, "accuracy")["accuracy"] == 2
+    with pytest.raises(UserError, match=r"train\.json: does not hold seconds"):
+        snapshot.read_training(run, "seconds")
+
+
+def test_a_report_opens_each_result_once(tmp_path, monkeypatch):
+    from advdpnp.config import load_tier
+    from advdpnp.report.page import report_markdown
+
+    opened = []
+    plain, arrays = store.read_json, store.read_arrays
+    monkeypatch.setattr(store, "read_json", lambda path, *keys: opened.append(path) or plain(path, *keys))
+    monkeypatch.setattr(store, "read_arrays", lambda path, *names: opened.append(path) or arrays(path, *names))
+    store._flags.cache_clear()
+    report_markdown(load_tier("short"), store.Snapshot(store.PUBLISHED.root))
+    assert len(opened) > 300
+    assert [path for path in set(opened) if opened.count(path) > 1] == []

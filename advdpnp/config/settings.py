@@ -48,7 +48,9 @@ class DataConfig:
     """Which images train, and how they are augmented."""
 
     train_images: int = setting(0, "first n training images; 0 = all of them", low=0)
-    validation_images: int = setting(0, "held out from the end of the training set; 0 = none (ledger 14)", low=0)
+    validation_images: int = setting(
+        0, "held out from the end of the training set, attacked after each epoch; 0 = none (ledger 14)", low=0
+    )
     augment: str = setting("auto", "crop and flip; auto = CIFAR only (ledger A3)", choices=("auto", "on", "off"))
     padding: int = setting(4, "pixels added on each side before the random crop", low=0, high=16)
     pad_mode: str = setting("zeros", "what is padded (ledger A22)", choices=("zeros", "reflect"))
@@ -78,6 +80,13 @@ class OptimConfig:
     gamma: float = setting(0.1, "factor by which lr falls (Section 4.1)", low=0, high=1)
     warmup_epochs: float = setting(0.0, "lr rises linearly over these epochs (not in the paper)", low=0)
     clip_norm: float = setting(0.0, "gradient norm is clipped to this; 0 = never (not in the paper)", low=0)
+    checkpoint: str = setting(
+        "last",
+        "whose weights are kept: of the last epoch, or of the best, most accurate under PGD on data.validation_images "
+        "(ledger 14)",
+        choices=("last", "best"),
+        legacy="last",
+    )
     precision: str = setting(
         "auto", "of the backbone; auto = bf16 where the hardware multiplies it", choices=("auto", "bf16", "fp32")
     )

@@ -12,7 +12,7 @@ import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +152,18 @@ class Tier:
         own = tuple(dict.fromkeys(self.seeds + self.more_seeds.get(method, ())))
         return self.variant_seeds.get(variant, own) if variant else own
 
+    @cached_property
+    def _resolved(self) -> dict[tuple[str, str, int, str], RunConfig]:
+        return {}
+
     def run(self, block: str, method: str, seed: int = 0, variant: str = "") -> RunConfig:
         """The resolved configuration of one training. Raises UserError for a contradiction."""
+        key = (block, method, seed, variant)
+        if key not in self._resolved:  # a report asks for each of its runs some sixty times
+            self._resolved[key] = check_run(self._resolve(*key), self.path)
+        return self._resolved[key]
+
+    def _resolve(self, block: str, method: str, seed: int, variant: str) -> RunConfig:
         spec = self.blocks[block]
         sections = dict(spec.sections)
         if variant:
@@ -161,12 +171,11 @@ class Tier:
                 raise UserError(f"{self.path}: no variant '{variant}'; {nearest(variant, self.variants)}")
             for key, changes in self.variants[variant].items():
                 sections[key] = build(sections[key], changes, f"{self.path}: variants.{variant}.{key}")
-        run = RunConfig(
+        return RunConfig(
             tier=self.name, block=block, dataset=spec.dataset, backbone=spec.backbone, method=method, seed=seed,
             variant=variant, hyper=sections[slug(method)], attacks=spec.attacks, plain=spec.sections,
             **{key: sections[key] for key in ("data", "model", "optim", "craft", "evaluation")},
         )  # fmt: skip
-        return check_run(run, self.path)
 
 
 def sibling(run: RunConfig, method: str) -> RunConfig:
@@ -206,6 +215,11 @@ def check_run(run: RunConfig, path: Path | str) -> RunConfig:
         raise UserError(
             f"{where}.data: expected at most {available} training and validation images, which {run.dataset} has, "
             f"got {used}."
+        )
+    if run.optim.checkpoint == "best" and not run.data.validation_images:
+        raise UserError(
+            f'{where}.optim.checkpoint: "best" is chosen on images held out of training; set data.validation_images, '
+            "for example to 1000."
         )
     for key in ("test_images", "corruption_images"):
         if getattr(run.evaluation, key) > facts.test_images:

@@ -12,7 +12,7 @@ from advdpnp.names import column_name
 from advdpnp.paper import artefacts
 from advdpnp.progress import colour, duration
 from advdpnp.report import mixed_protocols
-from advdpnp.store import PUBLISHED, RESULTS, lock_holder
+from advdpnp.store import PUBLISHED, RESULTS, Snapshot, Store, lock_holder
 
 
 def epochs_done(run: RunConfig) -> int:
@@ -21,35 +21,35 @@ def epochs_done(run: RunConfig) -> int:
     return max(0, len(log.read_bytes().splitlines()) - 1) if log.exists() else 0
 
 
-def run_state(run: RunConfig, odd: Collection[Path] = ()) -> str:
+def run_state(run: RunConfig, odd: Collection[Path] = (), store: Store = RESULTS) -> str:
     """'done', 'running ...', 'stale' (trained under other settings, or among the `odd` files, which disagree with those
     of other runs), '7/110 epochs', or 'missing'.
     """
     epochs, holder = epochs_done(run), lock_holder(RESULTS.run(run))
     if holder:
         return f"running, {epochs}/{run.optim.epochs} epochs, {holder}"
-    if made := RESULTS.read_training(run, "settings_digest"):
+    if made := store.read_training(run, "settings_digest"):
         other_settings = made["settings_digest"] != digest(run.training_settings())
-        return "stale" if other_settings or RESULTS.trained(run) in odd else "done"
+        return "stale" if other_settings or store.trained(run) in odd else "done"
     return f"{epochs}/{run.optim.epochs} epochs" if epochs else "missing"
 
 
-def measured(run: RunConfig) -> str:
+def measured(run: RunConfig, store: Store = RESULTS) -> str:
     """', 16m39s, clean 43.6 %, AutoAttack 21.8 %': what a finished training took and came to, as far as it is known."""
-    took = (RESULTS.read_training(run) or {}).get("seconds")
+    took = (store.read_training(run) or {}).get("seconds")
     parts = [duration(took)] if isinstance(took, int | float) else []
     for name in ("clean", "aa"):
-        accuracy = (RESULTS.read_evaluation(run, name) or {}).get("accuracy")
+        accuracy = (store.read_evaluation(run, name) or {}).get("accuracy")
         parts += [f"{column_name(name)} {accuracy:.1f} %"] if isinstance(accuracy, int | float) else []
     return "".join(f", {part}" for part in parts)
 
 
-def eval_state(run: RunConfig, name: str, odd: Collection[Path] = ()) -> str:
+def eval_state(run: RunConfig, name: str, odd: Collection[Path] = (), store: Store = RESULTS) -> str:
     """'done', 'running', 'stale' (of other weights, images, attack or definition than now), or 'missing'."""
-    path = RESULTS.evaluation(run, name)
+    path = store.evaluation(run, name)
     if lock_holder(path):
         return "running"
-    found, trained = RESULTS.read_evaluation(run, name, "model_sha256"), RESULTS.read_training(run, "model_sha256")
+    found, trained = store.read_evaluation(run, name, "model_sha256"), store.read_training(run, "model_sha256")
     if found is None:
         return "missing"
     other_weights = trained is not None and trained["model_sha256"] != found["model_sha256"]
@@ -60,20 +60,20 @@ def eval_state(run: RunConfig, name: str, odd: Collection[Path] = ()) -> str:
 
 def status(tier_name: str) -> str:
     """What is done, running, stale and missing of a tier's trainings, tables and figures, and the hours left."""
-    tier = load_tier(tier_name)
+    tier, store = load_tier(tier_name), Snapshot(RESULTS.root)
     runs = artefacts.all_runs(tier)
-    odd = {mismatch.path for mismatch in mixed_protocols.mismatches(runs.values())}
-    states = {name: run_state(run, odd) for name, run in runs.items()}
+    odd = {mismatch.path for mismatch in mixed_protocols.mismatches(runs.values(), store)}
+    states = {name: run_state(run, odd, store) for name, run in runs.items()}
     lines = [f"tier {tier.name}: {tier.label}", f"{len(runs)} trainings:"]
     width = max([44, *(len(name) + 2 for name in states)])
     for name, state in states.items():
-        more = measured(runs[name]) if state == "done" else ""
+        more = measured(runs[name], store) if state == "done" else ""
         lines.append(f"  {name:<{width}}{colour(state, state.split(',')[0])}{more}")
     lines.append("evaluations:")
     pairs: dict[tuple[str, str], str] = {}
     for name in artefacts.with_notebook():
         wanted = artefacts.needed_evaluations(tier, name)
-        pairs |= {(run.id, e): eval_state(run, e, odd) for run, e in wanted if (run.id, e) not in pairs}
+        pairs |= {(run.id, e): eval_state(run, e, odd, store) for run, e in wanted if (run.id, e) not in pairs}
         count = Counter(pairs[run.id, e] for run, e in wanted)
         more = "".join(colour(f", {count[state]} {state}", state) for state in ("running", "stale") if count[state])
         if wanted:
@@ -85,9 +85,8 @@ def status(tier_name: str) -> str:
         lines.append(f"no notebook yet: {', '.join(missing)}")
     if INSTALLED:
         lines.append("pictures are drawn by the notebooks, which need a checkout; `work` and `report` do not")
-    return "\n".join(
-        [*lines, *time_left(runs, states, pairs), *weightless(runs, states), *elsewhere(tier.name, states)]
-    )
+    left = time_left(runs, states, pairs, store)
+    return "\n".join([*lines, *left, *weightless(runs, states), *elsewhere(tier.name, states)])
 
 
 def weightless(runs: dict[str, RunConfig], states: dict[str, str]) -> list[str]:
@@ -110,7 +109,9 @@ def elsewhere(tier: str, states: dict[str, str]) -> list[str]:
     ]
 
 
-def time_left(runs: dict[str, RunConfig], states: dict[str, str], pairs: dict[tuple[str, str], str]) -> list[str]:
+def time_left(
+    runs: dict[str, RunConfig], states: dict[str, str], pairs: dict[tuple[str, str], str], store: Store = RESULTS
+) -> list[str]:
     """A line for each hardware that finished something of this tier: what is left would take so long there.
 
     Trainings are scaled by passes and network; an evaluation counts as the mean of its like on the same network. What
@@ -119,10 +120,10 @@ def time_left(runs: dict[str, RunConfig], states: dict[str, str], pairs: dict[tu
     speed: dict[tuple, list[float]] = defaultdict(list)  # (device, network) -> seconds per pass
     took: dict[tuple, list[float]] = defaultdict(list)  # (device, network, evaluation) -> seconds
     for name, run in runs.items():
-        if states[name] == "done" and (t := RESULTS.read_training(run)):
+        if states[name] == "done" and (t := store.read_training(run)):
             speed[t["provenance"]["device"], network(run)].append(t["seconds"] / passes(run))
     for (name, evaluation), state in pairs.items():
-        if state == "done" and name in runs and (e := RESULTS.read_evaluation(runs[name], evaluation)):
+        if state == "done" and name in runs and (e := store.read_evaluation(runs[name], evaluation)):
             took[e["provenance"]["device"], network(runs[name]), evaluation].append(e["seconds"])
     kept = {n: 0 if s == "stale" else epochs_done(runs[n]) / runs[n].optim.epochs for n, s in states.items()}
     train = {n: 1 - kept[n] for n, s in states.items() if s != "done"}

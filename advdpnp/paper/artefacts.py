@@ -152,7 +152,7 @@ ARTEFACTS = {
         {CIFAR10: ("Adv-DPNP", PRINTED)}, {},
         ("clean", "pgd20", "pgd20_random", "clean_renormalised", "pgd20_renormalised", "cw30", "cw30_confidence0",
          "pgd100_l1", "pgd100_l1_dense", "geometry"),
-        variants=("unlocked", "undecayed", "signed", "composite", "train_bn", "detached"),
+        variants=("unlocked", "undecayed", "signed", "composite", "train_bn", "detached", "best_epoch"),
         variant_attacks=("clean", "pgd20", "geometry"),
     ),
     "readings": Artefact(  # of Eq. (3), ledger 17; table4 brings AT, whose FDR and AFS they are set beside

@@ -766,14 +766,15 @@ def claims_markdown(ours: Values | None = None, claims: Iterable[Claim] = CLAIMS
     Without `ours` no claim is asked of it. `whose` stands in the header.
     """
     claims = list(claims)
+    found = {} if ours is None else outcomes(ours, claims)
     lines = []
     if ours is not None:
-        counted = counts(outcomes(ours, claims).values())
+        counted = counts(found.values())
         lines += [f"Of {len(claims)} claims on {whose}: {counted}, judged where they were measured.", ""]
     lines += [f"| Section | Claim | On the paper's numbers | On {whose} |", "|---|---|---|---|"]
     for claim in claims:
         theirs = DRAWN if set(claim.tables) <= set(FIGURES) else _shown(claim.check(paper_values))
-        mine = "not asked" if ours is None else _shown(claim.check(ours))
+        mine = "not asked" if ours is None else _shown(found[claim.id])
         text = claim.text + (f" *({claim.criterion})*" if claim.criterion else "")
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in (claim.section, text, theirs, mine)) + " |")
     return "\n".join(lines) + "\n"

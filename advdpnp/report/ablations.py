@@ -43,6 +43,7 @@ SWITCHES = (
     Switch("7", "last ReLU", "kept", "left out", _TRAINED, "signed", "printed"),
     Switch("11", "step of l1 PGD", "one coordinate", "all coordinates", (("pgd100_l1", "pgd100_l1_dense"),)),
     Switch("12", "confidence of C&W", "50", "0", (("cw30", "cw30_confidence0"),)),
+    Switch("14", "weights that are kept", "last epoch", "best on held-out images", _TRAINED, "best_epoch"),
 )  # fmt: skip
 COLUMNS = (
     "id", "choice", "default", "other", "measure", "with_default", "with_other", "effect", "low", "high", "by_seed",

@@ -143,16 +143,18 @@ def training_curves(log: Sequence[Mapping[str, float]], radius: float | None = N
     epochs = [row["epoch"] for row in log]
     known = {"epoch", "lr", "seconds", "loss"}
     geometry = ("center_norm_min", "center_norm_mean", "center_norm_max", "mean_sep", "min_sep")
-    terms = [k for k in log[0] if k not in known and k not in geometry and not k.startswith("train_")]
+    terms = [k for k in log[0] if k not in known and k not in geometry and not k.startswith(("train_", "val_"))]
     fig, axes = figure(1, 4, width=3.4, height=3.0)
     for name in terms:
         values = np.array([row[name] for row in log])
         term = TERMS.get(name, name)
         axes[0].plot(epochs, np.abs(values), label=f"|{term}|" if (values < 0).any() else term)
     axes[0].set(title="loss terms, before their weights", yscale="log")
-    for name in (k for k in log[0] if k.startswith("train_")):
-        axes[1].plot(epochs, [row[name] for row in log], label=SIDES.get(side := name.removeprefix("train_"), side))
-    axes[1].set(title="training accuracy (%)", ylim=(0, 100))
+    for name in (k for k in log[0] if k.startswith(("train_", "val_"))):
+        where, side = name.split("_", 1)
+        style, what = ("-", "") if where == "train" else ("--", ", held out")
+        axes[1].plot(epochs, [row[name] for row in log], style, label=SIDES.get(side, side) + what)
+    axes[1].set(title="accuracy while training (%)", ylim=(0, 100))
     axes[2].fill_between(
         epochs, [r["center_norm_min"] for r in log], [r["center_norm_max"] for r in log], alpha=0.3, label="min to max"
     )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from advdpnp.config import RunConfig
 from advdpnp.errors import UserError
-from advdpnp.store import RESULTS, Store, read_json
+from advdpnp.store import RESULTS, Store
 
 
 class Mismatch(NamedTuple):
@@ -42,7 +42,7 @@ def mismatches(runs: Iterable[RunConfig], store: Store = RESULTS) -> list[Mismat
         files = [(path, kinds)] if (path := store.trained(run)).exists() else []
         files += [(path, {"data_sha256": (run.dataset,)}) for path in store.evaluations(run)]
         for path, expected in files:
-            told = read_json(path)
+            told = store.read_json(path)
             for key, kind in expected.items():
                 value = told.get(key) if isinstance(told, dict) else None
                 if isinstance(value, str):

@@ -30,7 +30,7 @@ from advdpnp.report.ablations import effects, ledger_markdown
 from advdpnp.report.html import html_page
 from advdpnp.report.measurements import Measurements
 from advdpnp.report.sentences import sentences
-from advdpnp.store import PUBLISHED, RESULTS, Store, machines, read_json, write_text
+from advdpnp.store import PUBLISHED, RESULTS, Snapshot, Store, machines, read_json, write_text
 from advdpnp.train import changed_settings
 
 LEDGER_NOTE = (
@@ -153,7 +153,7 @@ def protocol_mismatches(tier: Tier, store: Store = RESULTS) -> list[str]:
         if path.exists():
             found += _mismatch(path, read_json(path, "method"), run.training_settings())
         if (path := store.trained(run)).exists():
-            trained = read_json(path, "seconds")
+            trained = store.read_json(path, "seconds")
             sha256 = trained.get("model_sha256")
             found += _mismatch(path, trained, {"run": run.id, "tier": tier.name, "seed": run.seed})
         for path in store.evaluations(run):
@@ -164,7 +164,7 @@ def protocol_mismatches(tier: Tier, store: Store = RESULTS) -> list[str]:
             expected["images"] = images_of(run, path.stem, range(run.facts.test_images))
             if path.stem in ATTACKS:
                 expected["settings"] = json.loads(json.dumps(asdict(resolved_attack(run, path.stem))))
-            found += _mismatch(path, read_json(path, "images"), expected)
+            found += _mismatch(path, store.read_json(path, "images"), expected)
     return found + [str(mismatch) for mismatch in mixed_protocols.mismatches(runs.values(), store)]
 
 
@@ -312,7 +312,7 @@ def pictures(tier: Tier, store: Store) -> list[str]:
         own, committed = store.figure(tier.name, name), ROOT / "figures" / tier.name / f"{name}.png"
         if own.exists():
             lines += [f"![{what}](figures/{name}.png)", ""]
-        elif store == PUBLISHED and committed.exists():
+        elif store.root == PUBLISHED.root and committed.exists():
             lines += [f"![{what}](../../figures/{tier.name}/{name}.png)", ""]
     return lines
 
@@ -337,7 +337,7 @@ def write_report(tier_name: str, *, published: bool = False, output: str | None 
             f"{PUBLISHED.tier(tier.name)}: nothing is published of tier {tier.name}; without --published, "
             f"{RESULTS.tier(tier.name)} is reported."
         )
-    text = report_markdown(tier, store)
+    text = report_markdown(tier, Snapshot(store.root))
     if output == "-":
         return text
     place = Path(output) if output else RESULTS.tier(tier.name) / "report.html"

@@ -43,8 +43,12 @@ def per_image(run: RunConfig, source: str, store: Store = RESULTS) -> np.ndarray
 
     0 or 1 under one attack; the mean of both for "avg", on the images that both saw; over all corruptions, or those of
     one severity or type, for "corruptions". A column that is no accuracy has no such number, hence None. Raises
-    UserError for flags that do not fit the JSON beside them.
+    UserError for flags that do not fit the JSON beside them. Not to be written to.
     """
+    return store.once(("per image", run.tier, run.id, source), lambda: _per_image(run, source, store))
+
+
+def _per_image(run: RunConfig, source: str, store: Store) -> np.ndarray | None:
     if source == "avg":
         both = [per_image(run, name, store) for name in artefacts.sources_of(source)]
         known = [values for values in both if values is not None]
@@ -77,6 +81,10 @@ SEED_SOURCES = ("clean", "pgd20", "aa", "corruptions")  # what every defense of 
 
 def seed_spread(tier: Tier, block: str, store: Store = RESULTS) -> SeedVariance | None:
     """The variance between seeds of a block's trainings, pooled over methods; None where none has two seeds."""
+    return store.once(("seed spread", tier.name, block), lambda: _seed_spread(tier, block, store))
+
+
+def _seed_spread(tier: Tier, block: str, store: Store) -> SeedVariance | None:
     groups: dict[tuple[str, str], list[RunConfig]] = {}
     for run in artefacts.all_runs(tier, tuple(artefacts.ARTEFACTS)).values():
         if run.block == block:
@@ -112,6 +120,10 @@ def measured(run: RunConfig, source: str, store: Store = RESULTS) -> Measured | 
 
     Losses have a normal interval over images, metrics none. What Figure 2 shows is computed from the stored features.
     """
+    return store.once(("measured", run.tier, run.id, source), lambda: _measured(run, source, store))
+
+
+def _measured(run: RunConfig, source: str, store: Store) -> Measured | None:
     name, _, field = source.partition(".")
     if name == "features":
         return figure_value(run, name, field, store)
