@@ -154,7 +154,7 @@ def training_curves(log: Sequence[Mapping[str, float]], radius: float | None = N
         where, side = name.split("_", 1)
         style, what = ("-", "") if where == "train" else ("--", ", held out")
         axes[1].plot(epochs, [row[name] for row in log], style, label=SIDES.get(side, side) + what)
-    axes[1].set(title="accuracy while training (%)", ylim=(0, 100))
+    axes[1].set(title="training accuracy (%)", ylim=(0, 100))
     axes[2].fill_between(
         epochs, [r["center_norm_min"] for r in log], [r["center_norm_max"] for r in log], alpha=0.3, label="min to max"
     )
