@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -90,6 +91,7 @@ class Progress:
         self.terminal = self.stream.isatty()
         self.every = 0.2 if self.terminal else log_every
         self.stops = stops
+        self.note = ""  # what a line says behind the time left, unless `update` has something else
         self.begin = self.shown = self.last = time.monotonic()
         if not deadline().allows():
             raise TimeUp(label)
@@ -99,7 +101,7 @@ class Progress:
         self.done += units
         now = time.monotonic()
         if now - self.shown >= self.every:
-            self.shown = now
+            self.shown, note = now, note or self.note
             left = (now - self.begin) / (self.done - self.before) * (self.total - self.done)
             self._print(f"{self.label} {self.done / self.total:4.0%}, {duration(left)} left{note and ', ' + note}")
         took, self.last = now - self.last, now
@@ -114,6 +116,8 @@ class Progress:
 
     def _print(self, text: str, last: bool = False) -> None:
         if self.terminal:
+            if not last:  # a line that wraps could not be written over
+                text = text[: shutil.get_terminal_size().columns - 1]
             print(f"\r{text}\x1b[K", end="\n" if last else "", file=self.stream, flush=True)
         else:
             print(text, file=self.stream, flush=True)

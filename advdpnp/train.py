@@ -362,6 +362,7 @@ def _epochs(
             progress.finish(f"time is up after {epoch} of {run.optim.epochs} epochs; call again to go on")
             return None
         defense.start_epoch(epoch)
+        progress.note = f"epoch {epoch + 1} of {run.optim.epochs}" + (f", loss {log[-1]['loss']:.4g}" if log else "")
         means = train_epoch(defense, optimizer, images, labels, epoch, progress, how["precision"])
         defense.end_epoch(epoch)
         if validation:

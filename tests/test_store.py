@@ -281,6 +281,27 @@ def test_flags_are_read_once_and_again_after_a_change(tiny, tmp_path):
     assert place.read_flags(run, "clean").tolist() == [False, True, True]
 
 
+def test_a_note_stays_until_another_and_a_line_does_not_wrap(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("COLUMNS", "40")
+    stream, clock = Terminal(), iter(range(0, 1000, 10))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    progress = Progress("train", 4, stream=stream)
+    progress.note = "epoch 2 of 8, loss 12.34"
+    progress.update()
+    progress.update(note="other")
+    progress.update()
+    lines = [line.removesuffix("\x1b[K") for line in stream.getvalue().split("\r")[1:]]
+    assert lines[0].startswith("train  25%, ")
+    assert "epoch 2 of 8" in lines[0]
+    assert lines[1].endswith("left, other")
+    assert "epoch 2 of 8" in lines[2]
+    assert max(map(len, lines)) < 40
+
+
 def test_a_snapshot_keeps_what_it_read_and_a_store_reads_anew(tiny, tmp_path):
     run = tiny("AT")
     plain, snapshot = store.Store(tmp_path), store.Snapshot(tmp_path)

@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -319,6 +320,14 @@ def test_other_test_images_change_the_numbers_and_not_the_network(tiny, monkeypa
     assert again["model_sha256"] == one["model_sha256"] == other["clean"]["model_sha256"]
     assert other["pgd20"]["model_sha256"] == honest["pgd20"]["model_sha256"]
     assert again["final"]["epoch"] == run.optim.epochs - 1
+
+
+def test_progress_names_the_epoch_and_the_last_loss(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "Progress", partial(train.Progress, log_every=0))
+    fit(tiny("AT", optim={"epochs": 2}), tmp_path)
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.endswith(" left, epoch 1 of 2") for line in lines)
+    assert any(f" left, epoch 2 of 2, loss {float(log(tmp_path)[0]['loss']):.4g}" in line for line in lines)
 
 
 def test_validation_images_are_held_out(tiny, tmp_path, monkeypatch):
