@@ -25,7 +25,7 @@ from advdpnp.errors import UserError
 from advdpnp.jobs.estimate import by_hardware
 from advdpnp.paper import artefacts
 from advdpnp.report import summary
-from advdpnp.report.page import costs_markdown
+from advdpnp.report.costs import costs_markdown
 from advdpnp.share.publish import without_paths
 from advdpnp.store import PUBLISHED, RESULTS, Store, results_root
 

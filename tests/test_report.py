@@ -12,7 +12,7 @@ import pytest
 from advdpnp.__main__ import main
 from advdpnp.config import GEOMETRY_DEFINITION, METHODS, load_tier
 from advdpnp.errors import UserError
-from advdpnp.report import page
+from advdpnp.report import costs, page
 from advdpnp.report.html import html_page
 from advdpnp.share import publish
 from advdpnp.store import PUBLISHED, RESULTS, Store
@@ -56,8 +56,8 @@ def test_a_smaller_protocol_says_so_and_takes_no_difference(some_results):
 
 
 def test_a_table_costs_its_trainings_and_evaluations(some_results):
-    assert page.costs_of(load_tier("short"), "table1", RESULTS) == ([90.0], [2.0])
-    assert page.costs_of(load_tier("short"), "table8", RESULTS) == ([], [])
+    assert costs.costs_of(load_tier("short"), "table1", RESULTS) == ([90.0], [2.0])
+    assert costs.costs_of(load_tier("short"), "table8", RESULTS) == ([], [])
     assert "| Table 1 | 1 | 1m30s | 1 | 2s |" in page.report_markdown(load_tier("short"))
 
 
@@ -66,6 +66,19 @@ def test_every_method_is_told_with_its_paper():
     assert [line.split(" | ")[0].strip("| ").replace("\\", "") for line in listed.splitlines()[2:]] == list(METHODS)
     assert "| HAT | Reducing Excessive Margin" in listed
     assert "(https://arxiv.org/abs/1706.06083), ICLR 2018 |" in listed
+
+
+def test_the_first_screen_says_what_the_method_is_and_how_the_numbers_are_made(some_results):
+    text = page.report_markdown(load_tier("short"), RESULTS).partition("## ")[0]
+    assert "prototypes of the classes" in text
+    assert "Made by `snakemake --cores 2 short`: 1 trainings took 1m30s and their evaluation 2s" in text
+    assert costs.in_short(load_tier("paper"), RESULTS) == "`snakemake --cores 2 all` makes them."
+
+
+@pytest.mark.parametrize("tier", sorted(path.stem for path in (ROOT / "config").glob("*.toml")))
+def test_the_command_of_a_tier_is_a_target_of_the_workflow(tier):
+    target = costs.command_of(load_tier(tier)).split()[-1]
+    assert f"rule {target}:" in (ROOT / "Snakefile").read_text()
 
 
 def test_the_papers_inconsistencies_are_listed(some_results):

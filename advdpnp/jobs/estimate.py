@@ -7,6 +7,7 @@ from advdpnp.config import RunConfig, Tier, facts, load_tier
 from advdpnp.markdown import markdown_table
 from advdpnp.paper import artefacts
 from advdpnp.progress import duration
+from advdpnp.report.costs import seconds_of
 from advdpnp.store import Store
 
 # GFLOP of one forward pass of one image at the paper's width, that width, and pixels per side; a test counts them.
@@ -142,22 +143,6 @@ def plan(tier_name: str, *, measure: bool = False) -> str:
     elif runs:
         lines += [*by_hardware(runs.values()), "on this machine: `plan --measure` times a step of each network"]
     return "\n".join(lines)
-
-
-def seconds_of(tier: Tier, store: Store) -> tuple[dict[str, float], dict[str, float]]:
-    """{run id: seconds} of the trainings of a tier that are in the store, and of the evaluations of each run."""
-    runs = artefacts.all_runs(tier).values()
-    trained = {run.id: found["seconds"] for run in runs if (found := store.read_training(run, "seconds"))}
-    needed = {
-        (run.id, name): run
-        for item in artefacts.with_notebook()
-        for run, name in artefacts.needed_evaluations(tier, item)
-    }
-    evaluated: dict[str, float] = {}
-    for (run_id, name), run in needed.items():
-        if found := store.read_evaluation(run, name, "seconds"):
-            evaluated[run_id] = evaluated.get(run_id, 0.0) + found["seconds"]
-    return trained, evaluated
 
 
 def papers_trainings() -> str:

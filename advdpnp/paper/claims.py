@@ -24,13 +24,15 @@ from advdpnp.paper.numbers import FIGURES, OURS, TINY, Values, methods_of, paper
 class Outcome(NamedTuple):
     """Whether a claim holds where it was measured (None: these numbers do not decide it), with numbers.
 
-    `ran` and `missing` name the parts (data sets) that were measured and those of which nothing was.
+    `ran` and `missing` name the parts (data sets) that were measured and those of which nothing was; `failing` those
+    of `ran` in which a part does not hold.
     """
 
     holds: bool | None
     detail: str
     ran: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    failing: tuple[str, ...] = ()
 
     @property
     def word(self) -> str:
@@ -135,6 +137,7 @@ class Part(NamedTuple):
     where: str = ""
     slack: float = 0.0
     ran: bool = True
+    failing: tuple[str, ...] = ()  # of `where`, if it is several
 
 
 def all_of(states: Iterable[bool | None]) -> bool | None:
@@ -166,18 +169,20 @@ def combine(parts: Sequence[Part], show: int = 6) -> Outcome:
     ran = tuple(dict.fromkeys(part.where for part in there))
     missing = tuple(dict.fromkeys(part.where for part in parts if not part.ran and part.where not in ran))
     holds = all_of(part.holds for part in there) if there else None
+    fails = [part for part in there if part.holds is False]
+    failing = tuple(dict.fromkeys(where for part in fails for where in part.failing or (part.where,)))
     if not there:
         return Outcome(None, "", (), missing)
     if len(there) == 1:
-        return Outcome(holds, there[0].detail, ran, missing)
+        return Outcome(holds, there[0].detail, ran, missing, failing)
     if len(there) <= show:
-        return Outcome(holds, "; ".join(map(_marked, there)), ran, missing)
+        return Outcome(holds, "; ".join(map(_marked, there)), ran, missing, failing)
     good, failed, open_ = ([part for part in there if part.holds is state] for state in (True, False, None))
     lines = [f"{len(good)} of {len(there)} comparisons hold"]
     lines += [f"{len(failed)} do not: {'; '.join(p.detail for p in failed[:show])}"] if failed else []
     lines += [f"{len(open_)} not decided, first: {open_[0].detail}"] if open_ else []
     lines += [f"closest: {min(good, key=lambda part: part.slack).detail}"] if good and not failed else []
-    return Outcome(holds, "; ".join(lines), ran, missing)
+    return Outcome(holds, "; ".join(lines), ran, missing, failing)
 
 
 def _standing(
@@ -271,7 +276,8 @@ def all_hold(*checks: Check) -> Check:
 
 def _parts_of(outcome: Outcome) -> list[Part]:
     """An outcome as a part of a larger one; what it lacks stays named."""
-    known = [Part(outcome.holds, outcome.detail, ", ".join(outcome.ran))] if outcome.ran else []
+    whole = Part(outcome.holds, outcome.detail, ", ".join(outcome.ran), failing=outcome.failing)
+    known = [whole] if outcome.ran else []
     return [*known, *(Part(None, "", where, ran=False) for where in outcome.missing)]
 
 

@@ -1,7 +1,6 @@
 """One page for a tier: every table beside the paper's, the claims, the costs; and the copy that is committed."""
 
 import json
-import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,15 +23,20 @@ from advdpnp.paper.claims import CLAIMS, claims_markdown, counts, outcomes
 from advdpnp.paper.consistency import consistency
 from advdpnp.paper.numbers import Cell
 from advdpnp.paper.resolution import resolution_markdown
-from advdpnp.progress import duration
 from advdpnp.report import contrasts, differences, fingerprint, mixed_protocols, render, summary, tables
 from advdpnp.report.ablations import effects, ledger_markdown
+from advdpnp.report.costs import costs_markdown, in_short
 from advdpnp.report.html import html_page
 from advdpnp.report.measurements import Measurements
 from advdpnp.report.sentences import sentences
-from advdpnp.store import PUBLISHED, RESULTS, Snapshot, Store, machines, read_json, write_text
+from advdpnp.store import PUBLISHED, RESULTS, Snapshot, Store, read_json, write_text
 from advdpnp.train import changed_settings
 
+METHOD = (
+    "Adv-DPNP ([arXiv 2504.03782](https://arxiv.org/abs/2504.03782)) trains a classifier whose weights are prototypes "
+    "of the classes, on clean and on adversarial images: features are pulled to the prototype of their class, "
+    "prototypes are pushed apart. Here it stands beside the defenses that the paper compares it with."
+)
 LEDGER_NOTE = (
     "Entries of docs/ledger.md. The effect is other minus default, in points of accuracy or degrees; its 95 % interval "
     "is over test images, each under both choices, and over seeds where the other choice is another training. A "
@@ -109,36 +113,6 @@ def earlier_geometry(tier: Tier, store: Store) -> list[str]:
     found = {run.id: store.read_evaluation(run, "geometry") for run in artefacts.all_runs(tier).values()}
     old = [name for name, value in found.items() if value and value.get("definition", 1) != GEOMETRY_DEFINITION]
     return [f"Measured by an earlier definition ({EARLIER_GEOMETRY}): {', '.join(old)}.", ""] if old else []
-
-
-def costs_markdown(tier: Tier, store: Store) -> str:
-    """What each table and figure took, then each training, on what, as the JSON files say."""
-    if not (store.tier(tier.name) / "runs").is_dir():
-        return "Nothing was trained."
-    tables, runs = [], []
-    for name in artefacts.with_notebook():
-        costs = costs_of(tier, name, store)
-        if any(costs):
-            called = re.sub(r"(?=\d)", " ", name, count=1).capitalize()
-            tables.append((called, *(text for took in costs for text in (str(len(took)), duration(sum(took))))))
-    keys = ("train_images", "final", "seconds", "images_per_second", "precision", "provenance")
-    for name, run in artefacts.all_runs(tier).items():
-        if t := store.read_training(run, *keys):
-            took = duration(t["seconds"]), f"{t['images_per_second']:.0f}"
-            where = escape_markdown(t["precision"]), escape_markdown(machines(t))
-            runs.append((name, f"{t['train_images']:,}", str(t["final"]["epoch"] + 1), *took, *where))
-    shared = "Trainings and evaluations that several tables share are counted in each of them, and done once."
-    header = "run", "images", "epochs", "wall time", "images/s", "precision", "device"
-    first = markdown_table(("table or figure", "trainings", "took", "evaluations", "took"), tables)
-    return f"{first}\n\n{shared}\n\n{markdown_table(header, runs)}"
-
-
-def costs_of(tier: Tier, name: str, store: Store) -> tuple[list[float], list[float]]:
-    """Seconds of each training and of each evaluation behind a table or figure, as far as they are there."""
-    trained = [store.read_training(run, "seconds") for run in artefacts.all_runs(tier, (name,)).values()]
-    evaluated = [store.read_evaluation(run, e, "seconds") for run, e in artefacts.needed_evaluations(tier, name)]
-    first, second = ([found["seconds"] for found in some if found] for some in (trained, evaluated))
-    return first, second
 
 
 def protocol_mismatches(tier: Tier, store: Store = RESULTS) -> list[str]:
@@ -221,10 +195,15 @@ def trust_markdown(tier: Tier, store: Store = RESULTS) -> str:
     return f"{said}\n\n{masking.markdown(checks)}"
 
 
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def report_markdown(tier: Tier, store: Store = RESULTS) -> str:
     """The report's text from the evaluations of the store; without any, every cell reads "not run"."""
     refuse_mismatches(tier, store)
-    lines = [f"# Results of tier {tier.name}", "", f"Protocol: {escape_markdown(tier.label)}.", ""]
+    lines = [f"# Results of tier {tier.name}", "", METHOD, ""]
+    lines += [f"{_capital(escape_markdown(tier.label))}. {in_short(tier, store)}", ""]
     ran = store.has_evaluations(tier.name)
     if not ran:
         lines += ["**Nothing has been run under this protocol yet.** Where our numbers would stand is a dash.", ""]

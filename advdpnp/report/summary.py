@@ -10,7 +10,7 @@ from advdpnp.config import Tier
 from advdpnp.markdown import escape_markdown
 from advdpnp.names import block_name, heading
 from advdpnp.paper import artefacts
-from advdpnp.paper.claims import CLAIMS, WORDS, counts, outcomes
+from advdpnp.paper.claims import CLAIMS, WORDS, Outcome, counts, outcomes
 from advdpnp.paper.numbers import FIGURES, OURS, Values, methods_of, paper_values
 from advdpnp.report import ablations, differences, fingerprint
 from advdpnp.report.measurements import Measurements
@@ -53,9 +53,15 @@ def headlines(tier: Tier, store: Store = RESULTS, values: Measurements | None = 
     lines = [f"| the paper says of Adv-DPNP | its numbers | | {whose} | |", "|---|---|---|---|---|"]
     for name, headline in HEADLINES.items():
         drawn = all(table in FIGURES for claim in chosen if claim.id == name for table in claim.tables)
-        sides = _beside(paper_values, headline), "drawn" if drawn else theirs[name].word
+        sides = _beside(paper_values, headline), "drawn" if drawn else _said(theirs[name])
         lines.append(f"| {headline.text} | {' | '.join(sides)} | {_beside(values, headline)} | **{ours[name].word}** |")
     return "\n".join(lines)
+
+
+def _said(outcome: Outcome) -> str:
+    """Its word, and where it fails if that is not everywhere: 'does not hold on SVHN'."""
+    partly = outcome.failing and {*outcome.failing} < {*", ".join(outcome.ran).split(", ")}
+    return outcome.word + (f" on {', '.join(outcome.failing)}" if partly else "")
 
 
 def _beside(values: Values, headline: Headline) -> str:
