@@ -1,4 +1,7 @@
-"""Eqs. (1)-(7) as pure functions.
+"""Eqs. (1)-(7) as pure functions, by default as the paper prints them.
+
+One default differs from the one that networks are trained with: `pull` is "sum" here, as in Eq. (3), and "mean" in
+`advdpnp.config` (docs/ledger.md, entry 17).
 
 Shapes: features [B, d]; prototypes [M, d]; labels [B] of int64 in 0..M-1; logits [B, M]. Each loss is a scalar, a mean
 over the batch (Eq. 7 divides by N). The paper's alpha, the norm of the prototypes, is `radius` here: the step of an

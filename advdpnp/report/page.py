@@ -209,9 +209,8 @@ def report_markdown(tier: Tier, store: Store = RESULTS) -> str:
         lines += ["**Nothing has been run under this protocol yet.** Where our numbers would stand is a dash.", ""]
     if not tier.policy.comparable:
         beside = (
-            "The paper's numbers stand below ours to show what would be compared; no difference between the two is "
-            "taken, and the verdict on each cell reads *smaller protocol*. The paper's claims are judged by comparing "
-            "our numbers with each other."
+            "The paper's numbers stand beside ours to show what would be compared; no difference between the two is "
+            "taken. The paper's claims are judged by comparing our numbers with each other."
         )
         shown = "Its data are not the paper's either, so the paper's numbers are left out."
         shown = beside if tier.has_paper_data else shown
@@ -278,9 +277,10 @@ def all_claims(ours: Measurements) -> str:
 
 
 PICTURES = {  # of the first screen, by file name
-    "fingerprint": "The readings of Eq. (3) beside the geometry of the paper's Table 4",
-    "table1-rivals-cifar10-resnet18": "Adv-DPNP minus the baselines of Table 1, with 95 % intervals",
-    "table2-rivals-cifar10-resnet18": "Adv-DPNP minus the defenses of Table 2, with 95 % intervals",
+    "table1-rivals-cifar10-resnet18": "Adv-DPNP minus the baselines of Table 1, with 95 % intervals.",
+    "table2-rivals-cifar10-resnet18": "Adv-DPNP minus the defenses of Table 2, with 95 % intervals.",
+    "fingerprint": "The readings of Eq. (3): geometry of networks trained under each, over the paper's of Table 4 (the "
+    "black line); a reading fits if it is within the grey band on average.",
 }
 
 
@@ -290,9 +290,9 @@ def pictures(tier: Tier, store: Store) -> list[str]:
     for name, what in PICTURES.items():
         own, committed = store.figure(tier.name, name), ROOT / "figures" / tier.name / f"{name}.png"
         if own.exists():
-            lines += [f"![{what}](figures/{name}.png)", ""]
+            lines += [f"![{what}](figures/{name}.png)", "", f"*{what}*", ""]
         elif store.root == PUBLISHED.root and committed.exists():
-            lines += [f"![{what}](../../figures/{tier.name}/{name}.png)", ""]
+            lines += [f"![{what}](../../figures/{tier.name}/{name}.png)", "", f"*{what}*", ""]
     return lines
 
 
