@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import matplotlib
@@ -327,13 +328,21 @@ def test_the_picture_has_a_dot_per_quantity_reading_and_seed():
 FLOAT32 = json.loads((PUBLISHED.root / "benchmarks" / "variants-float32.json").read_text())["runs"]
 
 
+READINGS_IN_FLOAT32 = [name for name in FLOAT32 if "adv_dpnp" in name]
+
+
 @pytest.mark.parametrize("name", FLOAT32)
-def test_the_variants_in_float32_tell_what_their_evaluations_do(name):
-    told = FLOAT32[name]
-    measured, run = told["evaluations"], resolve("short", name)
+def test_what_was_trained_in_float32_is_told_by_its_run(name):
+    told, run = FLOAT32[name], resolve("short", name)
     assert told["train"]["settings_digest"] == digest(run.training_settings())
     assert told["train"]["precision"] == "fp32"
-    assert {found["model_sha256"] for found in measured.values()} == {told["train"]["model_sha256"]}
+    assert {found["model_sha256"] for found in told["evaluations"].values()} == {told["train"]["model_sha256"]}
+
+
+@pytest.mark.parametrize("name", READINGS_IN_FLOAT32)
+def test_the_variants_in_float32_tell_what_their_evaluations_do(name):
+    told = FLOAT32[name]
+    measured = told["evaluations"]
     distance = log_distance(told["fingerprint"], paper_fingerprint()) / len(QUANTITIES)
     assert told["mean_log_distance"] == pytest.approx(distance, abs=1e-3)
     geometry, quantities = measured["geometry"], told["fingerprint"]
@@ -344,13 +353,27 @@ def test_the_variants_in_float32_tell_what_their_evaluations_do(name):
         assert quantities[f"distance_{side}"] == pytest.approx(implied, abs=1e-4)
 
 
-def test_pages_quote_the_variants_in_float32_as_measured():
+def test_pages_quote_what_was_trained_in_float32_as_measured():
     root = PUBLISHED.root.parent / "docs"
-    quoted = {"findings.md": ("slow_prototypes-s1", "balanced-s1"), "ledger.md": ("composite-s0", "train_bn-s0")}
-    for page_name, runs in quoted.items():
-        paragraphs = [line for line in (root / page_name).read_text().split("\n- ") if "variants-float32" in line]
-        for run in runs:
-            measured = FLOAT32[f"cifar10-resnet18-adv_dpnp.{run}"]["evaluations"]
-            values = [f"{measured[attack]['accuracy']:.1f}" for attack in ("clean", "pgd20")]
-            values.append(f"{measured['geometry']['mean_sep']:.1f}")
-            assert any(all(value in text for value in values) for text in paragraphs), (page_name, run)
+    variants = {
+        "findings.md": ("slow_prototypes-s1", "balanced-s1"),
+        "ledger.md": ("composite-s0", "train_bn-s0", "detached-s0"),
+    }
+    quoted = [(page, f"adv_dpnp.{run}", "mean_sep") for page, runs in variants.items() for run in runs]
+    for page_name, run, last in [*quoted, ("findings.md", "at-s0", "")]:
+        paragraphs = re.split(r"\n- |\n\| ", (root / page_name).read_text())
+        measured = FLOAT32[f"cifar10-resnet18-{run}"]["evaluations"]
+        values = [f"{measured[attack]['accuracy']:.1f}" for attack in ("clean", "pgd20", "cw30")[: 2 if last else 3]]
+        values += [f"{measured['geometry'][last]:.1f}"] if last else []
+        told = (text for text in paragraphs if "variants-float32" in text)
+        assert any(all(value in text for value in values) for text in told), (page_name, run)
+
+
+def test_what_the_precision_moved_is_quoted_as_published():
+    text = (PUBLISHED.root.parent / "docs" / "findings.md").read_text()
+    evals = PUBLISHED.tier("short") / "evals" / "cifar10-resnet18-at-s0"
+    clean, pgd20 = (json.loads((evals / f"{name}.json").read_text())["accuracy"] for name in ("clean", "pgd20"))
+    assert f"the published bfloat16 network has clean {clean:.1f} and PGD-20 {pgd20:.1f}" in text
+    own = FLOAT32["cifar10-resnet18-at-s0"]["evaluations"]
+    moved = {abs(own["clean"]["accuracy"] - clean), abs(own["pgd20"]["accuracy"] - pgd20)}
+    assert f"So {max(moved):.1f} points between one network in float32" in text
