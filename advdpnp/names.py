@@ -75,3 +75,8 @@ def attack_name(attack: str) -> str:
 def heading(column: str) -> str:
     """The name with an arrow that says which way is better: 'FDR, clean ↓', 'AutoAttack ↑'."""
     return f"{column_name(column)} {'↓' if column.startswith(LOWER_IS_BETTER) else '↑'}"
+
+
+def counted(n: int, what: str) -> str:
+    """'1 training', '1,023 evaluations'."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

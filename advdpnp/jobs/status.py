@@ -8,7 +8,7 @@ from statistics import fmean
 
 from advdpnp.config import GEOMETRY_DEFINITION, INSTALLED, RunConfig, digest, load_tier, resolved_attack
 from advdpnp.jobs.estimate import by_hardware, network, passes
-from advdpnp.names import column_name
+from advdpnp.names import column_name, counted
 from advdpnp.paper import artefacts
 from advdpnp.progress import colour, duration
 from advdpnp.report import mixed_protocols
@@ -25,7 +25,7 @@ def run_state(run: RunConfig, odd: Collection[Path] = (), store: Store = RESULTS
     """'done', 'running ...', 'stale' (trained under other settings, or among the `odd` files, which disagree with those
     of other runs), '7/110 epochs', or 'missing'.
     """
-    epochs, holder = epochs_done(run), lock_holder(RESULTS.run(run))
+    epochs, holder = epochs_done(run), lock_holder(store.run(run))
     if holder:
         return f"running, {epochs}/{run.optim.epochs} epochs, {holder}"
     if made := store.read_training(run, "settings_digest"):
@@ -93,7 +93,9 @@ def weightless(runs: dict[str, RunConfig], states: dict[str, str]) -> list[str]:
     """A line where finished trainings are here without their weights; [] where none are."""
     gone = [n for n, state in states.items() if state == "done" and not (RESULTS.run(runs[n]) / "model.pt").exists()]
     said = "without weights: to attack or export one of them, `train --restart` it first"
-    return [f"{_count(len(gone), 'finished training')} {'is' if len(gone) == 1 else 'are'} here {said}"] if gone else []
+    return (
+        [f"{counted(len(gone), 'finished training')} {'is' if len(gone) == 1 else 'are'} here {said}"] if gone else []
+    )
 
 
 def elsewhere(tier: str, states: dict[str, str]) -> list[str]:
@@ -139,11 +141,6 @@ def time_left(
         seconds = sum(fmean(rate[n]) * passes(runs[n]) * share for n, share in train.items() if n in rate)
         unknown = len(train) - len(rate) + len(attack) - len(like)
         text = f"left, on {device}: about {duration(seconds + sum(map(fmean, like)))}, one job after the other"
-        lines.append(text + (f"; not included: {_count(unknown, 'job')} like none measured so far" if unknown else ""))
-    left = f"left: {_count(len(train), 'training')}, {_count(len(attack), 'evaluation')}"
+        lines.append(text + (f"; not included: {counted(unknown, 'job')} like none measured so far" if unknown else ""))
+    left = f"left: {counted(len(train), 'training')}, {counted(len(attack), 'evaluation')}"
     return [left, *lines] if lines or not train else [left, *by_hardware(runs[name] for name in train)]
-
-
-def _count(n: int, what: str) -> str:
-    """'1 training', '1,023 evaluations'."""
-    return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -4,6 +4,7 @@ import re
 
 from advdpnp.config import Tier
 from advdpnp.markdown import escape_markdown, markdown_table
+from advdpnp.names import counted
 from advdpnp.paper import artefacts
 from advdpnp.progress import duration
 from advdpnp.store import Store, machines
@@ -22,7 +23,7 @@ def in_short(tier: Tier, store: Store) -> str:
     if not trained:
         return f"`{command_of(tier)}` makes them."
     training, attacks = (duration(sum(seconds.values())) for seconds in (trained, evaluated))
-    took = f"{len(trained)} trainings took {training} and their evaluation {attacks}, summed over jobs"
+    took = f"{counted(len(trained), 'training')} took {training} and their evaluation {attacks}, summed over jobs"
     return f"Made by `{command_of(tier)}`: {took}."
 
 

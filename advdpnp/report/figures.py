@@ -318,8 +318,8 @@ def effort_lines(rows: Sequence[Cell], *, paper: bool) -> Figure:
         spans = [(row.ours - row.low, row.high - row.ours) if row.low is not None else (0, 0) for _, row in there]
         ax.errorbar([n for n, _ in there], values, np.array(spans).reshape(-1, 2).T, marker="o", markersize=5,
                     color=HIGHLIGHT["Adv-DPNP"], capsize=3, label="ours")  # fmt: skip
-        if paper:
-            printed = [(n, row.paper) for n, row in points if row.paper is not None]
+        printed = [(n, row.paper) for n, row in points if row.paper is not None]
+        if paper and printed:
             ax.plot(*zip(*printed), "--D", color="black", markersize=5, markerfacecolor="none", label="the paper")
             ax.legend(frameon=False, fontsize=8)
         numbers = [n for n, _ in points]
