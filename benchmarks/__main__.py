@@ -49,7 +49,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=positive, default=128)
     parser.add_argument("--methods", type=lambda text: text.split(","), default=[], help="of steps, fidelity: AT,MART")
     parser.add_argument("--rounds", type=positive, default=5)
-    parser.add_argument("--images", type=positive, default=128, help="for the attacks")
+    parser.add_argument("--images", type=positive, help="for the attacks (128); of once: the most per evaluation")
     attacked = parser.add_mutually_exclusive_group()
     attacked.add_argument("--run-dir", type=Path, help="a trained run to attack, e.g. results/short/runs/RUN")
     attacked.add_argument("--reference", action="store_true", help="attack pyautoattack's ResNet-18 (needs CIFAR-10)")

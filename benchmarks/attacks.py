@@ -85,7 +85,8 @@ def measure(args, device: torch.device) -> dict:
     """{'model', 'images', 'pgd20': ..., 'aa': ...}"""
     model, run, words = network(args.run_dir, device, args.reference)
     data = load(run.dataset, "test")
-    x, y = to_float(data.images[: args.images]).to(device), data.labels[: args.images].to(device)
+    n = args.images or 128
+    x, y = to_float(data.images[:n]).to(device), data.labels[:n].to(device)
     print(f"attacks on {words}, {len(y)} images", flush=True)
     found: dict = {"model": words, "images": len(y), "clean": robust_accuracy(model, x, y)}
     for name, rounds in (("pgd20", args.rounds), ("aa", 1 if args.quick else args.rounds)):

@@ -36,15 +36,22 @@ PARTS = {
 KNOWN = "from advdpnp.evaluate import ATTACKS, SPECIAL; print(*ATTACKS, *SPECIAL)"
 MEASURE = """
 import json, resource, sys, time
+from dataclasses import replace
 from pathlib import Path
 from advdpnp.evaluate import evaluate
 try:
     from advdpnp.config import load_tier, resolve
 except ImportError:  # builds before November 2026
     from advdpnp.tiers import load_tier, resolve
-tier, run, folder, *names = sys.argv[1:]
+tier, run, folder, most, *names = sys.argv[1:]
+run, most = resolve(load_tier(tier), run), int(most)
+def cut(settings, *keys):
+    return replace(settings, **{key: min(getattr(settings, key) or most, most) for key in keys})
+if most:
+    attacks = {name: cut(attack, "images") if attack.images else attack for name, attack in run.attacks.items()}
+    run = replace(run, evaluation=cut(run.evaluation, "test_images", "corruption_images"), attacks=attacks)
 begin, wall = time.process_time(), time.perf_counter()
-evaluate(resolve(load_tier(tier), run), *names, directory=Path(folder), device="cpu", force=True)
+evaluate(run, *names, directory=Path(folder), device="cpu", force=True)
 seconds = {"core": time.process_time() - begin, "wall": time.perf_counter() - wall}
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 print(json.dumps(seconds | {"megabytes": peak}))
@@ -106,19 +113,19 @@ def disagreements(run: RunConfig, names: Iterable[str], folders: Mapping[str, Pa
 
 
 def measure(args, device: torch.device) -> dict:
-    """{'commit', 'model', part: seconds, median, spread, ratio, megabytes, flags}. Raises UserError."""
+    """{'commit', 'model', 'images', part: seconds, median, spread, ratio, megabytes, flags}. Raises UserError."""
     run, trained = network(args.run_dir)
     with tempfile.TemporaryDirectory() as scratch:
         builds = {"once": ROOT, "earlier": unpacked(args.against, Path(scratch) / "earlier")}
         results = {who: Path(scratch) / "results" / who for who in builds}
         known = set.intersection(*(set(asked(builds[who], results[who], KNOWN).split()) for who in builds))
         parts = PARTS if args.quick else PARTS | {"everything": everything(run, known)}
-        found: dict = {"commit": args.against, "model": f"{run.id} of tier {run.tier}"}
+        found: dict = {"commit": args.against, "model": f"{run.id} of tier {run.tier}", "images": args.images or "all"}
         for part, names in parts.items():
             told: dict[str, list[dict]] = {who: [] for who in builds}
 
             def work(who: str, names: list[str] = names, told: dict = told) -> float:
-                arguments = run.tier, run.id, str(trained), *names
+                arguments = run.tier, run.id, str(trained), str(args.images or 0), *names
                 told[who].append(json.loads(asked(builds[who], results[who], MEASURE, *arguments)))
                 return told[who][-1]["core"]
 

@@ -245,7 +245,7 @@ def test_once_asks_each_build_in_its_own_files(tmp_path, monkeypatch):
         if code == once.KNOWN:
             return "clean pgd20 aa" if earlier else "clean pgd20 pgd100 aa geometry adaptive20"
         asked.append((earlier, arguments))
-        for name in arguments[3:]:
+        for name in arguments[4:]:
             path = results / "demo" / "evals" / run.id / f"{name}.npz"
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez(path, correct=np.array([True, not earlier or name != "pgd20"]))
@@ -254,13 +254,14 @@ def test_once_asks_each_build_in_its_own_files(tmp_path, monkeypatch):
     monkeypatch.setattr(once, "asked", answer)
     monkeypatch.setattr(once, "unpacked", lambda commit, folder: folder)
     monkeypatch.setattr(once, "PARTS", {"PGD": ["pgd20", "pgd20_random"]})
-    found = once.measure(SimpleNamespace(run_dir=None, against="abc", quick=False, rounds=2), CPU)
+    found = once.measure(SimpleNamespace(run_dir=None, against="abc", quick=False, rounds=2, images=40), CPU)
+    assert found["images"] == 40
     assert found["PGD"]["ratio"] == 2
     assert found["PGD"]["flags"] == {"pgd20": 1}  # those with a random start are drawn otherwise
     assert found["everything"]["megabytes"] == {"once": 100, "earlier": 100}
     assert [earlier for earlier, _ in asked] == [False, True] * 4
-    assert set(asked[-1][1][3:]) == {"clean", "pgd20", "aa"}
-    assert asked[-1][1][:3] == ("demo", run.id, str(RESULTS.run(run)))
+    assert set(asked[-1][1][4:]) == {"clean", "pgd20", "aa"}
+    assert asked[-1][1][:4] == ("demo", run.id, str(RESULTS.run(run)), "40")
     assert figure.ratios({"once": found}) == {"PGD": 2, "everything": 2}
 
 
