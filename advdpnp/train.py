@@ -383,5 +383,8 @@ def _epochs(
         _put(defense.model, best, last)
     defense.finish()
     shown = ("loss", "train_clean", "train_adv", "val_clean", "val_adv")
-    progress.finish(", ".join(f"{k} {log[-1][k]:.4g}" for k in shown if k in log[-1]))
+    ends = [f"{k} {log[-1][k]:.4g}" for k in shown if k in log[-1]]
+    if best:
+        ends.append(f"epoch {best_epoch(log) + 1} kept, val_adv {log[best_epoch(log)]['val_adv']:.4g}")
+    progress.finish(", ".join(ends))
     return log, seconds, made

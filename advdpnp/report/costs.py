@@ -23,7 +23,9 @@ def in_short(tier: Tier, store: Store) -> str:
     if not trained:
         return f"`{command_of(tier)}` makes them."
     training, attacks = (duration(sum(seconds.values())) for seconds in (trained, evaluated))
+    both = sum(trained.values()) + sum(evaluated.values())
     took = f"{counted(len(trained), 'training')} took {training} and their evaluation {attacks}, summed over jobs"
+    took += f"; about {duration(both / 2)} by the clock, two at a time"
     return f"Made by `{command_of(tier)}`: {took}."
 
 

@@ -226,7 +226,8 @@ def rivals(rows: Sequence[Any]) -> Figure:
         )
     place = ", ".join({block_name(row.dataset, row.backbone): None for row in rows})
     said = f"{place}: Adv-DPNP minus each rival, in points; right of the line it is ahead"
-    fig.suptitle(f"{said}\nbars: 95 % over images and seeds, grey where they span zero", fontsize=9)
+    over = "images and seeds" if any(row.seeds > 1 for row in rows) else "images"
+    fig.suptitle(f"{said}\nbars: 95 % over {over}, grey where they span zero", fontsize=9)
     return fig
 
 

@@ -35,7 +35,8 @@ from advdpnp.train import changed_settings
 METHOD = (
     "Adv-DPNP ([arXiv 2504.03782](https://arxiv.org/abs/2504.03782)) trains a classifier whose weights are prototypes "
     "of the classes, on clean and on adversarial images: features are pulled to the prototype of their class, "
-    "prototypes are pushed apart. Here it stands beside the defenses that the paper compares it with."
+    "prototypes are pushed apart, and only clean images move them. Here it stands beside the defenses that the paper "
+    "compares it with."
 )
 LEDGER_NOTE = (
     "Entries of docs/ledger.md. The effect is other minus default, in points of accuracy or degrees; its 95 % interval "
