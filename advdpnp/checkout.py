@@ -22,6 +22,16 @@ def enclosing(folder: Path) -> Path | None:
     return None
 
 
+def shipped(path: str | Path) -> Path | None:
+    """A file or folder that goes along with the project, as "published/weights"; None where it is not.
+
+    It is the checkout's, or that of a course's bundle, which lies beside the notebooks: so the working folder and those
+    above it are looked through.
+    """
+    places = (PACKAGE.parent, Path.cwd(), *Path.cwd().parents)
+    return next((folder / path for folder in places if (folder / path).exists()), None)
+
+
 def check_kernel() -> None:
     """Refuse a notebook of one checkout over the code of another, or outside of the workflow's interpreter.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from advdpnp import store
+from advdpnp import data, store
 from advdpnp.__main__ import main
 from advdpnp.config import ROOT
 from advdpnp.course import bundle, submission
@@ -84,6 +84,8 @@ def _work(kind):
         return {"twice": 2}
     if kind == "sleep":
         time.sleep(60)
+    if kind == "images":
+        return {"here": data.present("cifar10")}
     if kind == "memory":
         return {"n": len(bytearray(2**31))}
     if kind == "network":
@@ -108,8 +110,9 @@ def _work(kind):
     raise ValueError("as students do")
 
 
-def test_each_piece_of_work_is_held_to_its_limits_and_none_stops_the_others():
-    jobs = ["sleep", "memory", "network", "disk", "lies", "error", "answer"]
+def test_each_piece_of_work_is_held_to_its_limits_and_none_stops_the_others(monkeypatch):
+    monkeypatch.setattr(data, "official_files", lambda name, split, root: [] if root == Path.cwd() else ["a file"])
+    jobs = ["sleep", "memory", "network", "disk", "lies", "error", "images", "answer"]
     limits = Limits(seconds=6, memory_mib=512, file_mib=1)
     outcomes = {jobs[place]: outcome for place, outcome in forked(jobs, _work, limits, workers=2)}
     assert outcomes["sleep"].problem == "took longer than 6 seconds"
@@ -118,6 +121,8 @@ def test_each_piece_of_work_is_held_to_its_limits_and_none_stops_the_others():
     assert outcomes["disk"].answer["refused"]
     assert "ended its own process" in outcomes["lies"].problem
     assert "ValueError: as students do" in outcomes["error"].problem
+    assert data.present("cifar10")
+    assert not outcomes["images"].answer["here"], "cells on CIFAR-10 would use up the time of the others"
     assert outcomes["answer"].answer["twice"] == 2
     assert outcomes["answer"].answer["network"] in ("namespace", "python")
 

@@ -18,7 +18,7 @@ from advdpnp.attacks import fgsm, pgd
 from advdpnp.config import METHODS
 from advdpnp.defenses import DEFENSES
 from advdpnp.errors import UserError
-from advdpnp.exercises import Verdict, ladder, masked, readings
+from advdpnp.exercises import Verdict, cifar10, ladder, masked, readings
 
 FOLDER = Path(__file__).parent.parent / "notebooks" / "exercises"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -92,6 +92,48 @@ def test_a_notebook_says_what_a_student_needs(name):
     assert hints == [str(i + 1) for i in range(len(hints))]
     checks = [i for i, cell in enumerate(content.cells) if cell.source.rstrip().startswith("check_")]
     assert all(any(stub < check <= stub + 3 for check in checks) or name.startswith("09") for stub in stubs)
+
+
+ON_CIFAR10 = [name for name in NAMES if "robust_networks" in str(notebook(name))]
+
+
+@pytest.mark.parametrize("name", ON_CIFAR10)
+@pytest.mark.parametrize("solved", [False, True])
+def test_the_cell_on_cifar10_runs_where_the_images_are_and_waits_for_the_solution(name, solved, monkeypatch, capsys):
+    class Small(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.centers = torch.nn.Parameter(torch.randn(10, 48))
+
+        def features(self, x):
+            return F.adaptive_avg_pool2d(x, 4).flatten(1)
+
+        def forward(self, x):
+            return self.features(x) @ self.centers.T
+
+    asked = []
+
+    def given(images):
+        asked.append(images)
+        draw = torch.Generator().manual_seed(0)
+        return {"AT": Small(), "Adv-DPNP": Small()}, torch.rand(40, 3, 32, 32, generator=draw), torch.arange(40) % 10
+
+    monkeypatch.setattr(cifar10, "robust_networks", given)
+    run(name, solved)
+    printed = capsys.readouterr().out
+    assert len(asked) == solved  # a stub fetches nothing
+    shown = re.search(r"^(Adv-DPNP |bare network: clean .*, PGD-20 .*\nquantised: .* your attack \d)", printed, re.M)
+    assert bool(shown) == solved
+
+
+def test_four_exercises_go_on_with_cifar10():
+    assert [name[:2] for name in ON_CIFAR10] == ["01", "02", "07", "08"]
+
+
+def test_without_cifar10_one_sentence_says_how_to_get_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ADVDPNP_DATA", str(tmp_path))
+    assert cifar10.robust_networks(10) is None
+    assert "python -m advdpnp fetch cifar10" in capsys.readouterr().out
 
 
 def test_there_is_a_solution_for_each_and_no_other():

@@ -63,6 +63,8 @@ def test_the_json_says_what_it_is_and_what_was_measured(published):
         right = load_published(RUN, "mine", folder)(to_float(x)).argmax(1) == y
     assert about["measured"]["clean"] == {"accuracy": pytest.approx(100 * right.float().mean().item()), "images": 40}
     assert about["protocol"] == "a test"
+    assert about["precision"] == "fp32"
+    assert about["in_tables"] is False
     assert about["licence"].startswith("MIT")
     assert about["bytes"] == (folder / "mine" / f"{RUN}.safetensors").stat().st_size
 
@@ -115,6 +117,27 @@ def test_what_is_not_published_is_said_with_what_is(published):
         load_published(RUN.replace("adv_dpnp", "adv_dpmp"), "mine", folder)
     with pytest.raises(UserError, match=r"publish --tier short --weights x would do it"):
         load_published("x", "short", folder)
+    with pytest.raises(UserError, match=r"those of tier mine are: tier='mine'"):
+        load_published(RUN, "short", folder)
+
+
+def test_a_course_finds_them_beside_its_notebooks(published, monkeypatch, tmp_path):
+    folder, _ = published
+    (tmp_path / "bundle" / "published").mkdir(parents=True)
+    folder.rename(tmp_path / "bundle" / "published" / "weights")
+    monkeypatch.setattr("advdpnp.checkout.PACKAGE", tmp_path / "site-packages" / "advdpnp")
+    monkeypatch.chdir(tmp_path / "bundle")
+    assert advdpnp.load_published(RUN, tier="mine").centers.shape == (10, 32)
+
+
+def test_the_tables_own_network_is_told_apart(published, monkeypatch, tmp_path):
+    from advdpnp.store import read_json
+
+    folder, run = published
+    trained = weights.RESULTS.trained(run)
+    monkeypatch.setattr(weights, "shipped", lambda path: trained)
+    publish_weights(str(tmp_path / "mine.toml"), [RUN], folder)
+    assert read_json(folder / "mine" / f"{RUN}.json")["in_tables"] is True
 
 
 @pytest.mark.parametrize("limit", ["MOST", "MOST_IN_ALL"])

@@ -23,10 +23,15 @@ from advdpnp import store
 from advdpnp.config import ROOT
 from advdpnp.course import questions
 from advdpnp.errors import UserError
+from advdpnp.exercises import cifar10
 
 EXERCISES = ROOT / "notebooks" / "exercises"
 DOCUMENTS = ("docs/lecture-plan.md", "docs/teaching.md", "notebooks/exercises/solutions/answers.md")
-PUBLISHED = ("published/short/tables/fingerprint.csv", "published/short/runs/cifar10-resnet18-adv_dpnp*-s[01]")
+PUBLISHED = (
+    "published/short/tables/fingerprint.csv",
+    "published/short/runs/cifar10-resnet18-adv_dpnp*-s[01]",
+    *(f"published/weights/{cifar10.TIER}/{run}.*" for run in cifar10.NETWORKS.values()),
+)
 SETUP = """\
 # Laptop: nothing happens here. Colab: put course-student.zip into the session's files, run this cell, restart if asked.
 try:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from advdpnp.config import ROOT
+from advdpnp.checkout import shipped
 from advdpnp.errors import UserError
 from advdpnp.exercises.verdict import Mistake, WrongAnswer, call_student, checks, compare
 from advdpnp.report.fingerprint import FITS, QUANTITIES, READINGS, decide, paper_fingerprint
@@ -21,9 +21,7 @@ def measured() -> list[dict]:
 
     Raises UserError where the file is not here.
     """
-    places = [folder / TABLE for folder in (ROOT, Path.cwd(), *Path.cwd().parents)]
-    found = next((path for path in places if path.is_file()), None)
-    if found is None:
+    if (found := shipped(TABLE)) is None:
         raise UserError(f"{TABLE}: is not here; it lies in the checkout, and in the bundle beside the notebooks")
     with found.open(newline="") as handle:
         rows = list(csv.DictReader(handle))

@@ -15,7 +15,7 @@ from advdpnp.paper.numbers import FIGURES, OURS, Values, methods_of, paper_value
 from advdpnp.report import ablations, differences, fingerprint
 from advdpnp.report.measurements import Measurements
 from advdpnp.report.tables import format_interval, format_value, table_rows
-from advdpnp.store import RESULTS, Store
+from advdpnp.store import RESULTS, Store, read_json
 
 
 class Headline(NamedTuple):
@@ -135,3 +135,25 @@ def figure2(tier: Tier, store: Store = RESULTS) -> str:
         cells = {row.method: format_value(row) for row in rows if row.column == column}
         lines.append(f"| {heading(column)} | {' | '.join(cells[method] for method in methods)} |")
     return "\n".join(lines)
+
+
+def weights(tier: Tier, store: Store = RESULTS) -> str:
+    """The networks whose weights are published, with what was measured of each."""
+    found = [read_json(path) for path in sorted((store.tier("weights") / tier.name).glob("*.json"))]
+    if not found:
+        return "None yet."
+    columns = [name for name in ("clean", "pgd20", "cw30", "aa") if any(name in about["measured"] for about in found)]
+    lines = [f"| network | trained in | {' | '.join(heading(name) for name in columns)} |"]
+    lines.append("|---" * (len(columns) + 2) + "|")
+    for about in found:
+        told = [_measured(about["measured"].get(name)) for name in columns]
+        lines.append(f"| `{about['run']}` | {about['precision']} | {' | '.join(told)} |")
+    others = [f"`{about['run']}`" for about in found if not about["in_tables"]]
+    if others:
+        lines += ["", "Trained again for this, not the networks that the tables are of: " + ", ".join(others) + "."]
+    return "\n".join(lines)
+
+
+def _measured(found: Mapping | None) -> str:
+    """'38.1 % of 1,000', or a dash."""
+    return f"{found['accuracy']:.1f} % of {found['images']:,}" if found else "–"

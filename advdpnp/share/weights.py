@@ -1,11 +1,12 @@
 """Published weights: a trained network in seconds, without training, pickle or a further package.
 
-    model = advdpnp.load_published("cifar10-resnet18-adv_dpnp-s0", tier="medium")
+    model = advdpnp.load_published("cifar10-resnet18-adv_dpnp-s0", tier="short")
 
-published/weights/<tier>/<run>.safetensors holds the arrays, <run>.json beside it what network they are of and the
-sha256 that they are checked against. The format is safetensors': 8 bytes with the length of a JSON header, the header
-(for each array its dtype, shape and place), the raw bytes. The package of that name is an optional one here (`export`),
-and a lesson should need nothing but a checkout, so `pack` and `unpack` do it; a test reads their file with the package.
+published/weights/<tier>/<run>.safetensors holds the arrays, <run>.json beside it what network they are of, what was
+measured of it, whether the published tables are of this training, and the sha256 that they are checked against. The
+format is safetensors': 8 bytes with the length of a JSON header, the header (for each array its dtype, shape and
+place), the raw bytes. The package of that name is an optional one here (`export`), and a lesson should need nothing but
+a checkout, so `pack` and `unpack` do it; a test reads their file with the package.
 """
 
 import json
@@ -18,6 +19,7 @@ import torch
 from torch import nn
 
 from advdpnp import models
+from advdpnp.checkout import shipped
 from advdpnp.config import ROOT, RunConfig, load_tier, resolve
 from advdpnp.errors import UserError, nearest
 from advdpnp.share.export import described
@@ -27,6 +29,7 @@ from advdpnp.train import load_model
 WEIGHTS = ROOT / "published" / "weights"
 MOST, MOST_IN_ALL = 3_000_000, 20_000_000  # bytes: a clone stays small
 DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+MEASURED = ("clean", "pgd20", "cw30", "aa")  # attacks whose results go along, where there are any
 LICENCE = "MIT, as the code; trained on a data set with terms of its own (data/README.md)"
 KNOWN = ("run", "tier", "network", "sha256")  # keys of the JSON that a file cannot do without
 
@@ -88,31 +91,32 @@ def _packed(run: RunConfig, label: str) -> tuple[bytes, dict[str, Any]]:
     for name, value in model.state_dict().items():
         value = value.detach().to(torch.float32 if value.is_floating_point() else torch.int64)
         arrays[name] = value.contiguous().numpy()
-    trained = read_json(RESULTS.trained(run), "model_sha256")
+    trained = read_json(RESULTS.trained(run), "model_sha256", "precision")
     about = {"run": run.id, "tier": run.tier, "method": run.method, "protocol": label, "licence": LICENCE}
     about["model_sha256"] = trained["model_sha256"]  # of model.pt, as every evaluation of this network says
+    about["precision"] = trained["precision"]
+    tables = shipped(Path("published") / run.tier / "runs" / run.id / "train.json")
+    in_tables = tables is not None and read_json(tables, "model_sha256")["model_sha256"] == trained["model_sha256"]
     measured: dict[str, Any] = {}
-    for attack in ("clean", "pgd20", "aa"):
+    for attack in MEASURED:
         found = RESULTS.read_evaluation(run, attack, "accuracy", "images", "model_sha256")
         if found and found["model_sha256"] == trained["model_sha256"]:
             measured[attack] = {key: found[key] for key in ("accuracy", "images")}
-    return pack(arrays, about), about | {"network": described(run, model), "measured": measured}
+    told = about | {"network": described(run, model), "measured": measured, "in_tables": in_tables}
+    return pack(arrays, about), told
 
 
-def load_published(run: str, tier: str = "medium", folder: Path = WEIGHTS) -> nn.Module:
+def load_published(run: str, tier: str = "medium", folder: Path | None = None) -> nn.Module:
     """The published network of a run id, in eval mode: images [B, C, H, W] in [0, 1] -> logits [B, M].
 
-    It has `features` and `centers` too, as every network of this package. Raises UserError where none was published, or
-    the file is not the one that was.
+    It has `features` and `centers` too, as every network of this package. Looked for in the checkout, and in a course's
+    bundle beside the notebooks. Raises UserError where none was published, or the file is not the one that was.
     """
+    folder = folder or shipped(WEIGHTS.relative_to(ROOT)) or WEIGHTS
     path = folder / tier / f"{run}.safetensors"
     about_path = path.with_suffix(".json")
     if not (path.is_file() and about_path.is_file()):
-        there = sorted(p.stem for p in path.parent.glob("*.safetensors")) if (folder / tier).is_dir() else []
-        known = (
-            nearest(run, there) if there else f"python -m advdpnp publish --tier {tier} --weights {run} would do it."
-        )
-        raise UserError(f"{path}: these weights are not published; {known}")
+        raise UserError(f"{path}: these weights are not published; {_known(run, tier, folder)}")
     about = read_json(about_path, *KNOWN)
     if (about["run"], about["tier"]) != (run, tier):
         raise UserError(f"{about_path}: is of {about['run']} in tier {about['tier']}; restore the published file.")
@@ -128,3 +132,12 @@ def load_published(run: str, tier: str = "medium", folder: Path = WEIGHTS) -> nn
         reason = str(error).splitlines()[-1].strip().rstrip(".")
         raise UserError(f"{path}: does not fit the network that {about_path.name} describes ({reason}).") from None
     return model.to(memory_format=torch.channels_last).eval()  # as evaluations have it: equal to the last bit
+
+
+def _known(run: str, tier: str, folder: Path) -> str:
+    """What to ask for instead: another tier with this run, a run of this tier, or how to publish it."""
+    if others := sorted(path.parent.name for path in folder.glob(f"*/{run}.safetensors")):
+        return f"those of tier {' and '.join(others)} are: tier='{others[0]}'."
+    if there := sorted(path.stem for path in (folder / tier).glob("*.safetensors")):
+        return nearest(run, there)
+    return f"python -m advdpnp publish --tier {tier} --weights {run} would do it."
