@@ -141,7 +141,7 @@ def accuracy_interval(values: Sequence[np.ndarray], spread: SeedVariance | None 
 
 
 class Difference(NamedTuple):
-    """Percent right of both sides on the images that both saw, the difference in points, its 95 % interval."""
+    """Percent right of both sides on the images that both saw, the difference in points, its interval (95 %)."""
 
     ours: float
     theirs: float
@@ -154,8 +154,9 @@ class Difference(NamedTuple):
 
 
 def paired_difference(
-    ours: Mapping[int, np.ndarray], theirs: Mapping[int, np.ndarray], spread: SeedVariance | None = None
-) -> Difference | None:
+    ours: Mapping[int, np.ndarray], theirs: Mapping[int, np.ndarray], spread: SeedVariance | None = None,
+    level: float = 0.95,
+) -> Difference | None:  # fmt: skip
     """{seed: values [N]} of both sides: the difference over the seeds and the first images that both have, or None.
 
     A seed fixes the start of the network and the order of the data for every method, so seeds are paired; an image is
@@ -173,7 +174,7 @@ def paired_difference(
     between = 2 * spread.variance / len(seeds) if spread else 0.0
     df = satterthwaite(variance, n - 1, between, spread.df if spread else 1)
     error = math.sqrt(variance + between)
-    half = t_quantile(df) * error if error else 0.0
+    half = t_quantile(df, level) * error if error else 0.0
     p = t_p_value(mean / error, df) if error else float(mean == 0)
     return Difference(float(one.mean()), float(other.mean()), mean, mean - half, mean + half, p, n, len(seeds))
 

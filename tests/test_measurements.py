@@ -66,6 +66,25 @@ def test_a_metric_is_bounded_by_its_seeds(tier):
     assert other.difference(T4, Quantity("", ("mean_sep",)), "Adv-DPNP", "AT") == (23, 16, 30)
 
 
+def test_a_metric_of_one_shared_seed_is_known_as_well_as_its_own_seeds_agree(tier):
+    metrics = dict.fromkeys(("fdr_clean", "fdr_adv", "afs_clean", "afs_adv", "scr_clean", "scr_adv", "min_sep"), 1.0)
+    for run, angle in ((tier.run(CIFAR10, "Adv-DPNP"), 90), (tier.run(CIFAR10, "Adv-DPNP", 1), 84)):
+        store(run, "geometry", **metrics, mean_sep=angle)
+    store(tier.run(CIFAR10, "AT"), "geometry", **metrics, mean_sep=88)
+    lead = asked(tier, "table4").difference(T4, Quantity("", ("mean_sep",)), "Adv-DPNP", "AT")
+    assert lead == (2, -4, 8)  # the two seeds of Adv-DPNP are 6 degrees apart
+
+
+def test_the_bounds_of_an_accuracy_are_wider_at_a_higher_level(tier):
+    for method, count in (("Adv-DPNP", 60), ("AT", 50)):
+        store(tier.run(CIFAR10, method), "clean", right(count))
+    values = asked(tier, "table1")
+    (_, low, high), (_, lowest, highest) = (
+        values.difference(T1, CLEAN, "Adv-DPNP", "AT", level) for level in (0.95, 0.995)
+    )
+    assert lowest < low < high < highest
+
+
 def test_a_change_is_of_the_same_networks_under_two_attacks(tier):
     run = tier.run(CIFAR10, "Adv-DPNP")
     store(run, "pgd20", right(50))

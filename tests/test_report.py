@@ -71,9 +71,7 @@ def test_every_method_is_told_with_its_paper():
 def test_the_first_screen_says_what_the_method_is_and_how_the_numbers_are_made(some_results):
     text = page.report_markdown(load_tier("short"), RESULTS).partition("## ")[0]
     assert "prototypes of the classes" in text
-    assert (
-        "Made by `snakemake --cores 2 short`: 1 training took 1m30s and their evaluation 2s, summed over jobs;" in text
-    )
+    assert "Made by `snakemake --cores 2 short`: 1 of 42 trainings took 1m30s and their evaluation 2s, summed" in text
     assert "; about 46s by the clock, two at a time." in text
     assert costs.in_short(load_tier("paper"), RESULTS) == "`snakemake --cores 2 all` makes them."
 

@@ -7,7 +7,7 @@ from advdpnp.config import RunConfig, Tier, facts, load_tier
 from advdpnp.markdown import markdown_table
 from advdpnp.paper import artefacts
 from advdpnp.progress import duration
-from advdpnp.report.costs import seconds_of
+from advdpnp.report.costs import of_all, seconds_of
 from advdpnp.store import Store
 
 # GFLOP of one forward pass of one image at the paper's width, that width, and pixels per side; a test counts them.
@@ -169,11 +169,13 @@ def guide(tier: Tier, store: Store) -> str:
 
 def tiers(tier: Tier, store: Store) -> str:
     """What each tier needs, as the README says it: the published one's time as measured, the paper's as estimated."""
-    took = sum(sum(seconds.values()) for seconds in seconds_of(tier, store))
+    trained, evaluated = seconds_of(tier, store)
+    took = sum(trained.values()) + sum(evaluated.values())
+    said = f"about {rough(took)} of one core for {of_all(tier, trained)}"
     paper = f"trainings {papers_trainings()} on an H100, estimated and not measured; attacks besides"
     rows = [
         ("`demo`", "8x8 digits, included", "any laptop", "minutes"),
-        (f"`{tier.name}`", "CIFAR-10, MNIST", "two CPU cores", f"about {rough(took)} of one core"),
+        (f"`{tier.name}`", "CIFAR-10, MNIST", "two CPU cores", said),
         ("`medium`", "CIFAR-10", "two CPU cores", "days"),
         ("`paper`", "CIFAR-10, CIFAR-100, SVHN, MNIST", "one GPU", paper),
     ]

@@ -1,6 +1,7 @@
 """What a tier's results took to make, as their JSON files say, and the command that makes them. Loads no torch."""
 
 import re
+from collections.abc import Sized
 
 from advdpnp.config import Tier
 from advdpnp.markdown import escape_markdown, markdown_table
@@ -24,9 +25,15 @@ def in_short(tier: Tier, store: Store) -> str:
         return f"`{command_of(tier)}` makes them."
     training, attacks = (duration(sum(seconds.values())) for seconds in (trained, evaluated))
     both = sum(trained.values()) + sum(evaluated.values())
-    took = f"{counted(len(trained), 'training')} took {training} and their evaluation {attacks}, summed over jobs"
+    took = f"{of_all(tier, trained)} took {training} and their evaluation {attacks}, summed over jobs"
     took += f"; about {duration(both / 2)} by the clock, two at a time"
     return f"Made by `{command_of(tier)}`: {took}."
+
+
+def of_all(tier: Tier, trained: Sized) -> str:
+    """'3 trainings', or '3 of 5 trainings' of a tier that is not complete."""
+    planned = len(artefacts.all_runs(tier))
+    return counted(planned, "training") if len(trained) == planned else f"{len(trained)} of {planned} trainings"
 
 
 def seconds_of(tier: Tier, store: Store) -> tuple[dict[str, float], dict[str, float]]:

@@ -16,7 +16,8 @@ class Measurements:
     """The lookup `values(table, dataset, backbone, method, column)` of claims.py, over rows of `tables.table_rows`.
 
     `difference` and `change` add what test images and seeds leave open (intervals.py). A metric has no image to pair:
-    its bounds are the smallest and the largest difference over the seeds, so that all seeds must agree.
+    its bounds are the smallest and the largest difference over the seeds, so that all seeds must agree. With one seed
+    in common they are as far from it as the seeds of either method are apart, where one of them has several.
     """
 
     def __init__(self, tier: Tier, rows: Iterable[Cell], store: Store = RESULTS):
@@ -26,19 +27,24 @@ class Measurements:
     def __call__(self, table: int | str, dataset: str, backbone: str, method: str, column: str) -> float | None:
         return self.values(table, dataset, backbone, method, column)
 
-    def difference(self, block: Block, quantity: Quantity, one: str, other: str) -> Bounded | None:
-        """A quantity of method `one` minus that of `other`, on the seeds that both have; None where none is."""
+    def difference(self, block: Block, quantity: Quantity, one: str, other: str, level: float = 0.95) -> Bounded | None:
+        """A quantity of method `one` minus that of `other`, on the seeds that both have; None where none is.
+
+        `level` is that of the bounds of an accuracy.
+        """
         where = self._place(block)
         if where is None:
             return None
         sides = [artefacts.runs_of_row(self.tier, where, method) for method in (one, other)]
         sources = [self._columns(block)[column] for column in quantity.columns]
         if len(sources) == 1 and is_accuracy(sources[0]):
-            found = paired_difference(*(by_seed(runs, sources[0], self.store) for runs in sides), self._spread(where))
+            of_both = (by_seed(runs, sources[0], self.store) for runs in sides)
+            found = paired_difference(*of_both, self._spread(where), level)
             return None if found is None else Bounded(found.difference, found.low, found.high)
         ours, theirs = ({run.seed: self._combined(run, quantity, sources) for run in runs} for runs in sides)
         both = [ours[s] - theirs[s] for s in ours if ours[s] is not None and theirs.get(s) is not None]
-        return Bounded(statistics.fmean(both), min(both), max(both)) if both else None
+        apart = max(map(_range, (ours, theirs))) if len(both) == 1 else 0.0
+        return Bounded(statistics.fmean(both), min(both) - apart, max(both) + apart) if both else None
 
     def change(self, block: Block, method: str, before: str, after: str) -> Bounded | None:
         """Column `after` minus column `before` of the same networks; None for what is no accuracy."""
@@ -68,3 +74,9 @@ class Measurements:
         if block not in self.spreads:
             self.spreads[block] = seed_spread(self.tier, block, self.store)
         return self.spreads[block]
+
+
+def _range(by_seed: Mapping[int, float | None]) -> float:
+    """Largest minus smallest value over the seeds."""
+    known = [value for value in by_seed.values() if value is not None]
+    return max(known) - min(known) if known else 0.0
