@@ -80,6 +80,16 @@ def test_the_evidence_on_the_l1_step_is_that_of_the_files():
     assert all(ours[method, "pgd_l1"] > ours[method, "pgd_l2"] for method in robust)
 
 
+def test_an_effect_is_on_the_images_that_both_saw(tier):
+    """The first images happen to be harder: with and without a random start nothing differs on them."""
+    run, flags = tier.run(CIFAR10, "Adv-DPNP", 0), np.arange(100) >= 40
+    store(run, "pgd20", flags)
+    store(run, "pgd20_random", flags[:50])
+    (row,) = (row for row in ablations.effects(tier) if row["measure"] == "pgd20")
+    assert (row["with_default"], row["with_other"], row["effect"]) == (20, 20, 0)
+    assert row["low"] <= 0 <= row["high"]
+
+
 def test_a_default_and_its_other_differ_in_the_named_setting_alone():
     run = load_tier("short").run(CIFAR10, "Adv-DPNP")
     differing = {

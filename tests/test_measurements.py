@@ -7,6 +7,7 @@ import pytest
 
 from advdpnp.config import parse_tier
 from advdpnp.intervals import paired_difference
+from advdpnp.paper import claims
 from advdpnp.paper.artefacts import CIFAR10
 from advdpnp.paper.claims import Block, Quantity, change
 from advdpnp.report.measurements import Measurements
@@ -73,6 +74,18 @@ def test_a_metric_of_one_shared_seed_is_known_as_well_as_its_own_seeds_agree(tie
     store(tier.run(CIFAR10, "AT"), "geometry", **metrics, mean_sep=88)
     lead = asked(tier, "table4").difference(T4, Quantity("", ("mean_sep",)), "Adv-DPNP", "AT")
     assert lead == (2, -4, 8)  # the two seeds of Adv-DPNP are 6 degrees apart
+
+
+def test_a_gap_is_taken_on_the_images_that_both_attacks_saw(tier):
+    """Clean on 100 images, AutoAttack on the first 50, which are all right."""
+    for method, robust in (("Adv-DPNP", 20), ("AT", 30)):
+        store(tier.run(CIFAR10, method), "clean", right(60))
+        store(tier.run(CIFAR10, method), "aa", right(robust)[:50])
+    values = asked(tier, "table1")
+    assert claims._read(values, T1, "Adv-DPNP", claims.GAP) == 100 - 40
+    found = values.difference(T1, claims.GAP, "Adv-DPNP", "AT")
+    assert found.value == 20
+    assert found.low < 20 < found.high
 
 
 def test_the_bounds_of_an_accuracy_are_wider_at_a_higher_level(tier):

@@ -184,12 +184,30 @@ def test_restored_results_fill_what_is_missing_and_overwrite_nothing(some_result
     stored = some_results / "evals" / "cifar10-resnet18-at-s0" / "clean.json"
     newer, log = json.dumps({"accuracy": 50.0}), some_results / "runs" / "cifar10-resnet18-at-s0" / "train.json"
     stored.write_text(newer)
-    log.unlink()
+    log.unlink(), log.with_name("last.pt").unlink()
     publish.restore("short")
     assert stored.read_text() == newer
     assert json.loads(log.read_text())["train_images"] == 10_000
     with pytest.raises(UserError, match="nothing was published for tier demo"):
         publish.restore("demo")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_training_of_ones_own_gets_no_published_evaluations(some_results, tmp_path, monkeypatch, begun):
+    monkeypatch.setattr(publish, "PUBLISHED", Store(tmp_path / "published"))
+    monkeypatch.setattr(publish, "ROOT", tmp_path)
+    publish.publish("short")
+    own, stored = (some_results / kind / "cifar10-resnet18-at-s0" for kind in ("runs", "evals"))
+    (stored / "clean.json").unlink()
+    trained = own / "train.json"
+    if begun:
+        trained.unlink()
+        (own / "last.pt").touch()
+    else:
+        trained.write_text(json.dumps(json.loads(trained.read_text()) | {"model_sha256": "another"}))
+    assert "left as they are, because they were trained here: cifar10-resnet18-at-s0" in publish.restore("short")
+    assert not (stored / "clean.json").exists()
+    assert trained.exists() != begun
 
 
 PAGE = """# Results

@@ -201,6 +201,7 @@ def test_avg_is_the_mean_of_clean_and_autoattack():
 
 def test_the_ensemble_is_wrong_where_any_attack_succeeds():
     assert ensemble_accuracy([[1, 1, 1, 0], [1, 0, 1, 1], [1, 1, 0, 0]]) == 25.0
+    assert ensemble_accuracy([[1, 1, 1, 0], [1, 0, 1, 1], [1, 1]]) == 50.0  # on the images that all saw
     run = make_tier().run(CIFAR10, "Adv-DPNP")
     right = {name: np.ones(10, bool) for name in ("clean", "fgsm", "pgd20", "pgd100", "cw30")}
     right["clean"][0] = right["fgsm"][1] = right["pgd20"][1] = right["cw30"][2] = False

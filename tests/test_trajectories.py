@@ -215,6 +215,26 @@ def test_a_smaller_budget_is_searched_where_the_larger_one_succeeded(measure, mo
     assert alone["aa_eps2"]["correct"] == pytest.approx(found["aa_eps2"]["correct"], abs=1)
 
 
+def test_a_nested_search_goes_on_with_its_own_images_only(measure, monkeypatch):
+    """Should the larger budget be searched again, as many images may fall, but others: its state is not theirs."""
+    real, keys = module._over_images, []
+
+    def watched(run, names, group, where, model, data, key):
+        correct, numbers = real(run, names, group, where, model, data, key)
+        again = any(name == names[0] for name, *_ in keys)
+        keys.append((names[0], tuple(where), key))
+        return np.roll(correct, 1, axis=0) if again else correct, numbers
+
+    monkeypatch.setattr(module, "_over_images", watched)
+    monkeypatch.setattr(attacks, "autoattack", lambda model, x, y, **options: x)
+    for _ in range(2):
+        measure("aa_eps6", force=True, **NESTED)
+    (_, some, one), (_, others, two) = [each for each in keys if each[0] == "aa_eps6"]
+    assert len(some) == len(others)
+    assert some != others
+    assert one != two
+
+
 def test_a_spot_check_that_fails_searches_every_image(measure, monkeypatch):
     """A search at the larger budget that finds nothing is found out by the tenth that is searched all the same."""
 

@@ -334,7 +334,7 @@ def _nested_result(
     draw = np.random.default_rng([run.seed, zlib.crc32(name.encode())])
     spot = np.sort(draw.choice(robust, -(-len(robust) // 10), replace=False)) if len(robust) else robust
     where = np.concatenate([spot, np.flatnonzero(~withstood)])
-    found, numbers = _over_images(run, [name], [attack], where, model, data, digest([key, "nested"]))
+    found, numbers = _over_images(run, [name], [attack], where, model, data, digest([key, "nested", where.tolist()]))
     broken = int((~found[: len(spot), 0]).sum())
     nested = {"within": larger, "skipped": len(robust) - len(spot), "checked": len(spot), "broken": broken}
     if broken:

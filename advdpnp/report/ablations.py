@@ -7,7 +7,7 @@ from advdpnp.intervals import Difference, SeedVariance, paired_difference
 from advdpnp.markdown import markdown_table
 from advdpnp.paper import artefacts
 from advdpnp.report import mixed_protocols
-from advdpnp.report.tables import by_seed, cell, is_accuracy, seed_spread
+from advdpnp.report.tables import by_seed, cell, is_accuracy, on_same_images, per_image, seed_spread
 from advdpnp.store import RESULTS, Store
 
 
@@ -80,8 +80,8 @@ Pairs = list[tuple[RunConfig, str, RunConfig, str]]  # one per seed: default run
 
 
 def _row(switch: Switch, pairs: Pairs, spread: SeedVariance | None, store: Store) -> dict:
-    defaults = [cell(run, source, store) for run, source, _, _ in pairs]
-    others = [cell(run, source, store) for _, _, run, source in pairs]
+    both = [_two(*pair, store) for pair in pairs]
+    defaults, others = ([of[k] for of in both] for k in (0, 1))
     each = [b - a for a, b in zip(defaults, others, strict=True)]
     paired = _paired(pairs, spread, store)
     values = {
@@ -97,6 +97,17 @@ def _row(switch: Switch, pairs: Pairs, spread: SeedVariance | None, store: Store
         **{key: None if value is None else round(float(value), 2) for key, value in values.items()},
         "by_seed": " ".join(f"{value:+.2f}" for value in each), "images": paired.images if paired else None,
     }  # fmt: skip
+
+
+def _two(run: RunConfig, source: str, other: RunConfig, other_source: str, store: Store) -> tuple[float, float]:
+    """The value of each side: an accuracy on the images that both saw."""
+    sides = ((run, source), (other, other_source))
+    if is_accuracy(source) and is_accuracy(other_source):
+        flags = [values for side in sides if (values := per_image(*side, store)) is not None]
+        one, two = (100 * float(values.mean()) for values in on_same_images(flags))
+        return one, two
+    one, two = (value for side in sides if (value := cell(*side, store)) is not None)
+    return one, two
 
 
 def _paired(pairs: Pairs, spread: SeedVariance | None, store: Store) -> Difference | None:

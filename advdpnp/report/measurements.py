@@ -3,12 +3,14 @@
 import statistics
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from advdpnp.config import RunConfig, Tier
 from advdpnp.intervals import SeedVariance, paired_difference
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import Block, Bounded, Quantity
 from advdpnp.paper.numbers import Cell, values_from
-from advdpnp.report.tables import by_seed, cell, is_accuracy, seed_spread
+from advdpnp.report.tables import by_seed, cell, is_accuracy, on_same_images, per_image, seed_spread
 from advdpnp.store import RESULTS, Store
 
 
@@ -37,14 +39,23 @@ class Measurements:
             return None
         sides = [artefacts.runs_of_row(self.tier, where, method) for method in (one, other)]
         sources = [self._columns(block)[column] for column in quantity.columns]
-        if len(sources) == 1 and is_accuracy(sources[0]):
-            of_both = (by_seed(runs, sources[0], self.store) for runs in sides)
+        if all(map(is_accuracy, sources)):
+            of_both = (self._by_seed(runs, quantity, sources) for runs in sides)
             found = paired_difference(*of_both, self._spread(where), level)
             return None if found is None else Bounded(found.difference, found.low, found.high)
         ours, theirs = ({run.seed: self._combined(run, quantity, sources) for run in runs} for runs in sides)
         both = [ours[s] - theirs[s] for s in ours if ours[s] is not None and theirs.get(s) is not None]
         apart = max(map(_range, (ours, theirs))) if len(both) == 1 else 0.0
         return Bounded(statistics.fmean(both), min(both) - apart, max(both) + apart) if both else None
+
+    def quantity(self, block: Block, method: str, quantity: Quantity) -> float | None:
+        """One of several accuracies on the images that all of them saw, over the seeds; None for any other."""
+        where, sources = self._place(block), [self._columns(block)[column] for column in quantity.columns]
+        if where is None or not all(map(is_accuracy, sources)):
+            return None
+        runs = artefacts.runs_of_row(self.tier, where, method)
+        known = self._by_seed(runs, quantity, sources)
+        return 100 * statistics.fmean(float(values.mean()) for values in known.values()) if known else None
 
     def change(self, block: Block, method: str, before: str, after: str) -> Bounded | None:
         """Column `after` minus column `before` of the same networks; None for what is no accuracy."""
@@ -65,6 +76,16 @@ class Measurements:
     def _columns(self, block: Block) -> Mapping[str, str]:
         name = block.table if isinstance(block.table, str) else f"table{block.table}"
         return artefacts.artefact(name).columns
+
+    def _by_seed(self, runs: Iterable[RunConfig], quantity: Quantity, sources: list[str]) -> dict[int, np.ndarray]:
+        """{seed: the quantity on each image, of accuracies, 1 for 100 points} of the runs that have all of it."""
+        found = {}
+        for run in runs:
+            columns = [per_image(run, source, self.store) for source in sources]
+            known = [values for values in columns if values is not None]
+            if len(known) == len(columns):
+                found[run.seed] = np.asarray(quantity.combine(*on_same_images(known)))
+        return found
 
     def _combined(self, run: RunConfig, quantity: Quantity, sources: list[str]) -> float | None:
         cells = [cell(run, source, self.store) for source in sources]

@@ -8,7 +8,7 @@ measurements of one thing.
 """
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
@@ -27,15 +27,25 @@ from advdpnp.store import RESULTS, Store, read_arrays
 COLUMNS = tuple(field.name for field in fields(Cell))  # of the CSV
 
 
+def on_same_images(found: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The first images that all evaluations saw; every one sees the first of the test set, some of them fewer."""
+    seen = min(map(len, found), default=0)
+    return [values[:seen] for values in found]
+
+
 def ensemble_accuracy(all_flags: Iterable) -> float:
     """Percent of images right under every attack: a sample is wrong if any of them succeeds (Table 2's caption)."""
-    return 100 * float(np.logical_and.reduce(list(all_flags)).mean())
+    return 100 * float(np.logical_and.reduce(on_same_images(list(all_flags))).mean())
 
 
 def ensemble_flags(run: RunConfig, store: Store = RESULTS) -> np.ndarray | None:
-    """bool [N], True where the run is right under every attack of Table 2's Ensemble; None where one is missing."""
+    """bool [N], True where the run is right under every attack of Table 2's Ensemble; None where one is missing.
+
+    N is how many images all of them saw.
+    """
     found = [store.read_flags(run, name) for name in ("clean", *artefacts.ENSEMBLE)]
-    return None if any(flags is None for flags in found) else np.logical_and.reduce(found)
+    known = [flags for flags in found if flags is not None]
+    return np.logical_and.reduce(on_same_images(known)) if len(known) == len(found) else None
 
 
 def per_image(run: RunConfig, source: str, store: Store = RESULTS) -> np.ndarray | None:
@@ -52,8 +62,7 @@ def _per_image(run: RunConfig, source: str, store: Store) -> np.ndarray | None:
     if source == "avg":
         both = [per_image(run, name, store) for name in artefacts.sources_of(source)]
         known = [values for values in both if values is not None]
-        seen = min(map(len, known), default=0)
-        return np.mean([values[:seen] for values in known], axis=0) if len(known) == len(both) else None
+        return np.mean(on_same_images(known), axis=0) if len(known) == len(both) else None
     if source == "ensemble":
         return ensemble_flags(run, store)
     name, _, field = source.partition(".")

@@ -51,7 +51,8 @@ def restore(tier_name: str) -> str:
     """Copy published runs and evaluations back to results/<tier>/ where there are none; returns a summary.
 
     A tier that was measured in part goes on from there: its tables show what was published, and what is missing is
-    made. Runs come back without weights, so a further attack on them needs them trained again.
+    made. Runs come back without weights, so a further attack on them needs them trained again. A run that was trained
+    or begun here is left as it is: the published evaluations are of another network.
     """
     tier = load_tier(tier_name)
     need_checkout("published results lie")
@@ -60,10 +61,23 @@ def restore(tier_name: str) -> str:
         raise UserError(
             f"{source}: nothing was published for tier {tier.name}; snakemake --cores 1 {tier.name} makes it."
         )
-    copied = 0
+    copied, own = (
+        0,
+        {folder.name for folder in source.glob("runs/*") if _is_another(target / "runs" / folder.name, folder)},
+    )
     for path in sorted([*source.glob("runs/*/*"), *source.glob("evals/*/*")]):
         to = target / path.relative_to(source)
-        if not to.exists():
+        if not to.exists() and path.parent.name not in own:
             copy_file(path, to)
             copied += 1
-    return f"{copied} files copied to {target}"
+    left = f"; left as they are, because they were trained here: {', '.join(sorted(own))}" if own else ""
+    return f"{copied} files copied to {target}{left}"
+
+
+def _is_another(here: Path, published: Path) -> bool:
+    """Whether the folder of a run holds a training of its own, finished or begun."""
+    both = [folder / "train.json" for folder in (here, published)]
+    if all(path.is_file() for path in both):
+        one, other = (read_json(path, "model_sha256")["model_sha256"] for path in both)
+        return one != other
+    return (here / "last.pt").exists()
