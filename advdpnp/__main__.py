@@ -50,6 +50,7 @@ EXAMPLE = {  # shown by `python -m advdpnp <command> --help`
 }
 PLACES = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)  # a place, and not the code, is at fault
 EX_TEMPFAIL = 75  # of sysexits.h: time is up, call again
+MOST_SECONDS, MOST_MIB = 10_000_000, 2**24  # beyond these the kernel's limits and timers overflow
 
 
 class Parser(argparse.ArgumentParser):
@@ -92,8 +93,10 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < float("inf"):
+    if not seconds > 0:  # NaN is not
         raise argparse.ArgumentTypeError(f"expected seconds above 0, got '{text}'")
+    if seconds > MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"expected at most {MOST_SECONDS:,} seconds, got '{text}'")
     return seconds
 
 
@@ -101,6 +104,12 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got '{text}'")
     return int(text)
+
+
+def _mebibytes(text: str) -> int:
+    if (found := _count(text)) > MOST_MIB:
+        raise argparse.ArgumentTypeError(f"expected at most {MOST_MIB:,} MiB, got '{text}'")
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -195,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
         default=30.0,
         help="of processor time, for one cell or hidden test (default: 30)",
     )
-    sub.add_argument("--memory", type=_count, default=4096, metavar="MIB", help="for one notebook (default: 4096)")
+    sub.add_argument("--memory", type=_mebibytes, default=4096, metavar="MIB", help="for one notebook (default: 4096)")
     return parser
 
 
