@@ -63,8 +63,12 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """The arguments of one command. Raises UserError for a flag that it does not have, naming the nearest."""
         found, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            command = getattr(found, "parser", self)
+        command = getattr(found, "parser", self)
+        unknown.sort(key=lambda word: not word.startswith("-"))  # a wrong option first: it leaves words behind
+        lists = [action.dest for action in command._actions if not action.option_strings and action.nargs == "*"]
+        if unknown and lists and not unknown[0].startswith("-") and not {*unknown} & {*_tiers()}:
+            setattr(found, lists[0], [*getattr(found, lists[0]), *unknown])  # argparse takes them before options alone
+        elif unknown:
             flag = unknown[0].partition("=")[0]
             known = dict.fromkeys(re.findall(r"--[a-z-]+", command.format_usage() + " --help"))
             if not flag.startswith("-"):
