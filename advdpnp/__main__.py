@@ -50,6 +50,7 @@ EXAMPLE = {  # shown by `python -m advdpnp <command> --help`
 }
 PLACES = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)  # a place, and not the code, is at fault
 EX_TEMPFAIL = 75  # of sysexits.h: time is up, call again
+MOST_SECONDS, MOST_MIB = 10_000_000, 2**24  # beyond these the kernel's limits and timers overflow
 
 
 class Parser(argparse.ArgumentParser):
@@ -62,8 +63,12 @@ class Parser(argparse.ArgumentParser):
     def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """The arguments of one command. Raises UserError for a flag that it does not have, naming the nearest."""
         found, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            command = getattr(found, "parser", self)
+        command = getattr(found, "parser", self)
+        unknown.sort(key=lambda word: not word.startswith("-"))  # a wrong option first: it leaves words behind
+        lists = [action.dest for action in command._actions if not action.option_strings and action.nargs == "*"]
+        if unknown and lists and not unknown[0].startswith("-") and not {*unknown} & {*_tiers()}:
+            setattr(found, lists[0], [*getattr(found, lists[0]), *unknown])  # argparse takes them before options alone
+        elif unknown:
             flag = unknown[0].partition("=")[0]
             known = dict.fromkeys(re.findall(r"--[a-z-]+", command.format_usage() + " --help"))
             if not flag.startswith("-"):
@@ -92,8 +97,10 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < float("inf"):
+    if not seconds > 0:  # NaN is not
         raise argparse.ArgumentTypeError(f"expected seconds above 0, got '{text}'")
+    if seconds > MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"expected at most {MOST_SECONDS:,} seconds, got '{text}'")
     return seconds
 
 
@@ -101,6 +108,12 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got '{text}'")
     return int(text)
+
+
+def _mebibytes(text: str) -> int:
+    if (found := _count(text)) > MOST_MIB:
+        raise argparse.ArgumentTypeError(f"expected at most {MOST_MIB:,} MiB, got '{text}'")
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -195,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
         default=30.0,
         help="of processor time, for one cell or hidden test (default: 30)",
     )
-    sub.add_argument("--memory", type=_count, default=4096, metavar="MIB", help="for one notebook (default: 4096)")
+    sub.add_argument("--memory", type=_mebibytes, default=4096, metavar="MIB", help="for one notebook (default: 4096)")
     return parser
 
 

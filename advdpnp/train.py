@@ -306,7 +306,7 @@ def _fit(
     here = {"threads": torch.get_num_threads(), "precision": pick_precision(run.optim.precision, device)}
     if restart:
         # train.json first: a kill here never leaves a run that looks finished.
-        for name in ("train.json", "model.pt", "last.pt", "config.json"):
+        for name in ("train.json", "model.pt", "last.pt", "config.json", "log.csv"):
             (directory / name).unlink(missing_ok=True)
     _check_same_settings(run, directory)
     state = load_state(last, *_state_keys(run)) if last.exists() else None

@@ -15,6 +15,7 @@ import pytest
 import torch
 from chaos.harness import contents, differences, untimed
 
+from advdpnp import data
 from advdpnp import evaluate as module
 from advdpnp.errors import UserError
 from advdpnp.evaluate import evaluate
@@ -281,6 +282,24 @@ def test_one_image_too_many_is_a_sentence(tiny, little_memory):
     little_memory(CPU_IS_FULL, 0)
     with pytest.raises(UserError, match="a single image does not fit into memory"):
         evaluate(run, "clean")
+
+
+def test_the_network_that_images_are_transferred_from_shrinks_too(tiny, monkeypatch):
+    run, sizes = tiny(), []
+
+    def probes(model, x, y, attack, surrogate, seed):
+        sizes.append((model.size, surrogate.size))
+        if surrogate.size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return {}
+
+    monkeypatch.setattr(module, "_transfer_source", lambda run: run)
+    monkeypatch.setattr(module, "load_model", lambda run, device: torch.nn.Identity())
+    monkeypatch.setattr(module.masking, "run_probes", probes)
+    monkeypatch.setattr(module.masking, "check_probes", lambda found: [])
+    model = ChunkedModel(torch.nn.Linear(1, 1), 8)
+    module._guard_result(run, "guard", model, data.load("digits", "test"), "")
+    assert sizes == [(8, 8), (4, 4), (2, 2)]
 
 
 def test_another_error_is_no_lack_of_memory():

@@ -22,6 +22,32 @@ def test_the_help_of_each_command_has_an_example_that_parses(command, capsys):
     assert __main__._parser().parse_args(words).command == command
 
 
+@pytest.mark.parametrize(
+    ("words", "key", "found"),
+    [
+        ("evaluate RUN --tier demo clean pgd20", "attack", ["clean", "pgd20"]),
+        ("evaluate RUN clean --force pgd20 --device cpu aa", "attack", ["clean", "pgd20", "aa"]),
+        ("work RUN --max-minutes 0 RUN2", "run", ["RUN", "RUN2"]),
+        ("card --tier demo RUN", "run", ["RUN"]),
+    ],
+)
+def test_words_of_a_list_may_come_after_an_option(words, key, found):
+    assert getattr(__main__._parser().parse_args(words.split()), key) == found
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("evaluate RUN --tier demo clean --forc", "has no option --forc; did you mean '--force'?"),
+        ("evaluate RUN clean --force short", "does not take 'short'; did you mean '--tier short'?"),
+        ("train RUN --restart clean", "does not take 'clean'; see python -m advdpnp train --help"),
+    ],
+)
+def test_words_that_no_list_takes_are_refused(words, says, capsys):
+    assert main(words.split()) == 2
+    assert says in capsys.readouterr().err
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])

@@ -3,6 +3,7 @@
 import ast
 import csv
 import json
+import os
 import re
 import sys
 import time
@@ -325,15 +326,32 @@ def test_bundles_that_cannot_be_made_leave_those_before(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["course-teacher"]
 
 
-def test_the_second_call_grades_what_is_new(course, graded):
+def test_the_second_call_grades_what_is_new_or_had_no_answer(course, graded):
     from advdpnp.course.grade import grade
 
     folder, _ = graded
     notebook = submitted(course, "01_fgsm", fgsm=_solution("01_fgsm", "fgsm"))
     store.write_text(folder / "late_01_fgsm.ipynb", json.dumps(notebook))
     lines = list(grade(folder, course / "course-teacher", limits=LIMITS, workers=1))
-    assert "14 notebooks of 14 students, 1 graded now" in lines[-1]
+    assert "14 notebooks of 14 students, 4 graded now" in lines[-1]  # and broken, crashing and exiting
     assert _grades(folder)["late"] == 2
+
+
+def test_a_relative_folder_and_text_that_is_not_utf_8_stop_nobody(course, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    broken = r"raise ValueError('\ud800')" + f"  # \ud800\n{_solution('01_fgsm', 'fgsm')}"
+    answers = {"alice": _solution("01_fgsm", "fgsm"), os.fsdecode(b"b\xffb"): broken}
+    for name, fgsm in answers.items():
+        text = json.dumps(submitted(course, "01_fgsm", fgsm=fgsm))
+        store.write_text(Path("submissions") / f"{name}_01_fgsm.ipynb", text)
+    store.write_text(Path("submissions") / os.fsdecode(b"\xff.ipynb"), "{}")
+    bundle = str(course / "course-teacher")
+    assert main(["grade", "submissions", "--bundle", bundle, "--cell-seconds", "5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert _grades(Path("submissions"))["alice"] == 2, lines
+    assert "?.ipynb: is not graded" in lines[0]
+    assert lines[-1].endswith("submissions/graded/grades.csv, submissions/graded/feedback"), lines
+    assert {path.name for path in Path("submissions/graded/feedback").iterdir()} == {"alice.md", "b_b.md"}
 
 
 def test_the_autograder_zips_hold_what_otter_runs(course):
@@ -350,6 +368,9 @@ def test_the_autograder_zips_hold_what_otter_runs(course):
         (["grade", "nowhere", "--bundle", "nowhere"], "holds no course.json; `make course` writes"),
         (["grade", ".", "--workers", "0"], "--workers: expected a whole number from 1 on, got '0'"),
         (["grade", ".", "--seconds", "nan"], "--seconds: expected seconds above 0, got 'nan'"),
+        (["grade", ".", "--seconds", "1e19"], "--seconds: expected at most 10,000,000 seconds, got '1e19'"),
+        (["grade", ".", "--cell-seconds", "inf"], "--cell-seconds: expected at most 10,000,000 seconds, got 'inf'"),
+        (["grade", ".", "--memory", "99999999999999"], "--memory: expected at most 16,777,216 MiB, got '9999"),
         (["course", "--seed", "x"], "--seed"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -159,8 +160,55 @@ def test_case_10_an_attack_that_is_not_there_is_one_sentence(x, y, names):
 
 
 def test_case_10_a_budget_in_0_to_255_is_refused_here_too(x, y):
-    with pytest.raises(UserError, match="wide: epsilon 8 is out of range; pixels lie in"):
+    with pytest.raises(UserError, match=r"wide\.epsilon: 8 is out of range; pixels lie in"):
         evaluate_model(network(), x, y, "wide", attacks={"wide": AttackConfig("fgsm", epsilon=8)})
+
+
+SETTINGS = {
+    "a version": ({"kind": "autoattack", "version": "standrad"}, "mine.version: 'standrad' is not known; did you mean"),
+    "no version": ({"kind": "autoattack", "version": "plus"}, "'plus' is not known; choose one of: standard, smoke"),
+    "a kind": ({"kind": "gpd"}, "mine.kind: 'gpd' is not known; did you mean 'pgd'?"),
+    "a norm": ({"kind": "cw", "norm": "l2"}, "mine.norm: cw is an attack in linf, not l2; use the kind pgd"),
+    "a start": ({"kind": "cw", "random_start": True, "restarts": 10}, "cw has none; only the kind pgd starts at rand"),
+    "restarts": ({"restarts": 10}, "mine: 10 restarts without random_start: true would all be the same"),
+    "a word": ({"random_start": "yes"}, "mine.random_start: expected true or false, got 'yes'"),
+    "images": ({"images": 25}, "mine.images: expected at most 24, the number of test images, got 25"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_case_10_settings_that_would_run_as_another_attack_are_refused(x, y, name):
+    settings, says = SETTINGS[name]
+    with pytest.raises(UserError) as told:
+        evaluate_model(network(), x, y, "mine", attacks={"mine": AttackConfig(**settings)})
+    assert says in str(told.value)
+
+
+def test_case_10_the_guards_own_attack_is_checked_too(x, y):
+    with pytest.raises(UserError, match=r"pgd20\.norm: 'l3' is not known"):
+        evaluate_model(network(), x, y, "guard", attacks={"pgd20": AttackConfig(norm="l3")})
+
+
+class Stops(nn.Module):
+    """A network that takes so many images and no more."""
+
+    def __init__(self, most: int, error: Exception):
+        super().__init__()
+        self.net, self.most, self.error = network(), most, error
+
+    def forward(self, x):
+        if len(x) > self.most:
+            raise self.error
+        return self.net(x)
+
+
+def test_case_10_a_model_that_stops_late_is_one_sentence(x, y, capsys):
+    for names in (("pgd20",), ("guard",)):
+        with pytest.raises(UserError, match=r"stops at images \[24, 3, 4, 4\] \(KeyError: 'boom'\)"):
+            evaluate_model(Stops(2, KeyError("boom")), x, y, *names)
+    full = evaluate_model(Stops(6, torch.OutOfMemoryError("CUDA out of memory")), x, y, "clean", batch_size=24)
+    assert full["clean"]["images_at_once"] == 6
+    assert "memory is out" in capsys.readouterr().err
 
 
 def test_case_10_probabilities_in_place_of_logits_are_warned_of(x, y):
@@ -277,6 +325,40 @@ def test_case_10_a_file_that_holds_no_such_network_is_one_sentence(tmp_path, cap
     assert command(path, "clean") == 2
     assert FILES[text] in (told := capsys.readouterr().err)
     assert told.count("\n") == 1
+
+
+def test_case_10_two_networks_do_not_share_a_folder(file, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert command(file, "--images", 4, "--output", out, "clean") == 0
+    (out / "network.json").write_text("[]")  # of somebody else
+    (out / "cut.json").write_text("{")
+    assert command(file, "--images", 4, "--output", out, "clean", "fgsm") == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    file.write_text(FILE.replace("manual_seed(0)", "manual_seed(1)"))
+    assert command(file, "--images", 4, "--output", out, "pgd20") == 2
+    assert "out: holds results of another network; name another folder with --output" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+LAZY = "from torch import nn; model = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))"
+SPARSE = "import torch\n" + FILE + "\nmodel = load()\nmodel.register_buffer('s', torch.eye(3).to_sparse())\ndel load"
+
+
+def test_case_10_what_a_network_keeps_need_not_be_dense_but_must_be_there(file, tmp_path, capsys):
+    file.write_text(LAZY)
+    assert command(file, "--images", 4, "clean") == 2
+    assert "error: 1.weight has no values yet: let load() pass an image" in capsys.readouterr().err
+    file.write_text(SPARSE)
+    assert command(file, "--images", 4, "clean") == 0
+
+
+@pytest.mark.parametrize("change", ["sys.path.clear()", "sys.path = sys.path[1:]", "sys.path.append('mine')"])
+def test_case_10_a_file_may_change_the_path_of_imports(file, monkeypatch, change):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = [*sys.path]
+    file.write_text(f"import sys\n{FILE}\n{change}\n")
+    read_model(file)
+    assert {*sys.path} == {*before, *(["mine"] if "mine" in change else [])}
 
 
 WORDS = {

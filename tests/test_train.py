@@ -222,6 +222,16 @@ def test_restart_forgets_what_was_trained(tiny, copy):
     assert len(log(copy)) == 1
 
 
+def test_restart_leaves_no_log_of_epochs_that_are_gone(tiny, copy, monkeypatch):
+    def stopped(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train_epoch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny(), copy, restart=True)
+    assert not (copy / "log.csv").exists(), "status would count its epochs"
+
+
 def test_training_leaves_the_global_random_state_alone(tiny, tmp_path):
     torch.manual_seed(5)
     before = torch.get_rng_state()

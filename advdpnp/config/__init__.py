@@ -44,6 +44,7 @@ from advdpnp.config.tiers import (
     Tier,
     brief,
     build,
+    check_attack,
     check_run,
     dependency,
     load_tier,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from advdpnp.config.attacks import ATTACKS, AttackConfig, budget_fault
-from advdpnp.config.datasets import BACKBONES, DATASETS, DatasetFacts
+from advdpnp.config.datasets import BACKBONES, DATASETS
 from advdpnp.config.methods import METHODS, facts, slug, slugs
 from advdpnp.config.run import RunConfig, parse_run_id, resolved_attack
 from advdpnp.config.settings import (
@@ -240,7 +240,7 @@ def check_run(run: RunConfig, path: Path | str) -> RunConfig:
         if (warm := getattr(getattr(run, section), key)) > run.optim.epochs:
             raise UserError(f"{where}.{section}.{key}: {warm:g} of {run.optim.epochs} epochs: warm-up would never end.")
     for name, attack in run.attacks.items():
-        _check_attack(attack, facts, f"{path}: attacks.{name}")
+        check_attack(attack, facts.pixels, facts.test_images, f"{path}: attacks.{name}")
     # Figure 4's budgets grow until nothing is left: they are checked when they are evaluated.
     base = resolved_attack(run, "pgd20")
     if fault := budget_fault(base.norm, base.epsilon, 0.0, facts.pixels):
@@ -256,8 +256,10 @@ def check_run(run: RunConfig, path: Path | str) -> RunConfig:
     return run
 
 
-def _check_attack(attack: AttackConfig, facts: DatasetFacts, key: str) -> None:
-    """Refuse contradictory settings, and budgets no two images can exceed. Raises UserError."""
+def check_attack(attack: AttackConfig, pixels: int, images: int, key: str) -> None:
+    """Refuse contradictory settings, more images than there are, and budgets that no two of so many pixels (times
+    channels) can exceed. Raises UserError.
+    """
     if attack.restarts > 1 and not attack.random_start:
         raise UserError(f"{key}: {attack.restarts} restarts without random_start: true would all be the same.")
     if attack.random_start and attack.kind != "pgd":
@@ -266,11 +268,11 @@ def _check_attack(attack: AttackConfig, facts: DatasetFacts, key: str) -> None:
         raise UserError(f"{key}.norm: {attack.kind} is an attack in linf, not {attack.norm}; use the kind pgd.")
     if attack.kind in ("pgd", "cw", "adaptive") and attack.epsilon > 0 and attack.step_size == 0:
         raise UserError(f"{key}.step_size: 0 would never leave the clean image; use for example 1/255.")
-    if attack.images > facts.test_images:
-        most = f"{facts.test_images}, the number of test images"
+    if attack.images > images:
+        most = f"{images}, the number of test images"
         raise UserError(f"{key}.images: expected at most {most}, got {attack.images}.")
     step = attack.step_size if attack.kind in ("pgd", "cw", "adaptive") else 0.0
-    if attack.kind != "clean" and (fault := budget_fault(attack.norm, attack.epsilon, step, facts.pixels)):
+    if attack.kind != "clean" and (fault := budget_fault(attack.norm, attack.epsilon, step, pixels)):
         raise UserError(f"{key}.{fault.replace(' ', ': ', 1)}")
     if attack.epsilon > 0 and step > 2 * attack.epsilon and (attack.norm, attack.l1_step) != ("l1", "dense"):
         raise UserError(

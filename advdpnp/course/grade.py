@@ -69,9 +69,9 @@ def find(folder: Path, bundle: Bundle) -> tuple[list[Submission], list[str]]:
     if not folder.is_dir():
         raise UserError(f"{folder}: is no folder; name the one that holds the submitted notebooks")
     newest: dict[tuple[str, str], Submission] = {}
-    said = []
-    for path in sorted(folder.rglob("*.ipynb")):
-        inside = path.relative_to(folder)
+    said, place = [], folder.resolve()  # a notebook is graded in another working folder
+    for path in sorted(place.rglob("*.ipynb")):
+        inside = path.relative_to(place)
         if any(part.startswith((".", "__MACOSX")) or part == "graded" for part in inside.parts):
             continue
         exercise = exercise_of(path, bundle.course["exercises"])
@@ -82,7 +82,7 @@ def find(folder: Path, bundle: Bundle) -> tuple[list[Submission], list[str]]:
         other = newest.get(one[:2])
         if other:
             one = max(one, other, key=lambda s: s.path.stat().st_mtime)
-            said.append(f"{one.student}: handed in {exercise} more than once; {one.path.relative_to(folder)} counts")
+            said.append(f"{one.student}: handed in {exercise} more than once; {one.path.relative_to(place)} counts")
         newest[one[:2]] = one
     if not newest and not said:
         raise UserError(f"{folder}: holds no notebook (.ipynb)")
@@ -106,7 +106,7 @@ def exercise_of(path: Path, exercises: Iterable[str]) -> str | None:
 def student_of(inside: Path, exercise: str) -> str:
     """The first folder, else what the file's name has before the exercise's."""
     name = inside.parts[0] if len(inside.parts) > 1 else inside.stem.partition(exercise)[0]
-    return re.sub(r"[^\w.@ -]", "_", name).strip("._ -") or inside.stem
+    return re.sub(r"[^\w.@ -]", "_", name).strip("._ -") or encodable(inside.stem)
 
 
 # ------------------------------------------------------------------------------------------- one submission
@@ -177,11 +177,12 @@ def grade(
 ) -> Iterator[str]:
     """Grade what is new in a folder; yields a line for each problem, then a summary.
 
-    Raises UserError where the folder, the bundle or Otter-Grader is missing.
+    What ended without an answer is graded again by the next call. Raises UserError where the folder, the bundle or
+    Otter-Grader is missing.
     """
     teacher, limits = read_bundle(bundle), limits or Limits()
     found, said = find(folder, teacher)
-    yield from said
+    yield from map(encodable, said)
     output = output or folder / "graded"
     results = [output / "results" / one.student / f"{one.exercise}.json" for one in found]
     keys = [key_of(one, teacher, limits) for one in found]
@@ -194,7 +195,7 @@ def grade(
         one, record = found[i], _record(found[i], teacher, outcome, keys[i], limits)
         store.write_json(results[i], record)
         if record["problems"]:
-            yield f"{one.student}, {one.exercise}: {'; '.join(record['problems'])}"
+            yield encodable(f"{one.student}, {one.exercise}: {'; '.join(record['problems'])}")
     records = [store.read_json(path, "student", "exercise", "questions", "problems") for path in results]
     write_report(records, teacher, output)
     troubled = sum(bool(record["problems"]) for record in records)
@@ -202,8 +203,10 @@ def grade(
     if networks:
         yield "this system gives no network namespace: the network was cut in Python alone"
     students = len({record["student"] for record in records})
-    yield (f"{len(records)} notebooks of {students} students, {len(left)} graded now, {troubled} with remarks: "
-           f"{output / 'grades.csv'}, {output / 'feedback'}")  # fmt: skip
+    where = f"{output / 'grades.csv'}, {output / 'feedback'}"
+    yield encodable(
+        f"{len(records)} notebooks of {students} students, {len(left)} graded now, {troubled} with remarks: {where}"
+    )
 
 
 def _warm_up() -> None:
@@ -237,14 +240,16 @@ def _kept(path: Path) -> dict[str, Any]:
 
 
 def _record(one: Submission, bundle: Bundle, outcome: Outcome, key: str, limits: Limits) -> dict[str, Any]:
-    """What is kept of one submission; without an answer, every question has no points."""
+    """What is kept of one submission; without an answer, every question has no points and no key keeps the result."""
     answer = outcome.answer or {}
+    said = {name: q | {"says": encodable(q["says"])} for name, q in answer.get("questions", {}).items()}
     points: Mapping[str, int] = bundle.course["exercises"][one.exercise]["points"]
     nothing = {name: {"points": 0, "of": of, "says": "was not reached"} for name, of in points.items()}
     problems = [*filter(None, [outcome.problem]), *answer.get("remarks", [])]
     return {
-        "student": one.student, "exercise": one.exercise, "file": one.path.name, "key": key,
-        "questions": answer.get("questions", nothing), "problems": problems, "network": answer.get("network"),
+        "student": one.student, "exercise": one.exercise, "file": encodable(one.path.name),
+        "key": key if answer else "", "questions": said or nothing,
+        "problems": [encodable(problem) for problem in problems], "network": answer.get("network"),
         "limits": asdict(limits),
     }  # fmt: skip
 
@@ -277,6 +282,11 @@ def write_report(records: list[dict], bundle: Bundle, output: Path) -> None:
 
 def _points(record: dict) -> float:
     return sum(question["points"] for question in record["questions"].values())
+
+
+def encodable(text: str) -> str:
+    """Text of others as UTF-8 has it: a half of a surrogate pair (\\ud800 in a notebook, a file's name) becomes '?'."""
+    return text.encode(errors="replace").decode()
 
 
 def _cell(text: str) -> str:

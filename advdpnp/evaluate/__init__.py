@@ -468,10 +468,13 @@ def _guard_result(run: RunConfig, name: str, model: nn.Module, data: Dataset, ke
     n, attack, other = images_of(run, name, data), feature_attack(run), _transfer_source(run)
     device = next(model.parameters()).device
     x, y = to_float(data.images[:n].to(device)), data.labels[:n].to(device)
-    surrogate = ChunkedModel(load_model(other, device=device), model.size) if other else None
-    found = retry_with_smaller_chunks(
-        model, partial(masking.run_probes, model, x, y, resolved_attack(run, attack), surrogate, run.seed)
-    )
+    standard = load_model(other, device=device) if other else None
+
+    def probed() -> dict:
+        surrogate = None if standard is None else ChunkedModel(standard, model.size)  # halved with the network's own
+        return masking.run_probes(model, x, y, resolved_attack(run, attack), surrogate, run.seed)
+
+    found = retry_with_smaller_chunks(model, probed)
     checks = [asdict(check) for check in masking.check_probes(found)]
     values = {"white_box": attack, "images": n, "data_sha256": data.sha256, "checks": checks}
     return values, {name: flags for name, flags in found.items() if flags is not None}

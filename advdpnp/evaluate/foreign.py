@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import util
@@ -18,19 +19,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from advdpnp.attacks import frozen
 from advdpnp.attacks.gradient import checked_inputs, checked_logits, misfit
-from advdpnp.config import ATTACKS, DATASETS, AttackConfig, EvaluationConfig, budget_fault
+from advdpnp.config import ATTACKS, DATASETS, AttackConfig, EvaluationConfig, build, check_attack
 from advdpnp.data import load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.evaluate import masking
 from advdpnp.evaluate.crafting import draw_seed, is_right, measured
-from advdpnp.evaluate.memory import ChunkedModel, retry_with_smaller_chunks
+from advdpnp.evaluate.memory import ChunkedModel, memory_is_out, retry_with_smaller_chunks
 from advdpnp.evaluate.trajectories import shared
 from advdpnp.hardware import pick_device
 from advdpnp.progress import Progress
-from advdpnp.store import provenance, results_root, sha256_file, write_atomic, write_json
+from advdpnp.store import provenance, read_json, results_root, sha256_file, write_atomic, write_json
 
 GUARD = "guard"  # beside the attacks: the checks of masking.py, on its first images
 SPLIT = "test"
@@ -71,14 +73,17 @@ def evaluate_model(
     try:
         with frozen(model):
             x, y = checked_inputs(x, y, 0.0, "linf")
+            if GUARD in names:
+                white = _checked_attacks({"pgd20": attacks.get("pgd20", ATTACKS["pgd20"])}, x, label)["pgd20"]
+            chosen = _checked_attacks(chosen, x, label)
             _check(model, x, y, chosen, classes)
             subject = Foreign(label, seed, EvaluationConfig(fast=False, batch_size=batch_size))
-            pieces = ChunkedModel(model, batch_size)
+            pieces = ChunkedModel(_Told(model), batch_size)
             found: dict[str, dict] = {}
             for group in shared(chosen, {name: attack.images or len(x) for name, attack in chosen.items()}):
                 found |= _attacked(pieces, x, y, {name: chosen[name] for name in group}, subject)
             if GUARD in names:
-                found[GUARD] = _guard(pieces, x, y, attacks.get("pgd20", ATTACKS["pgd20"]), found, seed)
+                found[GUARD] = _guard(pieces, x, y, white, found, seed)
     except ValueError as error:
         raise UserError(f"{label}: {error}") from None
     return {name: found[name] for name in names}
@@ -87,18 +92,41 @@ def evaluate_model(
 # ------------------------------------------------------------------------------------------------- what is asked first
 
 
-def _check(model: nn.Module, x: Tensor, y: Tensor, attacks: Mapping[str, AttackConfig], classes: int | None) -> None:
-    """Ask for the first two images' logits. Raises ValueError for what could not be attacked; warns of a softmax."""
+def _checked_attacks(attacks: Mapping[str, AttackConfig], x: Tensor, label: str) -> dict[str, AttackConfig]:
+    """The attacks as a tier's file would have them. Raises UserError, or ValueError for images of another shape."""
     if x.ndim != 4 or not len(x):
         raise ValueError(f"images must be [N, C, H, W] with at least one, got {list(x.shape)}")
-    for name, attack in attacks.items():
+    checked = {name: build(AttackConfig(), vars(attack), f"{label}: {name}") for name, attack in attacks.items()}
+    for name, attack in checked.items():
         if attack.renormalise or attack.kind == "adaptive":
             raise ValueError(f"{name} needs the prototypes of Adv-DPNP; choose pgd20, cw30 or aa")
-        if attack.images > len(x):
-            raise ValueError(f"{name} wants {attack.images} images, got {len(x)}")
-        step = attack.step_size if attack.kind in ("pgd", "cw") else 0.0
-        if attack.kind != "clean" and (fault := budget_fault(attack.norm, attack.epsilon, step, x[0].numel())):
-            raise ValueError(f"{name}: {fault}")
+        check_attack(attack, x[0].numel(), len(x), f"{label}: {name}")
+    return checked
+
+
+class _Told(nn.Module):
+    """A network whose own errors are one sentence, also where they come late. Raises ValueError."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            return self.model(x)
+        except Exception as error:  # the model's own code: anything may be raised
+            if memory_is_out(error):
+                raise
+            raise _stopped(x, error) from error
+
+
+def _stopped(x: Tensor, error: Exception) -> ValueError:
+    reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    return ValueError(f"the model stops at images {list(x.shape)} ({reason})")
+
+
+def _check(model: nn.Module, x: Tensor, y: Tensor, attacks: Mapping[str, AttackConfig], classes: int | None) -> None:
+    """Ask for the first two images' logits. Raises ValueError for what could not be attacked; warns of a softmax."""
     first = x[:2].to(_place(model, x)).requires_grad_()
     if fault := misfit(model, first):
         raise ValueError(fault)
@@ -106,8 +134,7 @@ def _check(model: nn.Module, x: Tensor, y: Tensor, attacks: Mapping[str, AttackC
         with torch.enable_grad():
             answer = model(first)
     except Exception as error:  # the model's own code: anything may be raised
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-        raise ValueError(f"the model stops at images {list(first.shape)} ({reason})") from error
+        raise _stopped(first, error) from error
     logits = checked_logits(answer, len(first), y)
     if classes is not None and logits.shape[1] != classes:
         raise ValueError(f"the model answers with {logits.shape[1]} classes; {classes} are wanted")
@@ -189,7 +216,7 @@ def read_model(path: Path) -> nn.Module:
         raise UserError(f"{path}: a Python file is wanted that defines load(), which returns the network.")
     if not path.is_file():
         raise UserError(f"{path}: there is no such file.")
-    folder = str(path.resolve().parent)
+    folder, before = str(path.resolve().parent), [*sys.path]
     sys.path.insert(0, folder)  # what lies beside the file can be imported, as if it were run by itself
     try:
         spec = util.spec_from_file_location(f"_model_{path.stem}", path)
@@ -206,7 +233,9 @@ def read_model(path: Path) -> nn.Module:
     except (Exception, SystemExit) as error:  # the file's own code: anything may be raised
         raise UserError(f"{path}: stops with {type(error).__name__}: {error}") from error
     finally:
-        sys.path.remove(folder)
+        with suppress(ValueError):  # the file may have changed sys.path: what it added stays, what it took comes back
+            sys.path.remove(folder)
+        sys.path += [place for place in before if place not in sys.path]
     if not isinstance(model, nn.Module):
         raise UserError(f"{path}: load() must return a torch.nn.Module, got {type(model).__name__}.")
     return model
@@ -218,12 +247,14 @@ def evaluate_file(
 ) -> dict[str, dict]:  # fmt: skip
     """`evaluate_model` of a file's network on the first test images of a data set, written attack by attack.
 
-    To `output`, or results/foreign/<its name>/: <attack>.json, and <attack>.npz with the flags. Raises UserError.
+    To `output`, or results/foreign/<its name>/: <attack>.json, and <attack>.npz with the flags. Raises UserError, also
+    where that folder holds results of other weights.
     """
     model, data = read_model(path), load(dataset, SPLIT).subset(images)
     model = model.to(pick_device(device))
     folder = results_root() / "foreign" / path.stem if output is None else output
     about = {"model": path.name, "model_file_sha256": sha256_file(path), "weights_sha256": weights_sha256(model)}
+    _refuse_others(folder, about["weights_sha256"])
     about |= {"dataset": dataset, "split": SPLIT, "data_sha256": data.sha256}
     x, y = to_float(data.images), data.labels
     results = evaluate_model(model, x, y, *names, classes=DATASETS[dataset].classes)
@@ -236,11 +267,24 @@ def evaluate_file(
     return results
 
 
+def _refuse_others(folder: Path, weights: str) -> None:
+    """Raises UserError where a folder holds results of other weights; other JSON files there do not matter."""
+    for path in sorted(folder.glob("*.json")):
+        found = None
+        with suppress(UserError, OSError):
+            found = read_json(path)
+        if isinstance(found, dict) and found.get("weights_sha256", weights) != weights:
+            raise UserError(f"{folder}: holds results of another network; name another folder with --output")
+
+
 def weights_sha256(model: nn.Module) -> str:
-    """sha256 over names, types and bytes of all that a network keeps in its state."""
+    """sha256 over names, types and bytes of all that a network keeps in its state. Raises UserError for lazy ones."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
+        if is_lazy(value):
+            raise UserError(f"{name} has no values yet: let load() pass an image through the network and fill it.")
         if isinstance(value, Tensor):
+            value = value if value.layout == torch.strided else value.to_dense()
             raw = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
             digest.update(f"{name} {value.dtype} {list(value.shape)}".encode() + raw.tobytes())
     return digest.hexdigest()

@@ -44,7 +44,8 @@ class ChunkedModel(nn.Module):
         return torch.cat([function(chunk) for chunk in x.split(self.size)])
 
 
-def _memory_is_out(error: Exception) -> bool:
+def memory_is_out(error: Exception) -> bool:
+    """Whether the error says that memory ran out, of the device or of the machine."""
     # plain RuntimeErrors: of the CPU's allocator, and of cuBLAS and cuDNN where PyTorch's own has left them nothing
     told = ("not enough memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in told)
@@ -59,7 +60,7 @@ def retry_with_smaller_chunks(model: ChunkedModel, work: Callable[[], Any]) -> A
         try:
             return work()
         except (RuntimeError, MemoryError) as error:
-            if not _memory_is_out(error):
+            if not memory_is_out(error):
                 raise
             reason = str(error).splitlines()[0] if str(error) else "out of memory"
         if model.size == 1:  # outside of `except`: the traceback would keep the tensors alive
