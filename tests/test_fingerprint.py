@@ -357,7 +357,7 @@ def test_pages_quote_what_was_trained_in_float32_as_measured():
     root = PUBLISHED.root.parent / "docs"
     variants = {
         "findings.md": ("slow_prototypes-s1", "balanced-s1"),
-        "ledger.md": ("composite-s0", "train_bn-s0", "detached-s0"),
+        "ledger.md": ("composite-s0", "train_bn-s0", "detached-s0", "best_epoch-s0"),
     }
     quoted = [(page, f"adv_dpnp.{run}", "mean_sep") for page, runs in variants.items() for run in runs]
     for page_name, run, last in [*quoted, ("findings.md", "at-s0", "")]:
@@ -365,6 +365,9 @@ def test_pages_quote_what_was_trained_in_float32_as_measured():
         measured = FLOAT32[f"cifar10-resnet18-{run}"]["evaluations"]
         values = [f"{measured[attack]['accuracy']:.1f}" for attack in ("clean", "pgd20", "cw30")[: 2 if last else 3]]
         values += [f"{measured['geometry'][last]:.1f}"] if last else []
+        if page_name == "ledger.md":
+            default = FLOAT32["cifar10-resnet18-adv_dpnp-s0"]["evaluations"]
+            values = [f"{value} and {default[a]['accuracy']:.1f}" for value, a in zip(values, ("clean", "pgd20"))]
         told = (text for text in paragraphs if "variants-float32" in text)
         assert any(all(value in text for value in values) for text in told), (page_name, run)
 
@@ -377,3 +380,16 @@ def test_what_the_precision_moved_is_quoted_as_published():
     own = FLOAT32["cifar10-resnet18-at-s0"]["evaluations"]
     moved = {abs(own["clean"]["accuracy"] - clean), abs(own["pgd20"]["accuracy"] - pgd20)}
     assert f"So {max(moved):.1f} points between one network in float32" in text
+
+
+def test_what_the_kept_epoch_is_worth_is_quoted_as_measured():
+    (told,) = re.findall(
+        r"\*\*Which epoch is kept.*?(?=\n\n|\n- )", (PUBLISHED.root.parent / "docs/findings.md").read_text(), re.S
+    )
+    best = FLOAT32["cifar10-resnet18-adv_dpnp.best_epoch-s0"]
+    clean, pgd20, cw30 = (best["minus_default"][attack] for attack in ("clean", "pgd20", "cw30"))
+    assert f"by {-clean['difference']:.1f} points clean [{-clean['high']:.1f}, {-clean['low']:.1f}]" in told
+    assert f"by {-pgd20['difference']:.1f} under PGD-20 [{-pgd20['high']:.1f}, {-pgd20['low']:.1f}]" in told
+    assert f"by {-cw30['difference']:.1f} under C&W" in told
+    for when in ("checkpoint", "final"):
+        assert f"{best['train'][when]['val_adv']:.1f}" in told
