@@ -224,7 +224,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Iterable[s
 
 
 def read_json(path: Path, *keys: str) -> Any:
-    """The file's value. Raises UserError when it is missing, not JSON, or not an object with these keys."""
+    """The file's value. Raises UserError when it is missing, not JSON, or as `with_keys`."""
     try:
         return with_keys(path, json.loads(path.read_text(encoding="utf-8")), *keys)
     except FileNotFoundError:
@@ -233,10 +233,28 @@ def read_json(path: Path, *keys: str) -> Any:
         raise UserError(f"{path}: is not valid JSON (damaged?); delete it and run again.") from None
 
 
+KINDS: dict[str, tuple[Any, str]] = {  # of what results hold, by the last part of a key
+    **dict.fromkeys(("accuracy", "images", "seconds", "train_images", "images_per_second", "parameters", "epoch"),
+                    (int | float, "number")),
+    **dict.fromkeys(("attack", "dataset", "device", "precision", "run", "tier", "model_sha256"), (str, "text")),
+    "hyper": (dict, "object"),
+}  # fmt: skip
+
+
 def with_keys(path: Path, value: Any, *keys: str) -> Any:
-    """`value`, read from `path`. Raises UserError when it is not an object with these keys."""
-    if keys and not (isinstance(value, dict) and all(key in value for key in keys)):
-        raise UserError(f"{path}: does not hold {', '.join(keys)} (damaged?); delete it and run again.")
+    """`value`, read from `path`. "provenance.device" is a key in an object.
+
+    Raises UserError when it is not an object with these keys, or one of them is not of its kind.
+    """
+    for key in keys:
+        found = value
+        for part in key.split("."):
+            if not isinstance(found, dict) or part not in found:
+                raise UserError(f"{path}: does not hold {', '.join(keys)} (damaged?); delete it and run again.")
+            found = found[part]
+        kind, called = KINDS.get(part, (object, ""))
+        if not isinstance(found, kind) or (isinstance(found, bool) and called):
+            raise UserError(f"{path}: {key} is no {called} (damaged?); delete it and run again.")
     return value
 
 
@@ -387,7 +405,7 @@ def provenance(device: Any) -> dict[str, str]:
 
 def machines(train: dict) -> str:
     """On what a run was trained, as train.json says: 'EPYC, 1 threads', or each with its first epoch."""
-    if "provenances" not in train:
+    if not train.get("provenances"):
         return train["provenance"]["device"]
     first, *others = train["provenances"]
     said = [f"from epoch {one.get('from_epoch', '?')} on {one['device']}" for one in others]

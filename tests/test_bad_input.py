@@ -457,6 +457,20 @@ LEFT_BEHIND = {  # what is done to the folder of the run (r) or of its evaluatio
     "an empty train.json": (lambda r, e: (r / "train.json").write_text("{}"), EVALUATE, "train.json: does not hold"),
     "a list in train.json": (lambda r, e: (r / "train.json").write_text("[]"), ["status"], "train.json: does not hold"),
     "costs are missing": (lambda r, e: without(r / "train.json", "seconds"), REPORT, "train.json: does not hold"),
+    "costs are null": (lambda r, e: edited(r / "train.json", seconds=None), REPORT, "train.json: seconds is no number"),
+    "no time for status": (lambda r, e: without(e / "clean.json", "seconds"), ["status"], "clean.json: does not hold seconds"),
+    "no device": (
+        lambda r, e: edited(r / "train.json", provenance=None), ["status"], "does not hold seconds, provenance.device"),
+    "a word as evaluation": (lambda r, e: (e / "aa.json").write_text('"x"'), ["status"], "aa.json: does not hold model_sha256"),
+    "a card without settings": (
+        lambda r, e: edited(r / "config.json", optim=None), ["card"], "config.json: does not hold dataset, backbone"),
+    "a card without parameters": (
+        lambda r, e: edited(r / "train.json", parameters=None), ["card"], "train.json: parameters is no number"),
+    "a card without accuracy": (
+        lambda r, e: edited(e / "clean.json", accuracy=None), ["card"], "clean.json: accuracy is no number"),
+    "an evaluation of no attack": (lambda r, e: without(e / "clean.json", "attack"), ["card"], "clean.json: does not hold attack"),
+    "an evaluation of no images": (
+        lambda r, e: without(e / "clean.json", "images"), EVALUATE, "clean.json: does not hold key, images"),
     "an empty last.pt": (lambda r, e: (r / "last.pt").write_bytes(b""), TRAIN, "last.pt: is not a checkpoint of this project"),
     "text in last.pt": (lambda r, e: (r / "last.pt").write_bytes(b"text"), TRAIN, "last.pt: is not a checkpoint"),
     "half a last.pt": (

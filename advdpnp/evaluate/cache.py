@@ -12,7 +12,7 @@ def load_result(path: Path, key: str) -> dict | None:
     """A finished result with this key, or None."""
     if not (path.exists() and path.with_suffix(".npz").exists()):
         return None
-    found = read_json(path, "key")
+    found = read_json(path, "key", "images")
     return found if found["key"] == key else None
 
 

@@ -36,10 +36,11 @@ def run_state(run: RunConfig, odd: Collection[Path] = (), store: Store = RESULTS
 
 def measured(run: RunConfig, store: Store = RESULTS) -> str:
     """', 16m39s, clean 43.6 %, AutoAttack 21.8 %': what a finished training took and came to, as far as it is known."""
-    took = (store.read_training(run) or {}).get("seconds")
+    took = (store.read_training(run, "settings_digest") or {}).get("seconds")
     parts = [duration(took)] if isinstance(took, int | float) else []
     for name in ("clean", "aa"):
-        accuracy = (store.read_evaluation(run, name) or {}).get("accuracy")
+        found = store.read_evaluation(run, name)
+        accuracy = found.get("accuracy") if isinstance(found, dict) else None
         parts += [f"{column_name(name)} {accuracy:.1f} %"] if isinstance(accuracy, int | float) else []
     return "".join(f", {part}" for part in parts)
 
@@ -121,11 +122,12 @@ def time_left(
     """
     speed: dict[tuple, list[float]] = defaultdict(list)  # (device, network) -> seconds per pass
     took: dict[tuple, list[float]] = defaultdict(list)  # (device, network, evaluation) -> seconds
+    keys = ("seconds", "provenance.device")
     for name, run in runs.items():
-        if states[name] == "done" and (t := store.read_training(run)):
+        if states[name] == "done" and (t := store.read_training(run, *keys)):
             speed[t["provenance"]["device"], network(run)].append(t["seconds"] / passes(run))
     for (name, evaluation), state in pairs.items():
-        if state == "done" and name in runs and (e := store.read_evaluation(runs[name], evaluation)):
+        if state == "done" and name in runs and (e := store.read_evaluation(runs[name], evaluation, *keys)):
             took[e["provenance"]["device"], network(runs[name]), evaluation].append(e["seconds"])
     kept = {n: 0 if s == "stale" else epochs_done(runs[n]) / runs[n].optim.epochs for n, s in states.items()}
     train = {n: 1 - kept[n] for n, s in states.items() if s != "done"}

@@ -62,7 +62,7 @@ def costs_markdown(tier: Tier, store: Store) -> str:
         if any(costs):
             called = re.sub(r"(?=\d)", " ", name, count=1).capitalize()
             tables.append((called, *(text for took in costs for text in (str(len(took)), duration(sum(took))))))
-    keys = ("train_images", "final", "seconds", "images_per_second", "precision", "provenance")
+    keys = ("train_images", "final.epoch", "seconds", "images_per_second", "precision", "provenance.device")
     for name, run in artefacts.all_runs(tier).items():
         if t := store.read_training(run, *keys):
             took = duration(t["seconds"]), f"{t['images_per_second']:.0f}"

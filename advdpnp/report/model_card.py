@@ -14,7 +14,7 @@ from advdpnp.names import attack_name
 from advdpnp.paper import artefacts
 from advdpnp.progress import duration
 from advdpnp.report import mixed_protocols
-from advdpnp.store import PUBLISHED, RESULTS, Store, machines, read_json, write_text
+from advdpnp.store import PUBLISHED, RESULTS, Store, machines, read_json, with_keys, write_text
 
 
 def budget(value: float) -> str:
@@ -120,17 +120,31 @@ def model_card(
     return "\n".join(lines)
 
 
+TRAINED = (
+    "run", "tier", "parameters", "train_images", "seconds", "precision", "model_sha256", "data_sha256",
+    "settings_digest", *(f"provenance.{key}" for key in ("device", "code_revision", "torch", "python")),
+)  # fmt: skip
+CONFIGURED = (
+    "dataset", "backbone", "method", "seed", "variant", "hyper", "model.width", "craft.steps", "craft.step_size",
+    "craft.epsilon", *(f"optim.{k}" for k in ("epochs", "batch_size", "lr", "momentum", "weight_decay", "gamma")),
+    "optim.milestones",
+)  # fmt: skip
+
+
 def write_card(
     run: RunConfig, comparable: bool, store: Store = RESULTS, folder: Path | None = None, snippet: str = IN_PLACE
 ) -> Path:
     """Write README.md into `folder` (default: the run's) from the store's files. Raises UserError if not trained."""
-    trained = store.read_training(run)
+    trained = store.read_training(run, *TRAINED)
     if trained is None:
         restore = f"python -m advdpnp restore --tier {run.tier} brings what was published of it"
         how = restore if PUBLISHED.trained(run).exists() else "train it first"
         raise UserError(f"{run.id} is not trained in {store.tier(run.tier)}; {how}.")
-    evaluations = [read_json(path) for path in store.evaluations(run)]
-    text = model_card(read_json(store.run(run) / "config.json"), trained, evaluations, comparable, snippet)
+    evaluations = [read_json(path, "attack", "images", "model_sha256") for path in store.evaluations(run)]
+    for path, found in zip(store.evaluations(run), evaluations, strict=True):
+        with_keys(path, found, *({"accuracy"} & {*found}))
+    settings = read_json(store.run(run) / "config.json", *CONFIGURED)
+    text = model_card(settings, trained, evaluations, comparable, snippet)
     return write_text((folder or store.run(run)) / "README.md", text)
 
 

@@ -77,7 +77,8 @@ def export(
 
 def measured(run: RunConfig, attack: str) -> dict | None:
     """The evaluation of the run's present weights under an attack of config.ATTACKS, or None."""
-    found, trained = RESULTS.read_evaluation(run, attack), RESULTS.read_training(run)
+    found = RESULTS.read_evaluation(run, attack, "accuracy", "images", "model_sha256")
+    trained = RESULTS.read_training(run, "model_sha256")
     return found if found and trained and found["model_sha256"] == trained["model_sha256"] else None
 
 
