@@ -1,4 +1,4 @@
-"""Write what README.md, docs/findings.md and docs/speed.md say of the published short tier, from its files.
+"""Write what README.md and the pages of docs/ in FILES say of the published short tier, from its files.
 
     python tools/refresh_docs.py            # a test fails while it is to be run
 
@@ -15,7 +15,7 @@ from advdpnp.report import summary
 from advdpnp.store import PUBLISHED
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("README.md", "docs/findings.md", "docs/speed.md")
+FILES = ("README.md", "docs/findings.md", "docs/speed.md", "docs/running.md")
 BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n).*?(<!-- /\2:\3 -->)", re.DOTALL)
 
 

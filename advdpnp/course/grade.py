@@ -177,8 +177,7 @@ def grade(
 ) -> Iterator[str]:
     """Grade what is new in a folder; yields a line for each problem, then a summary.
 
-    What ended without an answer is graded again by the next call. Raises UserError where the folder, the bundle or
-    Otter-Grader is missing.
+    Raises UserError where the folder, the bundle or Otter-Grader is missing.
     """
     teacher, limits = read_bundle(bundle), limits or Limits()
     found, said = find(folder, teacher)
@@ -240,7 +239,7 @@ def _kept(path: Path) -> dict[str, Any]:
 
 
 def _record(one: Submission, bundle: Bundle, outcome: Outcome, key: str, limits: Limits) -> dict[str, Any]:
-    """What is kept of one submission; without an answer, every question has no points and no key keeps the result."""
+    """What is kept of one submission; without an answer, every question has no points."""
     answer = outcome.answer or {}
     said = {name: q | {"says": encodable(q["says"])} for name, q in answer.get("questions", {}).items()}
     points: Mapping[str, int] = bundle.course["exercises"][one.exercise]["points"]
@@ -248,7 +247,7 @@ def _record(one: Submission, bundle: Bundle, outcome: Outcome, key: str, limits:
     problems = [*filter(None, [outcome.problem]), *answer.get("remarks", [])]
     return {
         "student": one.student, "exercise": one.exercise, "file": encodable(one.path.name),
-        "key": key if answer else "", "questions": said or nothing,
+        "key": key, "questions": said or nothing,
         "problems": [encodable(problem) for problem in problems], "network": answer.get("network"),
         "limits": asdict(limits),
     }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from advdpnp.config import Tier
 from advdpnp.markdown import escape_markdown
-from advdpnp.names import block_name, heading
+from advdpnp.names import attack_name, block_name, heading
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import CLAIMS, WORDS, Outcome, counts, outcomes
 from advdpnp.paper.numbers import OURS, Values, methods_of, paper_values
@@ -142,7 +142,8 @@ def weights(tier: Tier, store: Store = RESULTS) -> str:
     if not found:
         return "None yet."
     columns = [name for name in ("clean", "pgd20", "cw30", "aa") if any(name in about["measured"] for about in found)]
-    lines = [f"| network | trained in | {' | '.join(heading(name) for name in columns)} |"]
+    heads = [heading(name) if name == "clean" else f"{attack_name(name)} ↑" for name in columns]
+    lines = [f"| network | trained in | {' | '.join(heads)} |"]
     lines.append("|---" * (len(columns) + 2) + "|")
     for about in found:
         told = [_measured(about["measured"].get(name)) for name in columns]
