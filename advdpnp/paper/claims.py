@@ -792,8 +792,10 @@ def outcomes(values: Values, claims: Iterable[Claim] = CLAIMS) -> dict[str, Outc
 def counts(found: Iterable[Outcome]) -> str:
     """'12 hold, 20 do not hold, ...': how many claims have each of WORDS, where measured."""
     words = [outcome.word for outcome in found]
-    plural = {"holds": "hold", "does not hold": "do not hold", "not decided": "are not decided by these numbers"}
-    return ", ".join(f"{words.count(w)} {plural.get(w, 'were not run')}" for w in WORDS if w in words)
+    said = {"holds": ("holds", "hold"), "does not hold": ("does not hold", "do not hold"),
+            "not decided": ("is not decided by these numbers", "are not decided by these numbers"),
+            "not run": ("was not run", "were not run")}  # fmt: skip
+    return ", ".join(f"{n} {said[w][n > 1]}" for w in WORDS if (n := words.count(w)))
 
 
 def claims_markdown(ours: Values | None = None, claims: Iterable[Claim] = CLAIMS, *, whose: str = "ours") -> str:
