@@ -29,6 +29,7 @@ class Headline(NamedTuple):
     without: tuple[str, ...] = ("ST",)
 
 
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 HEADLINES = {  # by the id of the claim
     "abstract-clean": Headline("highest clean accuracy of all defenses", (1, 2), "clean"),
     "t2-aa": Headline("first or second under AutoAttack (Table 2)", (2,), "aa"),
@@ -146,8 +147,9 @@ def weights(tier: Tier, store: Store = RESULTS) -> str:
     lines = [f"| network | trained in | {' | '.join(heads)} |"]
     lines.append("|---" * (len(columns) + 2) + "|")
     for about in found:
+        precision = PRECISIONS.get(about["precision"], about["precision"])
         told = [_measured(about["measured"].get(name)) for name in columns]
-        lines.append(f"| `{about['run']}` | {about['precision']} | {' | '.join(told)} |")
+        lines.append(f"| `{about['run']}` | {precision} | {' | '.join(told)} |")
     others = [f"`{about['run']}`" for about in found if not about["in_tables"]]
     if others:
         lines += ["", "Trained again for this, not the networks that the tables are of: " + ", ".join(others) + "."]

@@ -61,10 +61,9 @@ def restore(tier_name: str) -> str:
         raise UserError(
             f"{source}: nothing was published for tier {tier.name}; snakemake --cores 1 {tier.name} makes it."
         )
-    copied, own = (
-        0,
-        {folder.name for folder in source.glob("runs/*") if _is_another(target / "runs" / folder.name, folder)},
-    )
+    runs = [folder.name for folder in source.glob("runs/*")]
+    own = {run for run in runs if _is_another(target / "runs" / run, source / "runs" / run)}
+    copied = 0
     for path in sorted([*source.glob("runs/*/*"), *source.glob("evals/*/*")]):
         to = target / path.relative_to(source)
         if not to.exists() and path.parent.name not in own:
