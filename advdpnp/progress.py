@@ -110,6 +110,12 @@ class Progress:
             self._print(f"{self.label}: time is up at {self.done / self.total:.0%}", last=True)
             raise TimeUp(self.label)
 
+    def tell(self, note: str) -> None:
+        """Show a line on work that is not counted yet, when one is due."""
+        if (now := time.monotonic()) - self.shown >= self.every:
+            self.shown = now
+            self._print(f"{self.label} {self.done / self.total:4.0%}, {note}")
+
     def finish(self, note: str = "") -> None:
         """Show the last line."""
         self._print(f"{self.label} done in {duration(time.monotonic() - self.begin)}{note and ', ' + note}", last=True)

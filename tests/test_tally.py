@@ -11,6 +11,7 @@ from advdpnp import attacks, notebook
 from advdpnp import evaluate as module
 from advdpnp.evaluate import evaluate
 from advdpnp.models.batchnorm_folding import FoldedSurrogate
+from advdpnp.progress import Progress
 from advdpnp.store import RESULTS, read_json, write_json
 from advdpnp.train import fit
 
@@ -63,8 +64,9 @@ def test_the_counts_are_those_of_the_search(victim, fast):
     surrogate = FoldedSurrogate(model, bf16=True) if fast else None
     options = {"epsilon": 0.03, "square_queries": 20, "batch_size": 11, "surrogate": surrogate}
     x_adv = attacks.autoattack(model, x, y, **options, log=lines.append, record=told.append)
-    ((names, tallies),) = [([*each], each) for each in told]
+    names, tallies = [*told[-1]], told[-1]
     assert names == STANDARD
+    assert len(told) > len(STANDARD), "told as it goes on, not only at its end"
     right = [27 / 30]
     for name in names:
         (line,) = [line for line in lines if line.startswith(f"robust accuracy after {name.upper()}")]
@@ -83,11 +85,23 @@ def test_passes_are_the_images_that_the_network_saw(victim):
     model, x, y = victim
     counting, told = Counting(model), []
     attacks.autoattack(counting, x, y, epsilon=0.03, attacks=["square"], square_queries=1, record=told.append)
-    without = counting.images - told[0]["square"].passes
+    without = counting.images - told[-1]["square"].passes
     counting.images = 0
     attacks.autoattack(counting, x, y, epsilon=0.03, attacks=["square"], square_queries=50, record=told.append)
-    assert counting.images - told[1]["square"].passes == without
-    assert told[1]["square"].passes > told[0]["square"].passes
+    assert counting.images - told[-1]["square"].passes == without
+    assert told[-1]["square"].passes > told[0]["square"].passes
+
+
+def test_a_long_search_says_how_far_it_is(measure, monkeypatch, capsys):
+    monkeypatch.setattr(module, "Progress", lambda *args, **more: Progress(*args, **more, log_every=0))
+    measure("aa", force=True, attacks=AA)
+    said = capsys.readouterr().err
+    lines = re.findall(r"aa +0%, (\d+) of 20 images fell to (.*)", said)  # of the first batch
+    fallen = [int(count) for count, _ in lines]
+    assert fallen == sorted(fallen), said
+    assert [*dict.fromkeys(to for _, to in lines)] == ["apgd-ce", "apgd-ce, square"], said
+    (share,) = re.findall(r"aa +33%, .* left, ([\d.]+) % so far", said)
+    assert 0 < fallen[-1] <= 20 - 20 * float(share) / 100  # some were wrong before
 
 
 def test_unconfirmed_images_are_searched_twice_and_broken_once(victim):

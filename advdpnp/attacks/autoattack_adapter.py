@@ -44,8 +44,9 @@ def autoattack(
     AutoAttack's warnings (a masked or random model) reach the logger 'auto-attack' without it too. The
     global random state is left as found. surrogate: a faster copy of the model (see autoattack_fast.py):
     candidates found on it count only if they fool the model, and images on which the two disagree are attacked
-    again on the model itself. Without it the package runs as it is. record: called once with what each component
-    did (see tally.py), in the order they were run, when there was anything to attack.
+    again on the model itself. Without it the package runs as it is. record: called with what each component
+    did so far (see tally.py), in the order they are run, after each piece of a search and at the end, when there was
+    anything to attack.
 
     Raises ValueError for a bad argument, UserError where pyautoattack is not installed.
     Differs from the standard ensemble, and must not be reported as it, when `attacks` names some of the
@@ -85,7 +86,7 @@ def autoattack(
     ):  # fmt: skip
         logits = _FloatLogits(model, x.dtype)
         fast_logits = logits if surrogate is None else _FloatLogits(surrogate, x.dtype)
-        tallies = Tallies(lambda: sum(network.images for network in {logits, fast_logits}))
+        tallies = Tallies(lambda: sum(network.images for network in {logits, fast_logits}), record)
         with torch.no_grad():
             classes = logits(images[:1]).shape[1]
 

@@ -20,10 +20,13 @@ class Tally:
 
 
 class Tallies:
-    """The tallies of an ensemble by component; `passes` returns the images sent through the networks so far."""
+    """The tallies of an ensemble by component; `passes` returns the images sent through the networks so far.
 
-    def __init__(self, passes: Callable[[], int]):
-        self.passes = passes
+    `record` is called with all of them whenever one has changed.
+    """
+
+    def __init__(self, passes: Callable[[], int], record: Callable[[dict[str, Tally]], None] | None = None):
+        self.passes, self.record = passes, record
         self.found: dict[str, Tally] = {}
 
     def begin(self, names: Iterable[str]) -> None:
@@ -38,6 +41,8 @@ class Tallies:
         yield tally
         tally.seconds += time.perf_counter() - begin
         tally.passes += self.passes() - before
+        if self.record:
+            self.record(self.found)
 
 
 def tell(ensemble: Any, tallies: Tallies) -> None:

@@ -255,7 +255,14 @@ def _over_images(
             continue
         seed = draw_seed(run, names[0], group[0], start)
         tallies: dict[str, attacks.Tally] = {}
-        work = partial(measured, model, x, y, group, run, seed, tallies.update)
+
+        def record(found: dict[str, attacks.Tally], tallies: dict = tallies, images: int = len(y)) -> None:
+            tallies.update(found)
+            fallen = sum(tally.broken for tally in found.values())
+            if ran := [name for name, tally in found.items() if tally.searches]:
+                progress.tell(f"{fallen} of {images} images fell to {', '.join(ran)}")
+
+        work = partial(measured, model, x, y, group, run, seed, record)
         for k, (logits, moved) in enumerate(retry_with_smaller_chunks(model, work)):
             correct[start:stop, k] = is_right(logits, y, f"{run.id} {names[k]}")
             numbers[start:stop, k, 0] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()
