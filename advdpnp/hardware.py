@@ -41,6 +41,9 @@ def pick_precision(requested: str, device: torch.device) -> str:
     return "bf16" if any(getattr(torch.cpu, check, lambda: False)() for check in checks) else "fp32"
 
 
+SPACED = " " in torch.__file__  # torch.compile does not quote the folder of its libraries for a CPU's linker
+
+
 def pick_compile(requested: str, device: torch.device) -> str:
     """'auto' -> 'on' on a GPU with Triton, else 'off'. Raises UserError for what this machine cannot compile."""
     from torch.utils._triton import has_triton
@@ -48,6 +51,8 @@ def pick_compile(requested: str, device: torch.device) -> str:
     missing = "Triton" if device.type == "cuda" and not has_triton() else ""
     if device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
         missing = "a C++ compiler"
+    elif device.type == "cpu" and SPACED:
+        missing = "an environment in a folder without a space in its name"
     if requested == "graphs" and device.type != "cuda":
         raise UserError("optim.compile: graphs are recorded on a GPU only; use auto, on or off.")
     if requested in ("on", "graphs") and missing:

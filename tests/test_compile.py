@@ -6,11 +6,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from advdpnp.config import METHODS, digest
 from advdpnp.errors import UserError
-from advdpnp.hardware import pick_compile
+from advdpnp.hardware import SPACED, pick_compile
 from advdpnp.store import RESULTS, read_json
 from advdpnp.train import build_defense, build_optimizer, compile_backbone, fit, load_model, train_epoch
 
 CPU = torch.device("cpu")
+NO_SPACE = pytest.mark.skipif(SPACED, reason="torch.compile needs a folder without a space in its name")
 
 
 class Silent:
@@ -26,6 +27,7 @@ def captured(monkeypatch):
     plain = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: plain(self, backend="eager", **options))
     monkeypatch.setattr("advdpnp.hardware.shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("advdpnp.hardware.SPACED", False)
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     yield torch._dynamo.utils.counters
@@ -73,6 +75,7 @@ def test_a_compiled_training_is_the_same_and_compiles_no_more_after_epoch_0(tiny
         torch.testing.assert_close(value, before[name], rtol=1e-4, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}")
 
 
+@NO_SPACE
 def test_the_real_compiler_ends_near_the_same_loss(tiny):
     """LeNets++ through Inductor on this CPU: other kernels, so only nearly the same."""
     try:
@@ -108,11 +111,19 @@ def test_auto_compiles_on_a_gpu_with_triton(monkeypatch, triton, auto):
             pick_compile("graphs", torch.device("cuda"))
 
 
+def test_a_folder_with_a_space_is_named_before_anything_is_compiled(monkeypatch):
+    monkeypatch.setattr("advdpnp.hardware.SPACED", True)
+    assert pick_compile("auto", CPU) == "off"
+    with pytest.raises(UserError, match="needs an environment in a folder without a space in its name"):
+        pick_compile("on", CPU)
+
+
 def test_graphs_are_for_gpus():
     with pytest.raises(UserError, match="graphs are recorded on a GPU only; use auto, on or off"):
         pick_compile("graphs", CPU)
 
 
+@NO_SPACE
 def test_the_options_of_graphs_compile(tiny):
     """Through Inductor on this CPU, where the same options compile without recording: two batches, the same loss."""
     try:

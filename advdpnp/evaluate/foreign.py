@@ -216,8 +216,9 @@ def read_model(path: Path) -> nn.Module:
         raise UserError(f"{path}: a Python file is wanted that defines load(), which returns the network.")
     if not path.is_file():
         raise UserError(f"{path}: there is no such file.")
-    folder, before = str(path.resolve().parent), [*sys.path]
+    folder, before, cached = str(path.resolve().parent), [*sys.path], sys.dont_write_bytecode
     sys.path.insert(0, folder)  # what lies beside the file can be imported, as if it were run by itself
+    sys.dont_write_bytecode = True  # a file that is changed within the second would be taken for the one before
     try:
         spec = util.spec_from_file_location(f"_model_{path.stem}", path)
         module = sys.modules[spec.name] = util.module_from_spec(spec)
@@ -233,6 +234,7 @@ def read_model(path: Path) -> nn.Module:
     except (Exception, SystemExit) as error:  # the file's own code: anything may be raised
         raise UserError(f"{path}: stops with {type(error).__name__}: {error}") from error
     finally:
+        sys.dont_write_bytecode = cached
         with suppress(ValueError):  # the file may have changed sys.path: what it added stays, what it took comes back
             sys.path.remove(folder)
         sys.path += [place for place in before if place not in sys.path]
