@@ -334,7 +334,7 @@ def test_checks_that_the_guard_never_wrote_are_refused(checks):
 def test_a_number_that_is_none_is_refused(run, capsys):
     path = RESULTS.evaluation(run, "clean")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"accuracy": EVIL}))
-    with pytest.raises(UserError, match="clean.json: accuracy is no number"):
+    with pytest.raises(UserError, match=r"clean\.json: accuracy is no number"):
         tables.cell(run, "clean")
 
 
