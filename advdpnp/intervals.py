@@ -162,7 +162,7 @@ def paired_difference(
     A seed fixes the start of the network and the order of the data for every method, so seeds are paired; an image is
     averaged over the seeds before images are compared, because two seeds on one image are not two images. The
     variance over images is that of these averages; each side's seeds add sigma^2 / k. Without `spread` (the same
-    networks under two attacks) images alone count.
+    networks under two attacks) images alone count. `level`: of the interval, 0 ... 1.
     """
     seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:

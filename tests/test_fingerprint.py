@@ -1,22 +1,25 @@
 """Which reading of Eq. (3): eight quantities, the paper's side of them from its files, and the rule that decides."""
 
+import importlib.util
 import json
 import math
 import re
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 
 matplotlib.use("Agg")
 
-from advdpnp.config import digest, load_tier, parse_tier, resolve
+from advdpnp.config import ROOT, digest, load_tier, parse_tier, resolve
+from advdpnp.errors import UserError
 from advdpnp.paper import artefacts
 from advdpnp.paper.artefacts import CIFAR10, CIFAR100
 from advdpnp.paper.numbers import reported
 from advdpnp.report import figures, fingerprint, page
 from advdpnp.report.fingerprint import FITS, QUANTITIES, decide, least_distance, log_distance, over, paper_fingerprint
-from advdpnp.store import PUBLISHED, RESULTS, Store
+from advdpnp.store import PUBLISHED, RESULTS, Store, write_json
 
 LEDGER = (Path(__file__).parent.parent / "docs" / "ledger.md").read_text()
 RULE = LEDGER.partition("### Which reading of Eq. (3)")[2].partition("\n### ")[0]
@@ -326,6 +329,31 @@ def test_the_picture_has_a_dot_per_quantity_reading_and_seed():
 
 
 FLOAT32 = json.loads((PUBLISHED.root / "benchmarks" / "variants-float32.json").read_text())["runs"]
+
+
+spec = importlib.util.spec_from_file_location("float32_variants", ROOT / "tools" / "float32_variants.py")
+float32_variants = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(float32_variants)
+
+
+def test_what_goes_into_the_file_is_made_by_its_tool(tmp_path, monkeypatch):
+    """The default, and a variant on whose images it is two of ten behind; another precision is refused."""
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
+    flags = {"": np.arange(10) < 8, ".best_epoch": np.arange(10) < 6}
+    for variant, right in flags.items():
+        run = resolve("short", f"cifar10-resnet18-adv_dpnp{variant}-s0")
+        write_json(RESULTS.trained(run), {"precision": "fp32"})
+        for name in float32_variants.ACCURACIES:
+            write_json(RESULTS.evaluation(run, name), {"images": 10, "accuracy": 10.0 * right.sum()})
+            np.savez(RESULTS.arrays(run, name), correct=right)
+        geometry = FLOAT32["cifar10-resnet18-adv_dpnp-s0"]["evaluations"]["geometry"]
+        write_json(RESULTS.evaluation(run, "geometry"), geometry)
+    told = float32_variants.entry(run.id)
+    assert told["minus_default"]["pgd20"]["difference"] == -20
+    assert told["fingerprint"] == FLOAT32["cifar10-resnet18-adv_dpnp-s0"]["fingerprint"]
+    write_json(RESULTS.trained(run), {"precision": "bf16"})
+    with pytest.raises(UserError, match="expected a training in fp32, got bf16"):
+        float32_variants.entry(run.id)
 
 
 READINGS_IN_FLOAT32 = [name for name in FLOAT32 if "adv_dpnp" in name]

@@ -175,7 +175,7 @@ def test_published_files_load_and_are_small(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", PUBLISHED[:1], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
 def test_published_weights_have_their_published_accuracy(path):
     about = json.loads(path.with_suffix(".json").read_text())
     name = about["run"].split("-")[0]

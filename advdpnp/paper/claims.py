@@ -122,17 +122,6 @@ class Bounded(NamedTuple):
     high: float
 
 
-class Lead(NamedTuple):
-    """How far a method is ahead of a rival, in the direction that is asked for."""
-
-    value: float
-    low: float
-    high: float
-    rival: str
-    number: float
-    highest: float  # `high` once it is corrected for the number of rivals
-
-
 def _difference(
     values: Values, block: Block, quantity: Quantity, one: str, other: str, point: float, level: float = LEVEL,
 ) -> Bounded:  # fmt: skip
@@ -225,34 +214,31 @@ def _standing(
     missing = [rival for rival, value in found.items() if value is None]
     if own is None:
         return Part(None, f"{name}: {who} is missing", str(block), ran=len(missing) < len(found))
-    sign = -1 if lowest else 1
     together = 1 - (1 - LEVEL) / max(1, len(found))
-    leads = []  # the closest first
-    for rival, value in found.items():
-        if value is not None:
-            lead, low, high = _difference(values, block, quantity, who, rival, own - value)
-            _, lowest_, highest = _difference(values, block, quantity, who, rival, own - value, together)
-            if sign < 0:
-                low, high, highest = -high, -low, -lowest_
-            leads.append(Lead(sign * lead, low, high, rival, value, highest))
-    leads.sort()
-    ahead = sum(lead.highest <= by + TINY for lead in leads)
-    beaten = sum(lead.low > by + TINY for lead in leads)
+
+    def lead(rival: str, point: float, level: float = LEVEL) -> Bounded:
+        value, low, high = _difference(values, block, quantity, who, rival, point, level)
+        return Bounded(-value, -high, -low) if lowest else Bounded(value, low, high)
+
+    leads = sorted((lead(rival, own - value), rival, value) for rival, value in found.items() if value is not None)
+    behind = [(rival, value) for each, rival, value in leads if each.high <= by + TINY]
+    ahead = sum(lead(rival, own - value, together).high <= by + TINY for rival, value in behind)
+    beaten = sum(each.low > by + TINY for each, _, _ in leads)
     behind_at_most = len(found) - beaten
     holds = False if ahead >= place else True if behind_at_most < place else None
     detail = f"{name} {'' if who == OURS else who + ' '}{own:.4g}"
     if leads:
-        lead, low, high, rival, value, _ = min(leads, key=lambda each: (each.high > by + TINY, each.value))
-        bounds = f" [{low:+.3g}, {high:+.3g}]" if sign > 0 else f" [{-high:+.3g}, {-low:+.3g}]"
-        rounding = 0.011 + 0.02 * abs(lead)
-        shared = abs(sign * lead - (own - value)) > rounding  # of the seeds that both have, not all of each
-        detail += f" against {rival} {value:.4g} ({sign * lead:+.3g}{bounds if low < high else ''}"
+        each, rival, value = min(leads, key=lambda lead: (lead[0].high > by + TINY, lead[0]))
+        told, low, high = (-each.value, -each.high, -each.low) if lowest else each
+        shared = abs(told - (own - value)) > 0.011 + 0.02 * abs(told)  # of the seeds that both have, not all of each
+        detail += f" against {rival} {value:.4g} ({told:+.3g}"
+        detail += f" [{low:+.3g}, {high:+.3g}]" if low < high else ""
         detail += " on shared seeds)" if shared else ")"
     if place > 1:
         detail += f", place {ahead + 1}" + (f" to {behind_at_most + 1}" if behind_at_most > ahead else "")
     if missing:
         detail += f", missing: {', '.join(missing)}"
-    slack = (leads[place - 1].value - by) / max(abs(own), TINY) if len(leads) >= place else float("inf")
+    slack = (leads[place - 1][0].value - by) / max(abs(own), TINY) if len(leads) >= place else float("inf")
     return Part(holds, detail, str(block), slack)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from advdpnp.config import RunConfig, Tier
 from advdpnp.intervals import SeedVariance, paired_difference
 from advdpnp.paper import artefacts
-from advdpnp.paper.claims import Block, Bounded, Quantity
+from advdpnp.paper.claims import LEVEL, Block, Bounded, Quantity
 from advdpnp.paper.numbers import Cell, values_from
 from advdpnp.report.tables import by_seed, cell, is_accuracy, on_same_images, per_image, seed_spread
 from advdpnp.store import RESULTS, Store
@@ -29,7 +29,9 @@ class Measurements:
     def __call__(self, table: int | str, dataset: str, backbone: str, method: str, column: str) -> float | None:
         return self.values(table, dataset, backbone, method, column)
 
-    def difference(self, block: Block, quantity: Quantity, one: str, other: str, level: float = 0.95) -> Bounded | None:
+    def difference(
+        self, block: Block, quantity: Quantity, one: str, other: str, level: float = LEVEL
+    ) -> Bounded | None:
         """A quantity of method `one` minus that of `other`, on the seeds that both have; None where none is.
 
         `level` is that of the bounds of an accuracy.

@@ -140,9 +140,10 @@ def write_card(
         restore = f"python -m advdpnp restore --tier {run.tier} brings what was published of it"
         how = restore if PUBLISHED.trained(run).exists() else "train it first"
         raise UserError(f"{run.id} is not trained in {store.tier(run.tier)}; {how}.")
-    evaluations = [read_json(path, "attack", "images", "model_sha256") for path in store.evaluations(run)]
-    for path, found in zip(store.evaluations(run), evaluations, strict=True):
-        with_keys(path, found, *({"accuracy"} & {*found}))
+    evaluations = []
+    for path in store.evaluations(run):
+        found = read_json(path, "attack", "images", "model_sha256")
+        evaluations.append(with_keys(path, found, "accuracy") if "accuracy" in found else found)
     settings = read_json(store.run(run) / "config.json", *CONFIGURED)
     text = model_card(settings, trained, evaluations, comparable, snippet)
     return write_text((folder or store.run(run)) / "README.md", text)
