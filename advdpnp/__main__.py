@@ -97,10 +97,8 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not seconds > 0:  # NaN is not
-        raise argparse.ArgumentTypeError(f"expected seconds above 0, got '{text}'")
-    if seconds > MOST_SECONDS:
-        raise argparse.ArgumentTypeError(f"expected at most {MOST_SECONDS:,} seconds, got '{text}'")
+    if not 1 <= seconds <= MOST_SECONDS:  # NaN is not
+        raise argparse.ArgumentTypeError(f"expected seconds from 1 to {MOST_SECONDS:,}, got '{text}'")
     return seconds
 
 

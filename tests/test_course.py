@@ -367,9 +367,10 @@ def test_the_autograder_zips_hold_what_otter_runs(course):
     [
         (["grade", "nowhere", "--bundle", "nowhere"], "holds no course.json; `make course` writes"),
         (["grade", ".", "--workers", "0"], "--workers: expected a whole number from 1 on, got '0'"),
-        (["grade", ".", "--seconds", "nan"], "--seconds: expected seconds above 0, got 'nan'"),
-        (["grade", ".", "--seconds", "1e19"], "--seconds: expected at most 10,000,000 seconds, got '1e19'"),
-        (["grade", ".", "--cell-seconds", "inf"], "--cell-seconds: expected at most 10,000,000 seconds, got 'inf'"),
+        (["grade", ".", "--seconds", "nan"], "--seconds: expected seconds from 1 to 10,000,000, got 'nan'"),
+        (["grade", ".", "--seconds", "1e19"], "--seconds: expected seconds from 1 to 10,000,000, got '1e19'"),
+        (["grade", ".", "--cell-seconds", "inf"], "--cell-seconds: expected seconds from 1 to 10,000,000, got 'inf'"),
+        (["grade", ".", "--cell-seconds", "0.001"], "--cell-seconds: expected seconds from 1 to 10,000,000, got '0.0"),
         (["grade", ".", "--memory", "99999999999999"], "--memory: expected at most 16,777,216 MiB, got '9999"),
         (["course", "--seed", "x"], "--seed"),
     ],

@@ -384,6 +384,14 @@ def test_means_have_a_normal_interval_over_images_and_metrics_none():
     assert tables.measured(run, "geometry.fdr_clean")[2:] == (None, None)
 
 
+@pytest.mark.parametrize("field", ["loss", "loss_std"])
+def test_a_loss_that_is_no_number_is_one_sentence(field):
+    run = make_tier().run(CIFAR10, "Adv-DPNP")
+    store(run, "pgd20_random", {"accuracy": 50.0, "loss": 1.2, "loss_std": 2.0, "images": 400} | {field: None})
+    with pytest.raises(UserError, match=f"pgd20_random: {field} is no number .damaged"):
+        tables.measured(run, "pgd20_random.loss")
+
+
 def test_an_interval_stands_beside_its_number():
     tier = make_tier()
     store(tier.run(CIFAR10, "Adv-DPNP"), "pgd20", {"accuracy": 53.0, "correct": 5300})

@@ -139,8 +139,10 @@ def _measured(run: RunConfig, source: str, store: Store) -> Measured | None:
     result = store.read_evaluation(run, name, "images", "images" if field in LATER else field)
     if result is None or field not in result:
         return None
-    value, n = _number(run, name, result, field), result["images"]
-    return Measured(value, n, *(mean_interval(value, result[f"{field}_std"], n) if f"{field}_std" in result else ()))
+    value, n, deviation = _number(run, name, result, field), result["images"], f"{field}_std"
+    if deviation not in result:
+        return Measured(value, n)
+    return Measured(value, n, *mean_interval(value, _number(run, name, result, deviation), n))
 
 
 def _number(run: RunConfig, name: str, result: Mapping, field: str) -> float:
