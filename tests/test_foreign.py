@@ -94,10 +94,23 @@ def test_case_10_images_that_leave_the_ball_are_no_result(x, y, monkeypatch):
     assert SLACK < 0.01
 
 
+class NoWayBack(torch.autograd.Function):
+    """The identity, as somebody writes it who never trains."""
+
+    @staticmethod
+    def forward(context, z):
+        return z.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        raise NotImplementedError("inference only")
+
+
 MODELS = {
     "a tuple": (Answers(lambda z: (z, z)), "must return logits [B, M], got a tuple"),
     "a dict": (Answers(lambda z: {"logits": z}), "must return logits [B, M], got a dict"),
     "one number": (Answers(lambda z: z.argmax(1)), "must return logits [B, M], got int64 ["),
+    "no way back": (Answers(NoWayBack.apply), "the model's backward pass stops at images [2, 3, 4, 4] (NotImpl"),
     "no gradient": (Answers(lambda z: z.detach()), "no gradient reaches the images"),
     "nan": (Answers(lambda z: z * math.nan), "logits are not finite"),
     "two classes": (Answers(lambda z: z[:, :2]), "label 2 is out of range: the model has 2 classes, 0 to 1"),

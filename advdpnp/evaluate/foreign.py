@@ -120,9 +120,9 @@ class _Told(nn.Module):
             raise _stopped(x, error) from error
 
 
-def _stopped(x: Tensor, error: Exception) -> ValueError:
+def _stopped(x: Tensor, error: Exception, what: str = "model") -> ValueError:
     reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
-    return ValueError(f"the model stops at images {list(x.shape)} ({reason})")
+    return ValueError(f"the {what} stops at images {list(x.shape)} ({reason})")
 
 
 def _check(model: nn.Module, x: Tensor, y: Tensor, attacks: Mapping[str, AttackConfig], classes: int | None) -> None:
@@ -142,8 +142,13 @@ def _check(model: nn.Module, x: Tensor, y: Tensor, attacks: Mapping[str, AttackC
         raise ValueError("the model must return logits of two classes at least, got one")
     if not logits.isfinite().all():
         raise ValueError("the model's logits are not finite on the first images")
-    if not logits.requires_grad and any(attack.kind != "clean" for attack in attacks.values()):
-        raise ValueError("no gradient reaches the images: the model detaches something, or computes under no_grad")
+    if any(attack.kind != "clean" for attack in attacks.values()):
+        if not logits.requires_grad:
+            raise ValueError("no gradient reaches the images: the model detaches something, or computes under no_grad")
+        try:
+            torch.autograd.grad(logits.sum(), first)
+        except Exception as error:  # a backward pass of the model's own: anything may be raised
+            raise _stopped(first, error, "model's backward pass") from error
     logits = logits.detach()
     if (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=1e-4):
         told = "the outputs look like probabilities; return logits: a softmax hides the gradient from an attack"
