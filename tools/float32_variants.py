@@ -17,15 +17,15 @@ from advdpnp.report.fingerprint import QUANTITIES, fingerprint, log_distance, pa
 from advdpnp.store import PUBLISHED, RESULTS, Store, read_json, write_json
 
 PLACE = PUBLISHED.root / "benchmarks" / "variants-float32.json"
-DEFAULT, AT = "cifar10-resnet18-adv_dpnp-s0", "AT"
+DEFAULT, OURS = "cifar10-resnet18-adv_dpnp-s0", "Adv-DPNP"
 ACCURACIES = ("clean", "pgd20", "cw30")
 
 
 class TwoStores(Store):
-    """The published evaluations of AT, and our own of everything else."""
+    """The published evaluations of rivals, and one's own of Adv-DPNP."""
 
     def _evaluated(self, run: RunConfig, file: str) -> Path:
-        return (PUBLISHED if run.method == AT else RESULTS)._evaluated(run, file)
+        return (RESULTS if run.method == OURS else PUBLISHED)._evaluated(run, file)
 
 
 def entry(name: str) -> dict:
@@ -37,9 +37,9 @@ def entry(name: str) -> dict:
         raise UserError(f"{RESULTS.trained(run)}: expected a training in fp32, got {trained['precision']}")
     found = {each: read_json(RESULTS.evaluation(run, each)) for each in (*ACCURACIES, "geometry")}
     told = {"train": trained, "evaluations": found}
-    if run.method == AT:
+    if run.method != OURS:
         return told
-    own = fingerprint(run, tier.run(run.block, AT, run.seed), TwoStores())
+    own = fingerprint(run, tier.run(run.block, "AT", run.seed), TwoStores())
     distance = log_distance(own, paper_fingerprint())
     told |= {"fingerprint": {key: round(value, 4) for key, value in own.items()}}
     told |= {"mean_log_distance": round(distance / len(QUANTITIES), 4)}
