@@ -384,6 +384,16 @@ def test_means_have_a_normal_interval_over_images_and_metrics_none():
     assert tables.measured(run, "geometry.fdr_clean")[2:] == (None, None)
 
 
+@pytest.mark.parametrize(("method", "definition", "shown"), [("AT_HE", 1, False), ("AT_HE", 2, True), ("AT", 1, True)])
+def test_scr_of_features_that_no_head_compares_is_a_dash(method, definition, shown):
+    """AT_HE's head compares unit features (ledger 21), which the first definition did not take."""
+    run = make_tier().run(CIFAR10, method)
+    store(run, "geometry", METRICS | {"definition": definition})
+    assert (tables.measured(run, "geometry.scr_clean") is not None) is shown
+    for name in ("fdr_clean", "afs_adv", "mean_sep"):  # no centers, or nothing but centers
+        assert tables.measured(run, f"geometry.{name}") is not None
+
+
 @pytest.mark.parametrize("field", ["loss", "loss_std"])
 def test_a_loss_that_is_no_number_is_one_sentence(field):
     run = make_tier().run(CIFAR10, "Adv-DPNP")

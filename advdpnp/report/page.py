@@ -69,8 +69,9 @@ SCR_NOTE = (
     "centers, alike for all methods; the paper has no number for it."
 )
 EARLIER_GEOMETRY = (
-    "AT_HE's features as they are before its head normalises them, where ledger 21 takes unit features; nothing else "
-    "differs, but for quantities that came later and are a dash here"
+    "AT_HE's features as they are before its head normalises them, where ledger 21 takes unit features: its SCR, of "
+    "features that the head does not compare with its centers, is a dash, while FDR and AFS need no centers; nothing "
+    "else differs, but for quantities that came later and are a dash too"
 )
 TRUST = (
     "Signs of masked gradients and of broken attacks (`advdpnp/evaluate/masking.py`). A check that compares two "

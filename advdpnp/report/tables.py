@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from advdpnp.config import CORRUPTION_TYPES, RunConfig, Tier
+from advdpnp.config import CORRUPTION_TYPES, GEOMETRY_DEFINITION, RunConfig, Tier
 from advdpnp.errors import UserError
 from advdpnp.intervals import SeedVariance, accuracy_interval, mean_interval, pooled_seed_variance
 from advdpnp.names import LOWER_IS_BETTER
 from advdpnp.paper import artefacts
+from advdpnp.paper.consistency import UNIT_FEATURES
 from advdpnp.paper.numbers import Cell, reported
 from advdpnp.paper.verdict import column_kind, verdict
 from advdpnp.report import mixed_protocols
@@ -137,12 +138,18 @@ def _measured(run: RunConfig, source: str, store: Store) -> Measured | None:
     if name == "features":
         return figure_value(run, name, field, store)
     result = store.read_evaluation(run, name, "images", "images" if field in LATER else field)
-    if result is None or field not in result:
+    if result is None or field not in result or _of_other_features(run, name, field, result):
         return None
     value, n, deviation = _number(run, name, result, field), result["images"], f"{field}_std"
     if deviation not in result:
         return Measured(value, n)
     return Measured(value, n, *mean_interval(value, _number(run, name, result, deviation), n))
+
+
+def _of_other_features(run: RunConfig, name: str, field: str, result: Mapping) -> bool:
+    """Whether features that no head compares are set against its centers: SCR by the definition before ledger 21."""
+    earlier = name == "geometry" and result.get("definition", 1) != GEOMETRY_DEFINITION
+    return earlier and run.method in UNIT_FEATURES and field.startswith("scr")
 
 
 def _number(run: RunConfig, name: str, result: Mapping, field: str) -> float:
