@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from advdpnp.config import ROOT, load_tier
-from advdpnp.paper.claims import CLAIMS
+from advdpnp.paper.claims import CLAIMS, Outcome
 from advdpnp.report import summary
 from advdpnp.report.page import report_markdown
 from advdpnp.report.tables import table_rows
@@ -69,3 +69,16 @@ def test_the_example_of_the_readme_prints_what_it_says():
     assert done.returncode == 0, done.stderr
     (said,) = re.findall(r"print\(.*\)  # (.+)", code)
     assert float(done.stdout) == pytest.approx(float(said), abs=0.2)
+
+
+def test_the_answer_counts_the_verdicts_of_the_table_below_it(short, monkeypatch):
+    verdicts = re.findall(r"\*\*(.*?)\*\* \|$", summary.headlines(*short), re.MULTILINE)
+    said = summary.answer(*short)
+    assert said.startswith("**Does the method hold up? In part, under a smaller protocol.** Of 5 headline claims")
+    counted = [int(n) for n in re.findall(r"(\d+) (?:holds?|does not|do not|is not decided|are not decided) \(", said)]
+    assert counted == [verdicts.count(word) for word in ("holds", "does not hold", "not decided")]
+    assert "tightest classes, widest angles between class centers)" in said
+    for outcome, answer in ((True, "Yes"), (False, "No"), (None, "Not decided")):
+        every = {name: Outcome(outcome, "", ("CIFAR-10",)) for name in summary.HEADLINES}
+        monkeypatch.setattr(summary, "outcomes", lambda *_, found=every: found)
+        assert summary.answer(*short, lambda *_: None).startswith(f"**Does the method hold up? {answer}, under")

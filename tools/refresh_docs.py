@@ -1,4 +1,4 @@
-"""Write what README.md and the pages of docs/ in FILES say of the published short tier, from its files.
+"""Write what README.md and the pages of docs/ in FILES say of the published short tier, from its files, and OVERVIEW.
 
     python tools/refresh_docs.py            # a test fails while it is to be run
 
@@ -11,11 +11,12 @@ from pathlib import Path
 
 from advdpnp.config import load_tier
 from advdpnp.jobs import estimate
-from advdpnp.report import summary
-from advdpnp.store import PUBLISHED
+from advdpnp.report import page, summary
+from advdpnp.store import PUBLISHED, Snapshot
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("README.md", "docs/findings.md", "docs/speed.md", "docs/running.md")
+OVERVIEW = "figures/short/overview.svg"
 BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n).*?(<!-- /\2:\3 -->)", re.DOTALL)
 
 
@@ -34,3 +35,5 @@ if __name__ == "__main__":
     for name in FILES:
         path = ROOT / name
         path.write_text(updated(path.read_text(encoding="utf-8")), encoding="utf-8")
+    drawn = page.overview_svg(load_tier("short"), Snapshot(PUBLISHED.root))
+    (ROOT / OVERVIEW).write_text(drawn, encoding="utf-8")

@@ -59,11 +59,14 @@ def html_page(text: str, folder: Path) -> str:
     return f"{start}\n<body>\n{body}</body></html>\n"
 
 
+KINDS = {".png": "png", ".svg": "svg+xml"}
+
+
 def embedded(path: Path, otherwise: str) -> str:
-    """A PNG as a data URI, or `otherwise` where there is no such file."""
-    if path.suffix != ".png" or not path.is_file():
+    """A picture as a data URI, or `otherwise` where there is no such file."""
+    if path.suffix not in KINDS or not path.is_file():
         return otherwise
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    return f"data:image/{KINDS[path.suffix]};base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def _anchor(plain: str, taken: dict[str, str]) -> str:

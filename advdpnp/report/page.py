@@ -23,7 +23,7 @@ from advdpnp.paper.claims import CLAIMS, claims_markdown, counts, outcomes
 from advdpnp.paper.consistency import consistency
 from advdpnp.paper.numbers import Cell
 from advdpnp.paper.resolution import resolution_markdown
-from advdpnp.report import contrasts, differences, fingerprint, mixed_protocols, render, summary, tables
+from advdpnp.report import contrasts, differences, fingerprint, mixed_protocols, overview, render, summary, tables
 from advdpnp.report.ablations import effects, ledger_markdown
 from advdpnp.report.costs import costs_markdown, in_short
 from advdpnp.report.html import html_page
@@ -221,9 +221,14 @@ def report_markdown(tier: Tier, store: Store = RESULTS) -> str:
     rows = [row for name in table_names() for row in found_rows[name]]
     drawn = [row for name in figure_names() for row in found_rows[name]]
     ours = Measurements(tier, [*rows, *drawn], store) if tier.has_paper_data else None
-    if ours and ran:
-        lines += ["## In short", "", summary.headlines(tier, store, ours), "", all_claims(ours), ""]
-        lines += pictures(tier, store)
+    if ran:
+        lines += ["## In short", ""]
+        if ours:
+            lines += [summary.answer(tier, store, ours), ""]
+        lines += picture(tier, store, "overview.svg", overview.described(_words(ours)))
+        if ours:
+            lines += [summary.headlines(tier, store, ours), "", all_claims(ours), ""]
+            lines += picture(tier, store, "fingerprint.png", FINGERPRINT)
     lines += ["## How to read the tables", "", render.legend(rows), ""]
     lines += ["### The methods", "", methods_markdown(), ""]
     for name in table_names():
@@ -245,6 +250,7 @@ def report_markdown(tier: Tier, store: Store = RESULTS) -> str:
                     *preregistered(tier, store),
                 ]
             lines += ["### Image by image", "", differences.markdown(against)]
+            lines += picture(tier, store, f"{name}-rivals-cifar10-resnet18.png", RIVALS.format(spec.title))
     lines += ["## The figures in numbers", "", figures_markdown(tier, drawn)]
     verdicts = {v: sum(row.verdict == v for row in rows) for v in dict.fromkeys(row.verdict for row in rows)}
     lines += ["## Verdicts", "", ", ".join(f"{n} cells: {v}" for v, n in verdicts.items()), ""]
@@ -278,24 +284,35 @@ def all_claims(ours: Measurements) -> str:
     )
 
 
-PICTURES = {  # of the first screen, by file name
-    "table1-rivals-cifar10-resnet18": "Adv-DPNP minus the baselines of Table 1, with 95 % intervals.",
-    "table2-rivals-cifar10-resnet18": "Adv-DPNP minus the defenses of Table 2, with 95 % intervals.",
-    "fingerprint": "The readings of Eq. (3): geometry of networks trained under each, over the paper's of Table 4 (the "
-    "black line); a reading fits if it is within the grey band on average.",
-}
+FINGERPRINT = (
+    "The readings of Eq. (3): geometry of networks trained under each, over the paper's of Table 4 (the black line); a "
+    "reading fits if it is within the grey band on average."
+)
+RIVALS = "Adv-DPNP minus each rival, with 95 % intervals. {}."
 
 
-def pictures(tier: Tier, store: Store) -> list[str]:
-    """Links to PICTURES, as far as they were drawn, from where the report lies."""
-    lines = []
-    for name, what in PICTURES.items():
-        own, committed = store.figure(tier.name, name), ROOT / "figures" / tier.name / f"{name}.png"
-        if own.exists():
-            lines += [f"![{what}](figures/{name}.png)", "", f"*{what}*", ""]
-        elif store.root == PUBLISHED.root and committed.exists():
-            lines += [f"![{what}](../../figures/{tier.name}/{name}.png)", "", f"*{what}*", ""]
-    return lines
+def picture(tier: Tier, store: Store, name: str, what: str) -> list[str]:
+    """A picture by its file's name with `what` it shows, linked from where the report lies; [] where it is not."""
+    place = ""
+    if store.figure(tier.name, name).with_name(name).exists():
+        place = f"figures/{name}"
+    elif store.root == PUBLISHED.root and (ROOT / "figures" / tier.name / name).exists():
+        place = f"../../figures/{tier.name}/{name}"
+    return [f"![{what}]({place})", "", f"*{what}*", ""] if place else []
+
+
+def _words(ours: Measurements | None) -> list[str]:
+    """The verdict on each of the paper's claims; [] where they are not asked."""
+    return [outcome.word for outcome in outcomes(ours).values()] if ours else []
+
+
+def overview_svg(tier: Tier, store: Store = RESULTS) -> str:
+    """The picture of the first screen; '' where too little was measured."""
+    names = ("table1", "table2")
+    cells = [row for name in names for row in tables.table_rows(tier, name, store)]
+    against = [row for name in names for row in differences.rivals(tier, name, store)]
+    ours = summary.measurements(tier, store) if tier.has_paper_data else None
+    return overview.overview(cells, against, _words(ours))
 
 
 def write_report(tier_name: str, *, published: bool = False, output: str | None = None) -> str:
@@ -318,7 +335,10 @@ def write_report(tier_name: str, *, published: bool = False, output: str | None 
             f"{PUBLISHED.tier(tier.name)}: nothing is published of tier {tier.name}; without --published, "
             f"{RESULTS.tier(tier.name)} is reported."
         )
-    text = report_markdown(tier, Snapshot(store.root))
+    seen = Snapshot(store.root)
+    if not published and (drawn := overview_svg(tier, seen)):
+        write_text(store.figure(tier.name, "overview").with_suffix(".svg"), drawn)
+    text = report_markdown(tier, seen)
     if output == "-":
         return text
     place = Path(output) if output else RESULTS.tier(tier.name) / "report.html"

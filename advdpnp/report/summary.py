@@ -59,6 +59,27 @@ def headlines(tier: Tier, store: Store = RESULTS, values: Measurements | None = 
     return "\n".join(lines)
 
 
+def answer(tier: Tier, store: Store = RESULTS, values: Measurements | None = None) -> str:
+    """Whether the method holds up, in a sentence, and which of HEADLINES do: of the same verdicts as `headlines`."""
+    chosen = [claim for claim in CLAIMS if claim.id in HEADLINES]
+    found = outcomes(values or measurements(tier, store), chosen)
+    named = {word: [_short(HEADLINES[n].text) for n in HEADLINES if found[n].word == word] for word in WORDS}
+    holding, against, rest = named["holds"], named["does not hold"], named["not decided"]
+    verdict = "In part" if holding and (against or rest) else "Yes" if holding else "No" if against else "Not decided"
+    where = "" if tier.policy.comparable else ", under a smaller protocol"
+    said = {
+        "holds": ("holds", "hold"), "does not hold": ("does not", "do not"),
+        "not decided": ("is not decided", "are not decided"), "not run": ("was not run", "were not run"),
+    }  # fmt: skip
+    parts = [f"{len(of)} {said[word][len(of) > 1]} ({', '.join(of)})" for word, of in named.items() if of]
+    return f"**Does the method hold up? {verdict}{where}.** Of {len(found)} headline claims {'; '.join(parts)}."
+
+
+def _short(text: str) -> str:
+    """'tightest classes: lowest FDR of ...' -> 'tightest classes'."""
+    return text.partition(":")[0].partition(" (")[0]
+
+
 def _said(outcome: Outcome) -> str:
     """Its word, and where it fails if that is not everywhere: 'does not hold on SVHN'."""
     partly = outcome.failing and {*outcome.failing} < {*", ".join(outcome.ran).split(", ")}

@@ -28,7 +28,7 @@ def publish(tier_name: str) -> str:
         raise UserError(f"{source}: holds no evaluations to publish; run snakemake --cores 1 {tier.name} first.")
     runs = artefacts.all_runs(tier).values()
     mixed_protocols.refuse(runs)
-    patterns = ("tables/*", "notebooks/*.ipynb", "report.md", "figures/*.png")
+    patterns = ("tables/*", "notebooks/*.ipynb", "report.md", "figures/*.png", "figures/*.svg")
     found = [path for pattern in patterns for path in sorted(source.glob(pattern)) if path.is_file()]
     found += [path for run in runs for path in RESULTS.small_files(run)]
     for path in found:
