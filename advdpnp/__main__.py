@@ -117,7 +117,7 @@ def _mebibytes(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m advdpnp",
-        description="Adv-DPNP, reproduced: train, attack and compare with the paper.",
+        description="Adv-DPNP, a reproducible companion: train, attack and compare with the paper.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -173,7 +173,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--output", metavar="DIR", help="copy the small results there (json, csv, npz; no weights)")
     sub.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     sub.add_argument("--allow-cpu", action="store_true", help="train the paper tier without a GPU")
-    command("status", "what is done, running, stale and missing, and the hours left")
+    sub = command("status", "what is done, running, stale and missing, and the hours left")
+    sub.add_argument("--json", action="store_true", help="for programs: states, epochs, seconds, accuracies")
     sub = command("plan", "the trainings and attacks of a tier, and how long they take here")
     sub.add_argument("--measure", action="store_true", help="time one step of each network to estimate the hours")
     sub = command("report", "tables of ours beside the paper's, on one page")
@@ -391,7 +392,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "fetch": _fetch,
     "train": _train,
     "evaluate": _evaluate,
-    "status": lambda args: _call("jobs.status.status", args.tier),
+    "status": lambda args: _call(f"jobs.status.status{'_json' if args.json else ''}", args.tier),
     "plan": lambda args: _call("jobs.estimate.plan", args.tier, measure=args.measure),
     "report": _report,
     "publish": _publish,

@@ -24,10 +24,11 @@ from advdpnp.config import ROOT, load_tier
 from advdpnp.errors import UserError
 from advdpnp.jobs.estimate import by_hardware
 from advdpnp.paper import artefacts
-from advdpnp.report import summary
+from advdpnp.report import overview, summary
 from advdpnp.report.costs import costs_markdown
+from advdpnp.report.page import overview_svg
 from advdpnp.share.publish import without_paths
-from advdpnp.store import PUBLISHED, RESULTS, Store, results_root
+from advdpnp.store import PUBLISHED, RESULTS, Snapshot, Store, results_root
 
 HERE = Path(__file__).resolve().parent
 BOOK = results_root() / "book"
@@ -51,6 +52,7 @@ SHORT = {
     "table5": "corruptions", "table6": "more iterations", "table7": "more starts", "table8": "adaptive attack",
     "figure2": "features of MNIST", "figure3": "by severity", "figure4": "growing budgets",
 }  # fmt: skip
+FILM = 'aria-label="Test features and prototypes over training'  # of the landing page, among those of the method
 EFFORT = {"inputs": 60, "stride": 16, "epochs": 12, "steps": 120}  # of the simulator: a few seconds in a browser
 OPTIONS = "   :members:\n   :member-order: bysource\n   :ignore-module-all:\n"
 
@@ -108,7 +110,8 @@ def relink(text: str, page: str, source: Path, found: dict[str, Path]) -> str:
         if path in known:
             return os.path.relpath(known[path], here) + (match[2] or "")
         if path.is_file() and path.suffix != ".md":
-            copy = PAGES / "files" / path.name
+            tier = f"{here}-" if str(here) in TIERS else ""  # each tier's report has a picture of that name
+            copy = PAGES / "files" / f"{tier}{path.name}"
             copy.parent.mkdir(exist_ok=True)
             shutil.copyfile(path, copy)
             return os.path.relpath(copy, PAGES / here)
@@ -291,6 +294,16 @@ def verdict_list(tier: str) -> str:
     return f'<ul class="verdicts">{"".join(items)}</ul>'
 
 
+def film_of(notebook: Path) -> str:
+    """The film of a training network from a staged page, for a page that lies one folder higher; '' without one."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        for output in cell.get("outputs", ()):
+            html = output.get("data", {}).get("text/html", "")
+            if FILM in html:
+                return html.replace("url(../_static/", "url(_static/")
+    return ""
+
+
 def fill(template: str, **values: str) -> str:
     text = (HERE / "pages" / template).read_text()
     for key, value in values.items():
@@ -316,10 +329,13 @@ def write_landing(found: dict[str, Path], tried: list[str]) -> None:
     first = f"[lecture plan]({teaching[0]})" if "plan" in teaching[0] else f"[exercises]({teaching[0]})"
     best = next(tier for tier in TIERS if of_tier[tier] and load_tier(tier).has_paper_data)
     drawn = next(tier for tier in TIERS if (ROOT / "figures" / tier / "figure2.png").exists())
+    source, tier = source_of(best), load_tier(best)
+    (PAGES / "files" / "standing.svg").write_text(overview_svg(tier, Snapshot(source.root)))
+    shown = overview.described([])
     (PAGES / "index.md").write_text(
         fill("index.md", TIERS="\n".join(tiers), TREES="\n".join(trees), VERDICTS=verdict_list(best), TEACH=first,
-             BEST=best, LABEL=load_tier(best).label.split(": ", 1)[-1], DRAWN=drawn,
-             ALT=pictures.alt_of_file("figure2"))
+             BEST=best, ANSWER=summary.answer(tier, source), STANDING=shown, LABEL=tier.label.split(": ", 1)[-1],
+             DRAWN=drawn, ALT=pictures.alt_of_file("figure2"), FILM=film_of(PAGES / "notebooks" / "method.ipynb"))
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from advdpnp.jobs.estimate import forward_gflop, network, rough, training_pflop
 from advdpnp.jobs.status import elsewhere, eval_state, measured, run_state, time_left, weightless
 from advdpnp.paper.artefacts import all_runs
 from advdpnp.progress import colour
-from advdpnp.store import RESULTS, lock_holder, locked, read_json, write_json
+from advdpnp.store import PUBLISHED, RESULTS, lock_holder, locked, read_json, write_json
 from advdpnp.train import fit
 
 
@@ -168,3 +168,33 @@ def test_colour_on_terminals_alone(monkeypatch):
     assert colour("3/9 epochs", "3/9 epochs", Terminal()) == "3/9 epochs"
     monkeypatch.setenv("NO_COLOR", "1")
     assert colour("ok", "done", Terminal()) == "ok"
+
+
+def test_status_for_programs_has_the_published_numbers(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
+    (tmp_path / "short").mkdir()
+    for kind in ("runs", "evals"):
+        (tmp_path / "short" / kind).symlink_to(PUBLISHED.tier("short") / kind)
+    assert main(["status", "--tier", "short", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    at = told["trainings"]["cifar10-resnet18-at-s0"]
+    folder = PUBLISHED.tier("short") / "evals" / "cifar10-resnet18-at-s0"
+    assert at == {
+        "state": "done", "epochs": 8, "of_epochs": 8, "seconds": pytest.approx(at["seconds"]),
+        "clean": read_json(folder / "clean.json")["accuracy"], "aa": read_json(folder / "aa.json")["accuracy"],
+    }  # fmt: skip
+    unfinished = [run for run in told["trainings"].values() if run["state"] != "done"]
+    assert len(told["trainings"]) - len(unfinished) == 32
+    assert told["left"]["trainings"] == len(unfinished) == sum(run["state"] == "missing" for run in unfinished)
+    table = told["evaluations"]["table6"]
+    assert table == {"needed": table["done"] + table["missing"], "done": 7, "missing": 5}
+    assert main(["status", "--tier", "short"]) == 0
+    assert f"{len(told['trainings'])} trainings, 32 done:" in capsys.readouterr().out
+
+
+def test_a_training_that_was_begun_is_told_to_programs_with_its_epochs(capsys):
+    run = load_tier("demo").run("cifar10/resnet18", "AT")
+    RESULTS.run(run).mkdir(parents=True)
+    (RESULTS.run(run) / "log.csv").write_text("epoch\n0\n1\n")
+    assert main(["status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trainings"][run.id] == {"state": "begun", "epochs": 2, "of_epochs": 8}

@@ -1,12 +1,14 @@
 """What a tier needs, what of it is done, and how long the rest would take here. `status` loads no torch."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
-from advdpnp.config import GEOMETRY_DEFINITION, INSTALLED, RunConfig, digest, load_tier, resolved_attack
+from advdpnp.config import GEOMETRY_DEFINITION, INSTALLED, RunConfig, Tier, digest, load_tier, resolved_attack
 from advdpnp.jobs.estimate import by_hardware, network, passes
 from advdpnp.names import column_name, counted
 from advdpnp.paper import artefacts
@@ -34,15 +36,20 @@ def run_state(run: RunConfig, odd: Collection[Path] = (), store: Store = RESULTS
     return f"{epochs}/{run.optim.epochs} epochs" if epochs else "missing"
 
 
-def measured(run: RunConfig, store: Store = RESULTS) -> str:
-    """', 16m39s, clean 43.6 %, AutoAttack 21.8 %': what a finished training took and came to, as far as it is known."""
-    took = (store.read_training(run, "settings_digest") or {}).get("seconds")
-    parts = [duration(took)] if isinstance(took, int | float) else []
+def figures_of(run: RunConfig, store: Store = RESULTS) -> dict[str, float]:
+    """What a finished training took (seconds) and came to (clean, aa: percent), as far as it is known."""
+    found = {"seconds": (store.read_training(run, "settings_digest") or {}).get("seconds")}
     for name in ("clean", "aa"):
-        found = store.read_evaluation(run, name)
-        accuracy = found.get("accuracy") if isinstance(found, dict) else None
-        parts += [f"{column_name(name)} {accuracy:.1f} %"] if isinstance(accuracy, int | float) else []
-    return "".join(f", {part}" for part in parts)
+        evaluation = store.read_evaluation(run, name)
+        found[name] = evaluation.get("accuracy") if isinstance(evaluation, dict) else None
+    return {key: value for key, value in found.items() if isinstance(value, int | float)}
+
+
+def measured(run: RunConfig, store: Store = RESULTS) -> str:
+    """', 16m39s, clean 43.6 %, AutoAttack 21.8 %': the same in words."""
+    found = figures_of(run, store)
+    took = [duration(found.pop("seconds"))] if "seconds" in found else []
+    return "".join(f", {part}" for part in (*took, *(f"{column_name(k)} {v:.1f} %" for k, v in found.items())))
 
 
 def eval_state(run: RunConfig, name: str, odd: Collection[Path] = (), store: Store = RESULTS) -> str:
@@ -59,23 +66,47 @@ def eval_state(run: RunConfig, name: str, odd: Collection[Path] = (), store: Sto
     return "stale" if path in odd or other_weights or other_attack or other_definition else "done"
 
 
-def status(tier_name: str) -> str:
-    """What is done, running, stale and missing of a tier's trainings, tables and figures, and the hours left."""
+class Survey(NamedTuple):
+    """What is there of a tier: its runs by id, the state of each, and of each evaluation that a table or figure needs.
+
+    `needed` has the evaluations of each table and figure, as keys of `pairs`.
+    """
+
+    tier: Tier
+    store: Store
+    runs: dict[str, RunConfig]
+    states: dict[str, str]
+    pairs: dict[tuple[str, str], str]
+    needed: dict[str, list[tuple[str, str]]]
+
+
+def survey(tier_name: str) -> Survey:
+    """Look at results/<tier>/ once."""
     tier, store = load_tier(tier_name), Snapshot(RESULTS.root)
     runs = artefacts.all_runs(tier)
     odd = {mismatch.path for mismatch in mixed_protocols.mismatches(runs.values(), store)}
     states = {name: run_state(run, odd, store) for name, run in runs.items()}
-    lines = [f"tier {tier.name}: {tier.label}", f"{len(runs)} trainings:"]
+    pairs: dict[tuple[str, str], str] = {}
+    needed: dict[str, list[tuple[str, str]]] = {}
+    for name in artefacts.with_notebook():
+        wanted = artefacts.needed_evaluations(tier, name)
+        pairs |= {(run.id, e): eval_state(run, e, odd, store) for run, e in wanted if (run.id, e) not in pairs}
+        needed[name] = [(run.id, e) for run, e in wanted]
+    return Survey(tier, store, runs, states, pairs, needed)
+
+
+def status(tier_name: str) -> str:
+    """What is done, running, stale and missing of a tier's trainings, tables and figures, and the hours left."""
+    tier, store, runs, states, pairs, needed = survey(tier_name)
+    done = sum(state == "done" for state in states.values())
+    lines = [f"tier {tier.name}: {tier.label}", f"{counted(len(runs), 'training')}, {done} done:"]
     width = max([44, *(len(name) + 2 for name in states)])
     for name, state in states.items():
         more = measured(runs[name], store) if state == "done" else ""
         lines.append(f"  {name:<{width}}{colour(state, state.split(',')[0])}{more}")
     lines.append("evaluations:")
-    pairs: dict[tuple[str, str], str] = {}
-    for name in artefacts.with_notebook():
-        wanted = artefacts.needed_evaluations(tier, name)
-        pairs |= {(run.id, e): eval_state(run, e, odd, store) for run, e in wanted if (run.id, e) not in pairs}
-        count = Counter(pairs[run.id, e] for run, e in wanted)
+    for name, wanted in needed.items():
+        count = Counter(pairs[pair] for pair in wanted)
         more = "".join(colour(f", {count[state]} {state}", state) for state in ("running", "stale") if count[state])
         if wanted:
             complete = "done" if count["done"] == len(wanted) else "missing" if not count["done"] else ""
@@ -88,6 +119,27 @@ def status(tier_name: str) -> str:
         lines.append("pictures are drawn by the notebooks, which need a checkout; `work` and `report` do not")
     left = time_left(runs, states, pairs, store)
     return "\n".join([*lines, *left, *weightless(runs, states), *elsewhere(tier.name, states)])
+
+
+def status_json(tier_name: str) -> str:
+    """The same for programs: trainings with state, epochs and numbers, evaluations by state, what is left."""
+    tier, store, runs, states, pairs, needed = survey(tier_name)
+    trainings = {}
+    for name, state in states.items():
+        word = state.split(",")[0]
+        there = {"state": "begun" if word.endswith("epochs") else word, "epochs": epochs_done(runs[name])}
+        trainings[name] = there | {"of_epochs": runs[name].optim.epochs} | figures_of(runs[name], store)
+    unfinished = {"trainings": [state for state in states.values() if state != "done"],
+                  "evaluations": [state for state in pairs.values() if state != "done"]}  # fmt: skip
+    return json.dumps({
+        "tier": tier.name,
+        "label": tier.label,
+        "trainings": trainings,
+        "evaluations": {
+            name: {"needed": len(wanted), **Counter(pairs[pair] for pair in wanted)} for name, wanted in needed.items()
+        },
+        "left": {what: len(which) for what, which in unfinished.items()},
+    }, indent=1)  # fmt: skip
 
 
 def weightless(runs: dict[str, RunConfig], states: dict[str, str]) -> list[str]:
