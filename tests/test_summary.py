@@ -10,7 +10,7 @@ import pytest
 
 from advdpnp.config import ROOT, load_tier
 from advdpnp.paper.claims import CLAIMS, Outcome
-from advdpnp.report import summary
+from advdpnp.report import ablations, summary
 from advdpnp.report.page import report_markdown
 from advdpnp.report.tables import table_rows
 from advdpnp.store import PUBLISHED
@@ -82,3 +82,19 @@ def test_the_answer_counts_the_verdicts_of_the_table_below_it(short, monkeypatch
         every = {name: Outcome(outcome, "", ("CIFAR-10",)) for name in summary.HEADLINES}
         monkeypatch.setattr(summary, "outcomes", lambda *_, found=every: found)
         assert summary.answer(*short, lambda *_: None).startswith(f"**Does the method hold up? {answer}, under")
+
+
+def test_the_ledger_has_the_number_of_each_measured_entry(short):
+    text = (ROOT / refresh_docs.LEDGER).read_text(encoding="utf-8")
+    numbers = summary.ledger_numbers(*short)
+    assert summary.with_ledger_numbers(text, numbers) == text, "docs/ledger.md: run python tools/refresh_docs.py"
+    cells = dict(re.findall(r"^\| (\d+) \|.*\| ([^|\n]*)\|$", text, re.MULTILINE))
+    for row in ablations.effects(*short):
+        bounds = f" [{row['low']:+.2f}, {row['high']:+.2f}]" if row["low"] is not None else "°"
+        assert f" {row['effect']:+.2f}{bounds}" in " " + cells[row["id"]]
+    assert "MeanSep `sum` 54.3°, `balanced` 78.9°, [measured]" in cells["20"]
+    bare = summary.with_ledger_numbers(text, {})
+    assert "| [measured](#what-was-measured) (lock, decay) |" in bare
+    assert summary.with_ledger_numbers(bare, numbers) == text
+    forged = text.replace("clean -3.10", "clean +9.99")
+    assert forged != text == summary.with_ledger_numbers(forged, numbers)

@@ -1,4 +1,4 @@
-"""Write what README.md and the pages of docs/ in FILES say of the published short tier, from its files, and OVERVIEW.
+"""Write what README.md, docs/ledger.md and the pages of docs/ in FILES say of the published short tier, and OVERVIEW.
 
     python tools/refresh_docs.py            # a test fails while it is to be run
 
@@ -16,6 +16,7 @@ from advdpnp.store import PUBLISHED, Snapshot
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("README.md", "docs/findings.md", "docs/speed.md", "docs/running.md")
+LEDGER = "docs/ledger.md"  # of which only the numbers in the column "effect"
 OVERVIEW = "figures/short/overview.svg"
 BLOCK = re.compile(r"(<!-- (\w+):(\w+) -->\n).*?(<!-- /\2:\3 -->)", re.DOTALL)
 
@@ -37,3 +38,6 @@ if __name__ == "__main__":
         path.write_text(updated(path.read_text(encoding="utf-8")), encoding="utf-8")
     drawn = page.overview_svg(load_tier("short"), Snapshot(PUBLISHED.root))
     (ROOT / OVERVIEW).write_text(drawn, encoding="utf-8")
+    path = ROOT / LEDGER
+    numbers = summary.ledger_numbers(load_tier("short"), PUBLISHED)
+    path.write_text(summary.with_ledger_numbers(path.read_text(encoding="utf-8"), numbers), encoding="utf-8")

@@ -3,12 +3,13 @@
 `python tools/refresh_docs.py` writes these blocks between their markers; a test fails while they are not up to date.
 """
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from advdpnp.config import Tier
 from advdpnp.markdown import escape_markdown
-from advdpnp.names import attack_name, block_name, heading
+from advdpnp.names import attack_name, block_name, column_name, heading
 from advdpnp.paper import artefacts
 from advdpnp.paper.claims import CLAIMS, WORDS, Outcome, counts, outcomes
 from advdpnp.paper.numbers import OURS, Values, methods_of, paper_values
@@ -145,6 +146,42 @@ def accuracies(tier: Tier, store: Store = RESULTS) -> str:
 def effects(tier: Tier, store: Store = RESULTS) -> str:
     """What the ledger's switches are worth."""
     return ablations.ledger_markdown(ablations.effects(tier, store))
+
+
+# Entries of the ledger that are readings of Eq. (3): what stands beside what.
+READINGS = {
+    "17": ("sum", "mean", "norm"), "19": ("sum", "slow_prototypes"), "20": ("sum", "balanced"),
+    "22": ("sum", "features_only"),
+}  # fmt: skip
+LEDGER_CELL = re.compile(r"^(\| (\d+) \|.*\| )[^|\n]*?(\[measured\]\([^|\n]*\|)$", re.MULTILINE)
+
+
+def ledger_numbers(tier: Tier, store: Store = RESULTS) -> dict[str, str]:
+    """By the id of the ledger's entry, what the other choice is worth: 'clean -3.10 [-4.92, -1.28], ...'."""
+    switches: dict[str, dict[str, list[str]]] = {}
+    for row in ablations.effects(tier, store):
+        name, _, key = row["measure"].rpartition(".")
+        what = column_name(key) if name or key == "clean" else attack_name(key)
+        bounds = f" [{row['low']:+.2f}, {row['high']:+.2f}]" if row["low"] is not None else "°"
+        choice = f"{row['choice'].partition(' (')[0]} {row['other']}"
+        switches.setdefault(row["id"], {}).setdefault(choice, []).append(f"{what} {row['effect']:+.2f}{bounds}")
+    numbers = {
+        id: "; ".join((f"{choice}: " if len(of) > 1 else "") + ", ".join(said) for choice, said in of.items())
+        for id, of in switches.items()
+    }
+    angles: dict[str, list[float]] = {}
+    for row in fingerprint.rows(tier, store):
+        angles.setdefault(row["reading"], []).append(row["mean_sep"])
+    for id, names in READINGS.items():
+        if all(angles.get(name) for name in names):
+            shown = (f"`{name}` {sum(angles[name]) / len(angles[name]):.1f}°" for name in names)
+            numbers[id] = f"MeanSep {', '.join(shown)}"
+    return numbers
+
+
+def with_ledger_numbers(text: str, numbers: Mapping[str, str]) -> str:
+    """docs/ledger.md with these numbers before each link to where its entry was measured."""
+    return LEDGER_CELL.sub(lambda m: m[1] + (f"{numbers[m[2]]}, " if m[2] in numbers else "") + m[3], text)
 
 
 def figure2(tier: Tier, store: Store = RESULTS) -> str:
