@@ -116,6 +116,14 @@ def test_panels_of_one_method_have_one_range_and_letters():
     assert "prototype" in texts(fig)
 
 
+def test_four_panels_stand_two_by_two_at_the_width_of_a_column():
+    panels = [(f"{name}, {side}", np.eye(4, 2), np.arange(4)) for side in ("clean", "adversarial") for name in "AB"]
+    fig = figures.feature_panels(panels, [None] * 4)
+    assert fig.axes[0].get_subplotspec().get_gridspec().get_geometry() == (2, 2)
+    assert fig.get_figwidth() < 7
+    assert figures.feature_panels(panels[:3], [None] * 3).axes[0].get_gridspec().get_geometry() == (1, 3)
+
+
 def test_severities_are_lines_with_bands_and_labels_that_do_not_overlap():
     def row(method, severity, value):
         column = f"severity_{severity}"

@@ -75,11 +75,13 @@ def feature_panels(
 ) -> Figure:
     """Figure 2: 2-d features [N, 2], coloured by label [N], one panel each; `stars` [M, 2] are prototypes or None.
 
-    Panels whose titles are alike up to the comma ("AT, clean", "AT, adversarial") have the same range.
+    Four panels stand two by two, so that they can be read in a column of text. Panels whose titles are alike up to the
+    comma ("AT, clean", "AT, adversarial") have the same range.
     """
-    fig, axes = figure(1, len(panels), width=3.4, height=3.5)
+    columns = 2 if len(panels) == 4 else len(panels)
+    fig, axes = figure(len(panels) // columns, columns, width=3.0, height=2.7, squeeze=False)
     alike: dict[str, list[Axes]] = {}
-    for k, (ax, (title, features, labels), centers) in enumerate(zip(np.atleast_1d(axes), panels, stars)):
+    for k, (ax, (title, features, labels), centers) in enumerate(zip(axes.flat, panels, stars)):
         features, labels = features[:most], labels[:most]
         for label in range(int(labels.max()) + 1):
             own, colour = features[labels == label], PALETTE[label % 10]
@@ -96,7 +98,7 @@ def feature_panels(
         ends = np.array([ax.axis() for ax in group])
         for ax in group:
             ax.set(xlim=(ends.min(), ends.max()), ylim=(ends.min(), ends.max()), aspect="equal")
-    handles, labels = np.atleast_1d(axes)[-1].get_legend_handles_labels()
+    handles, labels = axes.flat[-1].get_legend_handles_labels()
     if any(centers is not None for centers in stars):
         handles.append(Line2D([], [], marker="*", linestyle="", color="white", markeredgecolor="black", markersize=4))
         labels.append("prototype")
