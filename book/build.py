@@ -136,10 +136,10 @@ def stage(page: str, source: Path, found: dict[str, Path]) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = to_the_ledger(relink(cell.source, page, source, found), page)
-    if page.startswith("notebooks/exercises/"):  # there code is what is read, and to be written
-        notebook.cells.insert(1, nbformat.v4.new_markdown_cell(how_to_open(page, source)))
-    else:
+    if not page.startswith("notebooks/exercises/"):  # there code is what is read, and to be written
         outputs.shape(notebook, Path(page).stem, source.parent.parent, STATIC / "films")
+    own = ROOT / (page if page.startswith("notebooks/") else f"notebooks/{source.name}")
+    notebook.cells.insert(1, nbformat.v4.new_markdown_cell(how_to_open(page, own)))
     notebook.metadata |= page_options(page, found)
     nbformat.write(notebook, target)
 
@@ -151,12 +151,13 @@ def to_the_ledger(text: str, page: str) -> str:
 
 
 def how_to_open(page: str, source: Path) -> str:
-    """Where the notebook of a page lies, and a copy of it: a page of the book can't be run."""
+    """Where `source`, the notebook of a page, lies, and a copy of it: a page of the book cannot be run."""
     copy = PAGES / "files" / source.name
     copy.parent.mkdir(exist_ok=True)
     shutil.copyfile(source, copy)
     here = os.path.relpath(copy, PAGES / Path(page).parent)
-    return f"To run it, `.venv/bin/jupyter lab {page}` in the checkout; or {{download}}`take the notebook <{here}>`."
+    place = source.relative_to(ROOT)
+    return f"To run it, `.venv/bin/jupyter lab {place}` in the checkout; or {{download}}`take the notebook <{here}>`."
 
 
 def with_contents(text: str) -> str:

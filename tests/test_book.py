@@ -113,6 +113,41 @@ def test_the_landing_page_shows_a_picture_and_the_verdicts_of_the_readme(browser
     assert browser.execute_script(top) < 844
 
 
+def test_the_landing_page_answers_shows_where_each_stands_and_has_a_film(browser):
+    opened(browser, "index.html", motion="reduce")
+    text = browser.find_element("css selector", "article").text
+    assert "Does the method hold up?" in text
+    standing = browser.execute_script(
+        "const i = document.querySelector('article img[src$=\"standing.svg\"]'); return [i.naturalWidth, i.alt]"
+    )
+    assert standing[0] == 900
+    assert "AutoAttack" in standing[1]
+    film = browser.find_element("css selector", "figure.film")
+    slider = film.find_element("css selector", "input")
+    assert slider.get_attribute("value") == slider.get_attribute("max")  # its still is the last frame
+    sheet = browser.execute_async_script(
+        """const [film, done] = arguments, image = new Image();
+        image.onload = () => done(image.naturalHeight);
+        image.onerror = () => done(0);
+        image.src = getComputedStyle(film.querySelector('.picture')).backgroundImage.slice(5, -2);""",
+        film,
+    )
+    assert sheet > 1000
+    film.find_element("css selector", "button").click()
+    assert film.find_element("css selector", "button").text == "Pause"
+
+
+def test_a_picture_opens_in_full_size_and_a_notebook_can_be_taken(browser):
+    opened(browser, "short/table1.html")
+    links = browser.execute_script(
+        "return [...document.querySelectorAll('article div.cell_output img')].map(i => [i.src, i.closest('a').href])"
+    )
+    assert links
+    assert all(source == target for source, target in links)
+    taken = browser.find_element("css selector", "article a.download").get_attribute("href")
+    assert taken.endswith("/table1.ipynb")
+
+
 def test_the_sidebar_has_each_table_once_and_each_tier_is_a_tab(browser):
     opened(browser, "short/table1.html")
     links = browser.execute_script("return [...document.querySelectorAll('.sidebar-tree a')].map(a => a.href)")

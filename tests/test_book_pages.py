@@ -258,3 +258,22 @@ def test_without_reveal_the_command_that_installs_it_is_named(monkeypatch):
     monkeypatch.setattr(slides, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="sphinx-revealjs is not installed; `make slides` installs it"):
         slides.shipped()
+
+
+def test_the_film_of_the_landing_page_is_the_one_of_a_training_network(tmp_path):
+    films = [f'<div aria-label="{what}" style="url(../_static/films/{n}.png)">' for n, what in enumerate("ab")]
+    films[1] = films[1].replace('"b"', '"Test features and prototypes over training: ten clusters."')
+    cells = [new_code_cell("1", outputs=[new_output("display_data", {"text/html": film})]) for film in films]
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# Title"), *cells]), tmp_path / "method.ipynb")
+    assert build.film_of(tmp_path / "method.ipynb") == films[1].replace("../", "")
+    nbformat.write(new_notebook(cells=cells[:1]), tmp_path / "method.ipynb")
+    assert build.film_of(tmp_path / "method.ipynb") == ""
+    assert build.FILM.partition('"')[2] in (ROOT / "notebooks" / "method.ipynb").read_text()
+
+
+def test_each_notebook_can_be_taken_from_its_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "PAGES", tmp_path)
+    said = build.how_to_open("short/table1.ipynb", ROOT / "notebooks" / "table1.ipynb")
+    assert "jupyter lab notebooks/table1.ipynb" in said
+    assert "{download}`take the notebook <../files/table1.ipynb>`" in said
+    assert (tmp_path / "files" / "table1.ipynb").read_bytes() == (ROOT / "notebooks" / "table1.ipynb").read_bytes()

@@ -1,4 +1,5 @@
-/* Films with controls, tables that sort, one button that opens all code of a page. Without this script all is readable. */
+/* Films with controls, tables that sort, pictures that open in full size, one button that opens all code of a page.
+   Without this script all is readable. */
 "use strict";
 
 (() => {
@@ -85,6 +86,16 @@
     return [...there.sort((a, b) => sign * (values.get(a) - values.get(b))), ...missing];
   }
 
+  // A picture leads to itself in full size, unless it leads elsewhere
+  function enlargeable(image) {
+    if (image.closest("a")) return;
+    const link = document.createElement("a");
+    link.href = image.src;
+    link.title = "full size";
+    image.replaceWith(link);
+    link.append(image);
+  }
+
   // What scrolls can be reached with the keyboard
   function reachable() {
     for (const box of document.querySelectorAll(".table-wrapper, .drawing, pre")) {
@@ -113,6 +124,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     document.querySelectorAll("figure.film").forEach(film);
     document.querySelectorAll("article table:not(.plain)").forEach(sortable);
+    document.querySelectorAll("article div.cell_output img, article p > img").forEach(enlargeable);
     codeButton();
     reachable();
     addEventListener("resize", reachable);
