@@ -80,7 +80,7 @@ def tidy_tables(html: str) -> str:
 INDEX_NAME = re.compile(
     r"(<thead>\s*<tr>\s*<th>)(</th>.*?</tr>)\s*<tr>\s*<th>([^<]*)</th>(?:\s*<th></th>)*\s*</tr>", re.DOTALL
 )
-CAPTION = re.compile(r"<caption>(\w+), (\w+) \(.*?\)</caption>")
+CAPTION = re.compile(r"<caption>([^,(<]+), ([^(<]+) \(.*?\)</caption>")
 
 
 def boxed(table: str) -> str:

@@ -72,6 +72,8 @@ def test_tables_get_a_head_and_a_box_and_lose_their_own_colours():
         '<div class="table-wrapper"><table><caption>CIFAR-10, ResNet-18</caption><thead><tr><th>a</th></tr></thead>'
         "<tbody><tr><td>1</td></tr></tbody></table></div>"
     )
+    named = "<table><caption>CIFAR-10, WRN-34-10 (short protocol: 8 epochs)</caption><tr><th>a</th></tr></table>"
+    assert "<caption>CIFAR-10, WRN-34-10</caption>" in outputs.tidy_tables(named)  # the page says its protocol once
     with pytest.raises(ValueError, match="first row is its head"):
         outputs.tidy_tables("<table><p>1</p></table>")
 

@@ -20,7 +20,10 @@ BAR = {
 }  # fmt: skip
 SAID = {"holds": "hold", "not decided": "not decided", "does not hold": "do not hold", "not run": "not run"}
 COLUMNS = ("clean", "aa")
-PLACES = ((9, -7, "start"), (9, 17, "start"), (-9, -7, "end"), (-9, 17, "end"), (0, -11, "middle"), (0, 22, "middle"))
+PLACES = (  # of a name beside its point, the nearer ones first
+    (9, -7, "start"), (9, 17, "start"), (-9, -7, "end"), (-9, 17, "end"), (0, -11, "middle"), (0, 22, "middle"),
+    (12, -21, "start"), (12, 31, "start"), (-12, -21, "end"), (-12, 31, "end"),
+)  # fmt: skip
 Scale = Callable[[float], float]
 
 
@@ -111,7 +114,7 @@ def _against(rivals: dict[str, dict[str, Comparison]]) -> list[str]:
     height = {name: TOP + step * (k + 0.5) for k, name in enumerate(order)}
     parts += [_text(590, height[name] + 5, "as printed" if name == PRINTED else name, "end") for name in order]
     for column, (left, right) in zip(COLUMNS, ((600, 735), (750, 885)), strict=True):
-        x, ticks = _scale([*values, 0], left, right, 4)
+        x, ticks = _scale([*values, 0], left, right, 3)
         parts += [_line(x(t), TOP, x(t), BOTTOM, INK if t == 0 else PALE) for t in ticks]
         parts += [_text(x(t), BOTTOM + 20, f"{t:+g}" if t else "0", "middle", FAINT) for t in ticks]
         parts.append(_text((left + right) / 2, BOTTOM + 42, column_name(column), "middle"))
