@@ -123,6 +123,7 @@ def test_the_landing_page_answers_shows_where_each_stands_and_has_a_film(browser
     assert standing[0] == 900
     assert "AutoAttack" in standing[1]
     film = browser.find_element("css selector", "figure.film")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", film)
     slider = film.find_element("css selector", "input")
     assert slider.get_attribute("value") == slider.get_attribute("max")  # its still is the last frame
     sheet = browser.execute_async_script(
