@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from doubles import MLP, mlp
 from torch import nn
 
 from advdpnp import data
@@ -24,45 +25,9 @@ from advdpnp.paper.numbers import table_rows
 PGD = AttackConfig(epsilon=32 / 255, step_size=4 / 255)
 
 
-class Prototypes(nn.Module):
-    """An MLP with prototypes of norm 4 as head, z_j = c_j^T f(x); `middle` acts before the features' last layer."""
-
-    def __init__(self, middle=None, head=lambda z: z):
-        super().__init__()
-        self.first, self.last = nn.Linear(64, 64), nn.Linear(64, 16)
-        self.prototypes = nn.Parameter(torch.randn(10, 16))
-        self.middle, self.head = middle or nn.Identity(), head
-
-    def features(self, x):
-        return self.last(self.middle(torch.relu(self.first(x.flatten(1)))))
-
-    @property
-    def centers(self):
-        return 4 * F.normalize(self.prototypes, dim=1)
-
-    def forward(self, x):
-        return self.head(self.features(x) @ self.centers.T)
-
-
-def trained(adversarial):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = Prototypes()
-        train = data.load("digits", "train").subset(600)
-        x, y = data.to_float(train.images), train.labels
-        optimiser = torch.optim.Adam(model.parameters(), 5e-3)
-        for _ in range(60):
-            budget = {"epsilon": PGD.epsilon, "step_size": PGD.epsilon / 4, "steps": 5, "norm": "linf"}
-            seen = pgd(model, x, y, **budget) if adversarial else x
-            optimiser.zero_grad()
-            F.cross_entropy(model(seen), y).backward()
-            optimiser.step()
-    return model.eval()
-
-
 @pytest.fixture(scope="module")
 def models():
-    return {"clean": trained(False), "adversarial": trained(True)}
+    return {"clean": mlp(), "adversarial": mlp(PGD)}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +38,7 @@ def images():
 
 def cheat(model, **parts):
     """The same weights behind other parts."""
-    other = Prototypes(**parts)
+    other = MLP(**parts)
     other.load_state_dict(model.state_dict(), strict=False)
     return other.eval()
 
