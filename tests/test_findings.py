@@ -3,6 +3,7 @@
 The tables of findings.md are made from the files: tests/test_summary.py.
 """
 
+import csv
 import math
 import re
 from dataclasses import replace
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from logs import RUNS, gaps, logged, predicted
 
 from advdpnp import prototype_dynamics as theory
 from advdpnp.paper.numbers import OURS, reported
@@ -38,11 +38,32 @@ def test_the_losses_of_the_other_readings_in_the_prose_are_those_published():
     says(FINDINGS, f"under PGD-20, {features:.2f} and {slow:.2f} (seed 0) where the average has {mean:.2f}")
 
 
-# --- The theory of the prototypes (advdpnp/prototype_dynamics.py)
+# --- The theory of the prototypes (advdpnp/prototype_dynamics.py): nothing in it is fitted, so the logs are a test, of
+# the model of the features where the pull is strong, of the dynamics of the prototypes everywhere.
 
 SHORT = theory.Setting(features=128, milestones=(6, 7), steps_per_epoch=79)  # Eq. (3) as printed, the short protocol
 PAPER = theory.Setting(milestones=(20, 25))  # the paper's width; 20 epochs at 0.1 end where 100 do
 PAPER_100 = replace(PAPER, classes=100, lambda_dpp=0.3, lambda_dnp=3.0, milestones=(8, 10))
+
+
+RUNS = sorted(path.parent for path in PUBLISHED.tier("short").glob("runs/cifar10-resnet18-adv_dpnp*/log.csv"))
+
+
+def logged(run):
+    """The run's config.json, and its log.csv as {column: [one value per epoch]}."""
+    with (run / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return read_json(run / "config.json"), {key: [float(row[key]) for row in rows] for key in rows[0]}
+
+
+def predicted(config, log, **changes):
+    clean, adversarial = ([value / 100 for value in log[key]] for key in ("train_clean", "train_adv"))
+    setting = replace(theory.setting_of(config), **changes)
+    return theory.predict(setting, clean, adversarial, start=theory.start_of(config)).epochs
+
+
+def gaps(rows, log, key="mean_sep"):
+    return [abs(row[key] - value) for row, value in zip(rows, log[key], strict=True)]
 
 
 def says(text: str, *sentences: str) -> None:
@@ -53,11 +74,17 @@ def says(text: str, *sentences: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def followed():
-    """{(setting, seed): (log, theory's rows)} of every published log with the printed pull."""
-    runs = [logged(run) for run in RUNS]
-    settings = [(theory.setting_of(config), config["seed"]) for config, _ in runs]
-    return {key: (log, predicted(config, log)) for key, (config, log) in zip(settings, runs) if key[0].pull == "sum"}
+def every():
+    """{run: (config, log, theory's rows)} of every published log"""
+    logs = {run.name: logged(run) for run in RUNS}
+    return {name: (config, log, predicted(config, log)) for name, (config, log) in logs.items()}
+
+
+@pytest.fixture(scope="module")
+def followed(every):
+    """{(setting, seed): (log, theory's rows)} of those with the printed pull."""
+    found = {(theory.setting_of(config), config["seed"]): (log, rows) for config, log, rows in every.values()}
+    return {key: value for key, value in found.items() if key[0].pull == "sum"}
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +106,25 @@ def accuracies(dataset):
 
 def papers(table, column, dataset="cifar10", method=OURS):
     return reported(table, dataset=dataset, backbone="resnet18", method=method, column=column)
+
+
+def test_there_are_published_runs():
+    assert len(RUNS) >= 8
+
+
+@pytest.mark.parametrize("name", [run.name for run in RUNS])
+def test_the_theory_is_within_3_degrees_of_every_published_log(every, name):
+    config, log, rows = every[name]
+    assert len(rows) == config["optim"]["epochs"]
+    assert max(gaps(rows, log)) < 3
+    assert max(gaps(rows, log, "min_sep")) < 3
+    relative = [gap / norm for gap, norm in zip(gaps(rows, log, "center_norm_mean"), log["center_norm_mean"])]
+    assert max(relative) < 0.05
+
+
+def test_another_reading_does_not_fit_the_log():
+    config, log = next(pair for pair in map(logged, RUNS) if theory.setting_of(pair[0]).pull == "sum")
+    assert max(gaps(predicted(config, log, pull="mean"), log)) > 10  # degrees; its own reading stays within 3
 
 
 def test_what_the_theory_makes_of_the_logs_is_what_the_prose_says(followed):

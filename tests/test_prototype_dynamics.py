@@ -1,7 +1,6 @@
-"""The theory of the prototypes: what Eq. (7) conserves, its forces against autograd, and the published logs.
+"""The theory of the prototypes: what Eq. (7) conserves, and its forces against autograd.
 
-Nothing in it is fitted, so the logs are a test: of the model of the features where the pull is strong, of the dynamics
-of the prototypes everywhere.
+The published logs are a test of it too: tests/test_findings.py.
 """
 
 import math
@@ -10,7 +9,6 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from logs import RUNS, gaps, logged, predicted
 
 from advdpnp import prototype_dynamics as theory
 from advdpnp.geometry import mean_separation
@@ -254,27 +252,7 @@ def test_what_the_theory_is_not_about_is_refused(tiny):
         theory.predict(Setting(lock_prototypes=False), [0.2, 0.3], [0.2])
 
 
-# --- The published logs
-
-
-def test_there_are_published_runs():
-    assert len(RUNS) >= 8
-
-
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
-def test_the_theory_is_within_3_degrees_of_every_published_log(run):
-    config, log = logged(run)
-    rows = predicted(config, log)
-    assert len(rows) == config["optim"]["epochs"]
-    assert max(gaps(rows, log)) < 3
-    assert max(gaps(rows, log, "min_sep")) < 3
-    relative = [gap / norm for gap, norm in zip(gaps(rows, log, "center_norm_mean"), log["center_norm_mean"])]
-    assert max(relative) < 0.05
-
-
-def test_another_reading_does_not_fit_the_log():
-    config, log = next(pair for pair in map(logged, RUNS) if theory.setting_of(pair[0]).pull == "sum")
-    assert max(gaps(predicted(config, log, pull="mean"), log)) > 10  # degrees; its own reading stays within 3
+# --- Long schedules
 
 
 def test_several_steps_at_once_end_where_single_ones_do():

@@ -23,7 +23,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 import torch.utils._triton
-from torch import Tensor
+from torch import Tensor, nn
 
 from advdpnp import attacks, geometry
 from advdpnp.config import METHODS, RunConfig, parse_tier
@@ -49,7 +49,7 @@ TINY = {  # fewer images than elsewhere in the tests: every case runs twice
 }
 # One of each kind, norm and start, with fewer steps.
 SHORT = {name: {"steps": 3} for name in ("pgd20", "pgd20_l2", "pgd100_l1", "pgd100_l1_dense", "cw30", "adaptive20")}
-SHORT |= {"pgd40_restarts5": {"steps": 3, "restarts": 2}, "aa": {"version": "smoke", "square_queries": 10}}
+SHORT |= {"pgd40_restarts5": {"steps": 3, "restarts": 2}, "aa": {"version": "smoke", "square_queries": 10, "images": 4}}
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")  # AutoAttack's components
 
 
@@ -139,13 +139,18 @@ def guarded() -> dict[str, Any]:
         patch.object(masking_probes, "LARGE", replace(masking_probes.LARGE, steps=3)),
         patch.object(masking_probes, "SQUARE_QUERIES", 10),
     ):
-        return evaluated("guard")
+        return evaluated("guard", evaluation={"batch_size": 12})
 
 
-def victim() -> tuple[torch.nn.Module, Tensor, Tensor]:
-    """A network on the device, images there, and what it says of them as labels: every image has to be attacked."""
+def victim() -> tuple[nn.Module, Tensor, Tensor]:
+    """A small network on the device, images there, and what it says of them as labels: every image has to be attacked.
+
+    It has what a surrogate changes, a batch norm and a linear layer; that of a ResNet-18 is `evaluation aa`.
+    """
     device = pick_device()
-    model = load_model(trained(tiny("ST")), device=device)
+    with seeded(torch.device("cpu"), 3):
+        layers = nn.Conv2d(1, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 10)
+        model = nn.Sequential(*layers).eval().to(device)
     x = to_float(load("digits", "test").images[:4].to(device))
     with torch.no_grad():
         return model, x, model(x).argmax(1)
@@ -162,7 +167,7 @@ def component(name: str, norm: str = "linf", fast: bool = True) -> dict[str, Ten
 
 def attack_on_cpu() -> dict[str, Tensor]:
     """AutoAttack seeds every generator there is; an attack on the CPU restores the device's stream too."""
-    x, model = torch.rand(2, 1, 8, 8), torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    x, model = torch.rand(2, 1, 8, 8), nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     torch.manual_seed(7)
     attacks.autoattack(model, x, model(x).argmax(1), epsilon=0.1, attacks=["square"], square_queries=2)
     return {"after": torch.rand(3, device=pick_device())}
@@ -282,8 +287,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "gather": (lambda: THERE().gather(1, INDEX[None]), SAME),
     "an index of the device": (lambda: HERE[INDEX.to(pick_device())], SAME),
     "a value of the CPU": (lambda: THERE().__setitem__(INDEX, HERE[INDEX]), SAME),
-    "labels of the CPU": (lambda: torch.nn.functional.cross_entropy(THERE(), torch.tensor([0, 1, 2])), SAME),
-    "a network of the CPU": (lambda: torch.nn.Linear(3, 3)(THERE()), SAME),
+    "labels of the CPU": (lambda: nn.functional.cross_entropy(THERE(), torch.tensor([0, 1, 2])), SAME),
+    "a network of the CPU": (lambda: nn.Linear(3, 3)(THERE()), SAME),
     "a forgotten buffer": (forgotten_buffer, SAME),
     "numpy": (lambda: THERE().numpy(), NUMPY),
     "numpy.asarray": (lambda: np.asarray(THERE()), NUMPY),
