@@ -162,7 +162,7 @@ class Rung:
 
 RUNGS = {
     "quantised": Rung(lambda: Quantised(undefended()), 40 / 255, 10),
-    "noisy": Rung(lambda: Noisy(undefended()), 40 / 255, 10),
+    "noisy": Rung(lambda: Noisy(undefended()), 40 / 255, 8),
     "winners": Rung(lambda: KWinners(winners_network()), 48 / 255, 30),
     "saturated": Rung(lambda: Saturated(undefended()), 40 / 255, 10),
     "coded": Rung(lambda: Coded(undefended()), 40 / 255, 15),
