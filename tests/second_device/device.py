@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 
 DEVICE, CPU = torch.device("cuda", 0), torch.device("cpu")
+NESTED = (tuple, list)  # not tuple | list, which isinstance would make anew for every leaf
 aten = torch.ops.aten
 # Indices may lie on the CPU though the indexed tensor does not.
 INDEXED = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
@@ -161,12 +162,12 @@ def computed(function: Any, args: tuple, kwargs: dict) -> Any:
 def leaves(values: tuple | list) -> Iterator[Any]:
     """The values, those in lists among them each by itself (PyTorch's own pytrees take longer than the operation)."""
     for value in values:
-        yield from leaves(value) if isinstance(value, tuple | list) else (value,)
+        yield from leaves(value) if isinstance(value, NESTED) else (value,)
 
 
 def mapped(function: Callable, value: Any) -> Any:
     """The function of every leaf, in tuples and lists like those given."""
-    return type(value)([mapped(function, v) for v in value]) if isinstance(value, tuple | list) else function(value)
+    return type(value)([mapped(function, v) for v in value]) if isinstance(value, NESTED) else function(value)
 
 
 def wrapped(value: Any) -> Any:
