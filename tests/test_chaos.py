@@ -50,6 +50,15 @@ def one_sentence(done: subprocess.CompletedProcess) -> str:
     return lines[0]
 
 
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory):
+    """{method: where its network was trained}"""
+    folders = {method: tmp_path_factory.mktemp(method) for method in ("Adv-DPNP", "ST")}
+    for method, folder in folders.items():
+        fit(tiny(method), folder)
+    return folders
+
+
 # --- Kills
 
 
@@ -178,22 +187,20 @@ def test_the_second_process_of_the_command_line_has_status_2(holder):
     assert f"process {first.pid} on" in one_sentence(train_command())
 
 
-def test_each_evaluation_is_held_by_itself(holder, tiny, monkeypatch):
+def test_each_evaluation_is_held_by_itself(holder, tiny, trained):
     run = tiny("ST")
-    fit(run)
     first = holder(RESULTS.evaluation(run, "pgd20"))
     with pytest.raises(UserError, match=rf"pgd20\.json: is being tested by process {first.pid} on"):
-        evaluate(run, "pgd20")
-    assert evaluate(run, "clean")["clean"]["images"] == 60
+        evaluate(run, "pgd20", directory=trained["ST"])
+    assert evaluate(run, "clean", directory=trained["ST"])["clean"]["images"] == 60
 
 
-def test_who_waits_gets_the_result(holder, tiny, capsys):
+def test_who_waits_gets_the_result(holder, tiny, trained, capsys):
     run = tiny("ST")
-    fit(run)
     first = holder(RESULTS.evaluation(run, "clean"))
     timer = subprocess.Popen([sys.executable, "-c", f"import time, os; time.sleep(1); os.kill({first.pid}, 9)"])
     begin = time.monotonic()
-    assert evaluate(run, "clean", wait=True)["clean"]["images"] == 60
+    assert evaluate(run, "clean", directory=trained["ST"], wait=True)["clean"]["images"] == 60
     assert time.monotonic() - begin > 0.5
     assert f"process {first.pid} on" in capsys.readouterr().err
     timer.wait()
@@ -244,13 +251,12 @@ CPU_IS_FULL = RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAlloca
 
 
 @pytest.mark.parametrize("name", ["clean", "pgd20_random", "pgd40_restarts5", "aa", "features", "adaptive20"])
-def test_out_of_memory_halves_what_the_network_sees_and_changes_no_result(tiny, little_memory, name):
+def test_out_of_memory_halves_what_the_network_sees_and_changes_no_result(tiny, trained, little_memory, name):
     run = tiny(attacks={"aa": {"square_queries": 10, "version": "smoke"}, "pgd40_restarts5": {"steps": 5}})
-    fit(run)
-    through = evaluate(run, name)[name]
+    through = evaluate(run, name, directory=trained["Adv-DPNP"])[name]
     arrays = dict(np.load(RESULTS.arrays(run, name)))
     seen = little_memory(torch.OutOfMemoryError("CUDA out of memory"), 6)
-    found = evaluate(run, name, force=True)[name]
+    found = evaluate(run, name, directory=trained["Adv-DPNP"], force=True)[name]
     assert (through["images_at_once"], found["images_at_once"]) == (20, 5)
     assert max(seen) <= 5
     counts, expected = (
@@ -266,22 +272,20 @@ CUBLAS_IS_FULL = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calli
 
 
 @pytest.mark.parametrize("error", [CPU_IS_FULL, CUBLAS_IS_FULL])
-def test_plain_errors_are_out_of_memory_too(tiny, little_memory, capsys, error):
-    run = tiny("ST")
-    fit(run)
-    expected = (evaluate(run, "pgd20"), RESULTS.read_flags(run, "pgd20").tolist())[1]
+def test_plain_errors_are_out_of_memory_too(tiny, trained, little_memory, capsys, error):
+    run, where = tiny("ST"), {"directory": trained["ST"]}
+    expected = (evaluate(run, "pgd20", **where), RESULTS.read_flags(run, "pgd20").tolist())[1]
     little_memory(error, 10)
-    assert evaluate(run, "pgd20", force=True)["pgd20"]["images_at_once"] == 10
+    assert evaluate(run, "pgd20", force=True, **where)["pgd20"]["images_at_once"] == 10
     assert RESULTS.read_flags(run, "pgd20").tolist() == expected
     assert "memory is out; going on with 10 images at once" in capsys.readouterr().err
 
 
-def test_one_image_too_many_is_a_sentence(tiny, little_memory):
+def test_one_image_too_many_is_a_sentence(tiny, trained, little_memory):
     run = tiny("ST")
-    fit(run)
     little_memory(CPU_IS_FULL, 0)
     with pytest.raises(UserError, match="a single image does not fit into memory"):
-        evaluate(run, "clean")
+        evaluate(run, "clean", directory=trained["ST"])
 
 
 def test_the_network_that_images_are_transferred_from_shrinks_too(tiny, monkeypatch):
