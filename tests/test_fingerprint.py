@@ -328,6 +328,7 @@ def test_the_picture_has_a_dot_per_quantity_reading_and_seed():
     assert {row: rows.count(row) for row in rows} == dict.fromkeys(range(8), 2), "lanes stay in their row"
 
 
+LEDGER_PAGE = (PUBLISHED.root.parent / "docs" / "ledger.md").read_text()
 FLOAT32 = json.loads((PUBLISHED.root / "benchmarks" / "variants-float32.json").read_text())["runs"]
 
 
@@ -398,6 +399,26 @@ def test_pages_quote_what_was_trained_in_float32_as_measured():
             values = [f"{value} and {default[a]['accuracy']:.1f}" for value, a in zip(values, ("clean", "pgd20"))]
         told = (text for text in paragraphs if "variants-float32" in text)
         assert any(all(value in text for value in values) for text in told), (page_name, run)
+
+
+def test_the_unit_features_of_at_he_are_quoted_as_measured():
+    page = (PUBLISHED.root.parent / "docs/findings.md").read_text()
+    (told,) = re.findall(r"\*\*AT_HE by what.*?(?=\n\n|\n- )", page, re.S)
+    measured = FLOAT32["cifar10-resnet18-at_he-s0"]["evaluations"]
+    clean, pgd20, cw30 = (measured[attack]["accuracy"] for attack in ("clean", "pgd20", "cw30"))
+    assert f"clean {clean:.1f} %, PGD-20 {pgd20:.1f} and C&W {cw30:.1f}" in told
+    found = measured["geometry"]
+    assert found["unit_features"] is True
+    assert f"SCR {found['scr_clean']:.3f}, under attack {found['scr_adv']:.3f}" in told
+    assert f"class means as centers {found['scr_means_clean']:.3f} and {found['scr_means_adv']:.3f}" in told
+    for metric in ("fdr", "afs"):
+        assert f"{metric.upper()} {found[f'{metric}_clean']:.3f} and {found[f'{metric}_adv']:.3f}" in told
+    assert f"MeanSep {found['mean_sep']:.1f}°" in told
+    assert f"mean distance of {found['distance_clean']:.2f} from" in told
+    assert f"SCR {found['scr_clean']:.3f} and under attack {found['scr_adv']:.3f}" in LEDGER_PAGE
+    for method, quoted in (("st", "({:.3f}) would be the lowest"), ("adv_dpnp", "({:.3f}) the highest")):
+        seeds = PUBLISHED.tier("short").glob(f"evals/cifar10-resnet18-{method}-s?/geometry.json")
+        assert quoted.format(np.mean([json.loads(path.read_text())["scr_adv"] for path in seeds])) in told
 
 
 def test_what_the_precision_moved_is_quoted_as_published():
