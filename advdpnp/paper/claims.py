@@ -768,6 +768,7 @@ JUDGED = (
     "many rivals there are (Bonferroni)."
 )
 WORDS = ("holds", "does not hold", "not decided", "not run")
+ONE_LINE = 80  # characters of a detail that need not be folded
 
 
 def outcomes(values: Values, claims: Iterable[Claim] = CLAIMS) -> dict[str, Outcome]:
@@ -805,4 +806,7 @@ def claims_markdown(ours: Values | None = None, claims: Iterable[Claim] = CLAIMS
 
 
 def _shown(outcome: Outcome) -> str:
+    """The verdict, with the numbers behind it; where they are many, folded below it."""
+    if len(outcome.detail) > ONE_LINE:
+        return f"<details><summary><b>{outcome.text}</b></summary>{outcome.detail}</details>"
     return f"**{outcome.text}**" + (f": {outcome.detail}" if outcome.detail else "")

@@ -24,6 +24,7 @@ th { background: var(--head) }
 nav { columns: 20rem; margin: 1rem 0 }
 nav a { display: block; padding: .15rem 0 }
 summary { cursor: pointer; padding: .3rem 0 }
+td summary { padding: 0 }
 """
 
 
