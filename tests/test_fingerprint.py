@@ -401,6 +401,19 @@ def test_pages_quote_what_was_trained_in_float32_as_measured():
         assert any(all(value in text for value in values) for text in told), (page_name, run)
 
 
+def test_what_the_two_l1_steps_leave_is_quoted_as_measured():
+    page = (PUBLISHED.root.parent / "docs/findings.md").read_text()
+    (told,) = re.findall(r"\*\*What an l1 attack that does not stall.*?(?=\n\n|\n- )", page, re.S)
+    ours, at = (FLOAT32[f"cifar10-resnet18-{name}-s0"]["evaluations"] for name in ("adv_dpnp", "at"))
+    stalls, free = "pgd100_l1", "pgd100_l1_free"
+    assert f"{ours[free]['accuracy']:.1f} % of Adv-DPNP and {at[free]['accuracy']:.1f} % of AT" in told
+    assert f"leaves {ours[stalls]['accuracy']:.1f} and {at[stalls]['accuracy']:.1f} %" in told
+    assert {of[name]["images"] for of in (ours, at) for name in (stalls, free)} == {1000}
+    for name, words in ((stalls, "{:.1f} points [{:.1f}, {:.1f}]"), (free, "{:.1f} [{:.1f}, {:.1f}]")):
+        found = FLOAT32["cifar10-resnet18-at-s0"]["minus_default"][name]  # AT minus ours
+        assert words.format(-found["difference"], -found["high"], -found["low"]) in told
+
+
 def test_the_unit_features_of_at_he_are_quoted_as_measured():
     page = (PUBLISHED.root.parent / "docs/findings.md").read_text()
     (told,) = re.findall(r"\*\*AT_HE by what.*?(?=\n\n|\n- )", page, re.S)

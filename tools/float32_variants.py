@@ -3,8 +3,8 @@
     ADVDPNP_RESULTS=RESULTS python tools/float32_variants.py RUN ...     # each trained and evaluated there
 
 The published tier is bfloat16, so these stand in no table of it. Each named run is written anew, the others stay:
-train.json, the evaluations, for Adv-DPNP the fingerprint over the *published* AT of the same seed, and for variants of
-the default's seed 0 the paired difference to it, in points, over images.
+train.json, the evaluations, for Adv-DPNP the fingerprint over the *published* AT of the same seed, and, where a run has
+the default's seed 0, the paired difference to the default, in points, over images.
 """
 
 import sys
@@ -19,6 +19,7 @@ from advdpnp.store import PUBLISHED, RESULTS, Store, read_json, write_json
 PLACE = PUBLISHED.root / "benchmarks" / "variants-float32.json"
 DEFAULT, OURS = "cifar10-resnet18-adv_dpnp-s0", "Adv-DPNP"
 ACCURACIES = ("clean", "pgd20", "cw30")
+WHERE_THERE = ("pgd100_l1", "pgd100_l1_free")  # told where they were evaluated
 
 
 class TwoStores(Store):
@@ -35,17 +36,18 @@ def entry(name: str) -> dict:
     trained = read_json(RESULTS.trained(run), "precision")
     if trained["precision"] != "fp32":
         raise UserError(f"{RESULTS.trained(run)}: expected a training in fp32, got {trained['precision']}")
-    found = {each: read_json(RESULTS.evaluation(run, each)) for each in (*ACCURACIES, "geometry")}
+    further = [each for each in WHERE_THERE if RESULTS.evaluation(run, each).exists()]
+    found = {each: read_json(RESULTS.evaluation(run, each)) for each in (*ACCURACIES, *further, "geometry")}
     told = {"train": trained, "evaluations": found}
-    if run.method != OURS:
-        return told
-    own = fingerprint(run, tier.run(run.block, "AT", run.seed), TwoStores())
-    distance = log_distance(own, paper_fingerprint())
-    told |= {"fingerprint": {key: round(value, 4) for key, value in own.items()}}
-    told |= {"mean_log_distance": round(distance / len(QUANTITIES), 4)}
+    if run.method == OURS:
+        own = fingerprint(run, tier.run(run.block, "AT", run.seed), TwoStores())
+        distance = log_distance(own, paper_fingerprint())
+        told |= {"fingerprint": {key: round(value, 4) for key, value in own.items()}}
+        told |= {"mean_log_distance": round(distance / len(QUANTITIES), 4)}
     default = resolve(tier, DEFAULT)
-    if run.seed == default.seed and run.variant and RESULTS.trained(default).exists():
-        told["minus_default"] = {each: difference(run, default, each) for each in ACCURACIES}
+    if run.seed == default.seed and run.id != default.id and RESULTS.trained(default).exists():
+        shared = [each for each in (*ACCURACIES, *further) if RESULTS.evaluation(default, each).exists()]
+        told["minus_default"] = {each: difference(run, default, each) for each in shared}
     return told
 
 

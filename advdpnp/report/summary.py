@@ -200,7 +200,7 @@ def weights(tier: Tier, store: Store = RESULTS) -> str:
     found = [read_json(path) for path in sorted((store.tier("weights") / tier.name).glob("*.json"))]
     if not found:
         return "None yet."
-    columns = [name for name in ("clean", "pgd20", "cw30", "aa") if any(name in about["measured"] for about in found)]
+    columns = list(dict.fromkeys(name for about in found for name in about["measured"]))
     heads = [heading(name) if name == "clean" else f"{attack_name(name)} ↑" for name in columns]
     lines = [f"| network | trained in | {' | '.join(heads)} |"]
     lines.append("|---" * (len(columns) + 2) + "|")

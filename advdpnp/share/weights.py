@@ -29,7 +29,8 @@ from advdpnp.train import load_model
 WEIGHTS = ROOT / "published" / "weights"
 MOST, MOST_IN_ALL = 3_000_000, 20_000_000  # bytes: a clone stays small
 DTYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
-MEASURED = ("clean", "pgd20", "cw30", "aa")  # attacks whose results go along, where there are any
+# Attacks whose results go along, where there are any.
+MEASURED = ("clean", "pgd20", "cw30", "pgd100_l1", "pgd100_l1_free", "aa")
 LICENCE = "MIT, as the code; trained on a data set with terms of its own (data/README.md)"
 KNOWN = ("run", "tier", "network", "sha256")  # keys of the JSON that a file cannot do without
 
