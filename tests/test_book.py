@@ -123,7 +123,6 @@ def test_the_landing_page_answers_shows_where_each_stands_and_has_a_film(browser
     assert standing[0] == 900
     assert "AutoAttack" in standing[1]
     film = browser.find_element("css selector", "figure.film")
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", film)
     slider = film.find_element("css selector", "input")
     assert slider.get_attribute("value") == slider.get_attribute("max")  # its still is the last frame
     sheet = browser.execute_async_script(
@@ -134,8 +133,10 @@ def test_the_landing_page_answers_shows_where_each_stands_and_has_a_film(browser
         film,
     )
     assert sheet > 1000
-    film.find_element("css selector", "button").click()
-    assert film.find_element("css selector", "button").text == "Pause"
+    play = film.find_element("css selector", "button")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", play)
+    play.click()
+    assert play.text == "Pause"
 
 
 def test_a_picture_opens_in_full_size_and_a_notebook_can_be_taken(browser):
