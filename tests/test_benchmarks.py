@@ -296,6 +296,19 @@ def test_the_page_on_speed_shows_the_ratios_that_were_published():
     assert rows["crop and flip, 10,000 images of 32x32"][0] == f"{widths[0]['augmentation']:.0f}"
 
 
+def test_the_page_on_speed_shows_what_computing_once_is_worth():
+    told = json.loads(Path("published/benchmarks/cpu-once-demo.json").read_text())["once"]
+    lines = [line.strip("| ").split(" | ") for line in Path("docs/speed.md").read_text().splitlines()]
+    rows = {cells[0]: cells[1:] for cells in lines}
+    rows["everything"] = rows["all that the tables and figures ask of it"]
+    parts = {name: part for name, part in told.items() if isinstance(part, dict)}
+    assert len(parts) == 5
+    for name, part in parts.items():
+        seconds = [f"{part['median'][build]:.1f} s" for build in ("earlier", "once")]
+        assert rows[name] == [*seconds, f"{part['ratio']:.2f}"]
+        assert not any(part["flags"].values())  # "No flag differs"
+
+
 def test_the_page_on_speed_opens_with_the_ratios_that_were_published():
     text = Path("docs/speed.md").read_text()
     found, attacked = published_ratios("cpu"), published_ratios("cpu-autoattack")
