@@ -2,12 +2,14 @@
 
 Each build is a process of its own, run from its own files (`git archive`), on the same network, images and threads.
 Core-seconds are counted within it, around `evaluate`: the start of Python and of torch is the same on both sides and
-left out. `flags` says on how many images the two disagree, in the attacks whose draws are the same in both.
+left out. `flags` says on how many images the two disagree, in the attacks whose draws are the same in both. Where the
+earlier build lacks a setting of the training, such as `pull`, it gets the weights beside the settings that it knows.
 """
 
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -23,7 +25,8 @@ from advdpnp.config import ATTACKS, ROOT, RunConfig, load_tier, resolve
 from advdpnp.data import data_root
 from advdpnp.errors import UserError
 from advdpnp.paper.artefacts import EVERYTHING, evaluations_of
-from advdpnp.store import RESULTS, Store, read_json
+from advdpnp.store import RESULTS, Store, read_json, write_json
+from advdpnp.train import changed_settings
 from benchmarks.timing import interleaved, line
 
 EARLIER = "c2e00d6"  # the last build that computed every attack alone
@@ -34,6 +37,16 @@ PARTS = {
     "AutoAttack at four budgets": ["aa", "aa_eps6", "aa_eps4", "aa_eps2"],
 }
 KNOWN = "from advdpnp.evaluate import ATTACKS, SPECIAL; print(*ATTACKS, *SPECIAL)"
+SETTINGS = """
+import json, sys
+from advdpnp.config import digest
+try:
+    from advdpnp.config import load_tier, resolve
+except ImportError:  # builds before November 2026
+    from advdpnp.tiers import load_tier, resolve
+settings = resolve(load_tier(sys.argv[1]), sys.argv[2]).training_settings()
+print(json.dumps({"settings": settings, "digest": digest(settings)}))
+"""
 MEASURE = """
 import json, resource, sys, time
 from dataclasses import replace
@@ -82,6 +95,17 @@ def asked(build: Path, results: Path, code: str, *arguments: str) -> str:
     return made.stdout.strip().splitlines()[-1]
 
 
+def adopted(trained: Path, told: Mapping, folder: Path) -> Path:
+    """A copy of a trained run under the settings that another build has for it. Raises UserError where they differ."""
+    here = read_json(trained / "config.json", "method")
+    if differ := changed_settings(here, told["settings"], known=True):
+        raise UserError(f"{trained}: the earlier build has other settings for this run: {'; '.join(differ)}.")
+    shutil.copytree(trained, folder)
+    write_json(folder / "config.json", told["settings"])
+    write_json(folder / "train.json", read_json(trained / "train.json") | {"settings_digest": told["digest"]})
+    return folder
+
+
 def network(run_dir: Path | None) -> tuple[RunConfig, Path]:
     """The run of a folder, else the demo's AT. Raises UserError where it is not trained."""
     folder = RESULTS.run(resolve("demo", "digits-resnet18-at-s0")) if run_dir is None else run_dir
@@ -118,6 +142,8 @@ def measure(args, device: torch.device) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         builds = {"once": ROOT, "earlier": unpacked(args.against, Path(scratch) / "earlier")}
         results = {who: Path(scratch) / "results" / who for who in builds}
+        theirs = json.loads(asked(builds["earlier"], results["earlier"], SETTINGS, run.tier, run.id))
+        folders = {"once": trained, "earlier": adopted(trained, theirs, Path(scratch) / "trained")}
         known = set.intersection(*(set(asked(builds[who], results[who], KNOWN).split()) for who in builds))
         parts = PARTS if args.quick else PARTS | {"everything": everything(run, known)}
         found: dict = {"commit": args.against, "model": f"{run.id} of tier {run.tier}", "images": args.images or "all"}
@@ -125,7 +151,7 @@ def measure(args, device: torch.device) -> dict:
             told: dict[str, list[dict]] = {who: [] for who in builds}
 
             def work(who: str, names: list[str] = names, told: dict = told) -> float:
-                arguments = run.tier, run.id, str(trained), str(args.images or 0), *names
+                arguments = run.tier, run.id, str(folders[who]), str(args.images or 0), *names
                 told[who].append(json.loads(asked(builds[who], results[who], MEASURE, *arguments)))
                 return told[who][-1]["core"]
 

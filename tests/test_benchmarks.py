@@ -238,10 +238,13 @@ def test_once_asks_each_build_in_its_own_files(tmp_path, monkeypatch):
     run = load_tier("demo").run("cifar10/resnet18", "AT", 0)
     about = {"run": run.id, "tier": "demo"}
     write_json(RESULTS.trained(run), about)
+    write_json(RESULTS.run(run) / "config.json", run.training_settings())
     asked = []
 
     def answer(build, results, code, *arguments):
         earlier = build != once.ROOT
+        if code == once.SETTINGS:
+            return json.dumps({"settings": {"method": "AT"}, "digest": "d"})
         if code == once.KNOWN:
             return "clean pgd20 aa" if earlier else "clean pgd20 pgd100 aa geometry adaptive20"
         asked.append((earlier, arguments))
@@ -261,8 +264,24 @@ def test_once_asks_each_build_in_its_own_files(tmp_path, monkeypatch):
     assert found["everything"]["megabytes"] == {"once": 100, "earlier": 100}
     assert [earlier for earlier, _ in asked] == [False, True] * 4
     assert set(asked[-1][1][4:]) == {"clean", "pgd20", "aa"}
-    assert asked[-1][1][:4] == ("demo", run.id, str(RESULTS.run(run)), "40")
+    assert asked[-2][1][:4] == ("demo", run.id, str(RESULTS.run(run)), "40")
+    assert asked[-1][1][2] != str(RESULTS.run(run))  # a copy, under the earlier build's settings
     assert figure.ratios({"once": found}) == {"PGD": 2, "everything": 2}
+
+
+def test_a_build_that_lacks_a_setting_gets_the_weights_beside_its_own_settings(tmp_path):
+    trained = tmp_path / "trained"
+    write_json(trained / "config.json", {"method": "Adv-DPNP", "model": {"width": 4}, "hyper": {"pull": "mean"}})
+    write_json(trained / "train.json", {"run": "a", "settings_digest": "new"})
+    (trained / "model.pt").write_bytes(b"weights")
+    told = {"settings": {"method": "Adv-DPNP", "model": {"width": 4}, "hyper": {}}, "digest": "old"}
+    copy = once.adopted(trained, told, tmp_path / "copy")
+    assert json.loads((copy / "config.json").read_text()) == told["settings"]
+    assert json.loads((copy / "train.json").read_text()) == {"run": "a", "settings_digest": "old"}
+    assert (copy / "model.pt").read_bytes() == b"weights"
+    told["settings"]["model"]["width"] = 8
+    with pytest.raises(UserError, match=r"other settings for this run: model\.width"):
+        once.adopted(trained, told, tmp_path / "another")
 
 
 def test_once_wants_a_commit_and_a_trained_network(tmp_path, monkeypatch, capsys):
