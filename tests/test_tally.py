@@ -1,7 +1,10 @@
 """AutoAttack component by component: the counts are those of its own log, resume, and say what was nested."""
 
 import re
+from functools import partial
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from chaos.harness import untimed
@@ -10,6 +13,7 @@ from doubles import Counting, stopped_at_third_call
 from advdpnp import attacks, notebook
 from advdpnp import evaluate as module
 from advdpnp.evaluate import evaluate
+from advdpnp.evaluate.cache import KeptSearch, discard_parts
 from advdpnp.models.batchnorm_folding import FoldedSurrogate
 from advdpnp.progress import Progress
 from advdpnp.store import RESULTS, read_json, write_json
@@ -151,14 +155,74 @@ def test_a_result_says_what_is_left_after_each_component(measure):
     assert "components" not in measure("pgd20")[1]["pgd20"]
 
 
-def test_a_stopped_search_keeps_what_it_told(measure, monkeypatch):
-    run, through = measure("aa", attacks=AA, evaluation={"budget_scale": 2})
+def test_a_stopped_search_keeps_what_it_told_also_within_a_batch(measure, monkeypatch):
+    changes = {"attacks": AA, "evaluation": {"budget_scale": 2, "autoattack": "surrogate"}}
+    run, through = measure("aa", **changes)
     RESULTS.evaluation(run, "aa").unlink()
     monkeypatch.setattr(module, "SAVE_EVERY", -1.0)
-    with stopped_at_third_call(monkeypatch, attacks, "autoattack"):
-        measure("aa", attacks=AA, evaluation={"budget_scale": 2})
-    _, found = measure("aa", attacks=AA, evaluation={"budget_scale": 2})
+    with stopped_at_third_call(monkeypatch, KeptSearch, "save"):
+        measure("aa", **changes)
+    folder = RESULTS.evaluation(run, "aa").parent
+    assert {path.name for path in folder.glob("*.part.npz")} == {"aa.part.npz", "aa.search.part.npz"}
+    _, found = measure("aa", **changes)
     assert untimed(found["aa"]["components"]) == untimed(through["aa"]["components"])
+    assert found["aa"]["correct"] == through["aa"]["correct"]
+    assert not [*folder.glob("*.part.npz")]
+
+
+class Memory:
+    """Keeps a search in memory, and has it killed after so many savings."""
+
+    def __init__(self, last=None):
+        self.saved, self.savings, self.last = {}, 0, last
+
+    def __call__(self, stage):
+        return SimpleNamespace(load=lambda: self.saved.get(stage), save=partial(self.save, stage))
+
+    def save(self, stage, arrays):
+        self.saved[stage] = {key: value.copy() for key, value in arrays.items()}
+        self.savings += 1
+        if self.savings == self.last:
+            raise KeyboardInterrupt
+
+
+def absurd(x):
+    """A surrogate that sees class 0 or 9 everywhere: what it misses is attacked again."""
+    return torch.eye(10)[(x.flatten(1).sum(1) * 7).long() % 2 * 9] + 0 * x.flatten(1).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("surrogate", [lambda model: FoldedSurrogate(model, bf16=False), lambda model: absurd],
+                         ids=["folded", "absurd"])  # fmt: skip
+def test_a_killed_search_goes_on_within_its_batch_and_ends_with_the_same_bits(victim, surrogate):
+    model, x, y = victim
+    options = {"epsilon": 0.03, "attacks": ["apgd-ce", "square"], "square_queries": 20, "batch_size": 16}
+    options |= {"surrogate": surrogate(model)}
+    whole, told = Memory(), []
+    through = attacks.autoattack(model, x, y, **options, keep=whole, record=told.append)
+    assert set(whole.saved) == {"search"} | ({"again"} if options["surrogate"] is absurd else set())
+    assert whole.savings > 2  # within a component too
+    for last in {1, whole.savings - 1, whole.savings}:
+        memory, again = Memory(last), []
+        with pytest.raises(KeyboardInterrupt):
+            attacks.autoattack(model, x, y, **options, keep=memory)
+        memory.last = None
+        resumed = attacks.autoattack(model, x, y, **options, keep=memory, record=again.append)
+        assert torch.equal(resumed, through)
+        assert memory.savings == whole.savings  # no piece was searched twice
+        counts = [[(each.searches, each.broken) for each in found[-1].values()] for found in (again, told)]
+        assert counts[0] == counts[1]
+
+
+def test_what_another_search_kept_is_not_taken_up(tmp_path):
+    path = tmp_path / "aa.json"
+    KeptSearch(path, "one 0", "search").save({"todo": np.arange(3)})
+    assert KeptSearch(path, "one 0", "search").load()["todo"].tolist() == [0, 1, 2]
+    assert KeptSearch(path, "one 20", "search").load() is None  # the next batch
+    assert KeptSearch(path, "one 0", "again").load() is None
+    KeptSearch(path, "one 0", "search").path.write_bytes(b"PK damaged")
+    assert KeptSearch(path, "one 0", "search").load() is None
+    discard_parts(path)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_images_that_a_nested_search_skips_count_as_withstanding_every_component(measure):

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from advdpnp.attacks.autoattack_fast import attack_by_surrogate
+from advdpnp.attacks.autoattack_fast import Kept, attack_by_surrogate
 from advdpnp.attacks.gradient import answering, at_least_float32, checked_inputs, frozen
-from advdpnp.attacks.tally import Tallies, Tally, tell
+from advdpnp.attacks.tally import Tallies, Tally, tally_package
 from advdpnp.errors import UserError, nearest
 
 _VERSIONS = ("standard", "plus", "rand")
@@ -36,6 +36,7 @@ def autoattack(
     log: Callable[[str], None] | None = None,
     surrogate: nn.Module | None = None,
     record: Callable[[dict[str, Tally]], None] | None = None,
+    keep: Callable[[str], Kept] | None = None,
 ) -> Tensor:
     """AutoAttack: APGD-CE, targeted APGD, targeted FAB, Square, each on what the ones before left standing.
 
@@ -46,7 +47,8 @@ def autoattack(
     candidates found on it count only if they fool the model, and images on which the two disagree are attacked
     again on the model itself. Without it the package runs as it is. record: called with what each component
     did so far (see tally.py), in the order they are run, after each piece of a search and at the end, when there was
-    anything to attack.
+    anything to attack. keep: where a search on a surrogate keeps its state ('search', and 'again' for the images that
+    are attacked again); the same call goes on from there to the same result. The package as it is keeps nothing.
 
     Raises ValueError for a bad argument, UserError where pyautoattack is not installed.
     Differs from the standard ensemble, and must not be reported as it, when `attacks` names some of the
@@ -102,15 +104,18 @@ def autoattack(
         if surrogate is None:
             package = ensemble()
             tallies.begin(package.attacks_to_run)
-            tell(package, tallies)
+            tally_package(package, tallies)
             x_adv, _ = package.run_standard_evaluation(images, y, batch_size=batch_size)
         else:
             _check_model(logits, images[:batch_size], y[:batch_size])
             limits = {"epsilon": epsilon, "norm": norm, "batch_size": batch_size, "tallies": tallies}
-            x_adv, unconfirmed = attack_by_surrogate(ensemble(), fast_logits, logits, images, y, **limits)
+            first, again = (keep("search"), keep("again")) if keep else (None, None)
+            x_adv, unconfirmed = attack_by_surrogate(ensemble(), fast_logits, logits, images, y, **limits, kept=first)
             if unconfirmed.any():
                 rows = unconfirmed
-                x_adv[rows], _ = attack_by_surrogate(ensemble(), logits, logits, images[rows], y[rows], **limits)
+                x_adv[rows], _ = attack_by_surrogate(
+                    ensemble(), logits, logits, images[rows], y[rows], **limits, kept=again
+                )
     if record:
         record(tallies.found)
     return torch.empty_like(x).copy_(x_adv.clamp(0, 1))

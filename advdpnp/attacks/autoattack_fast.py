@@ -10,10 +10,11 @@ where the package works on it to the end; FAB's projection needs no sort.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +27,16 @@ SLACK = 1e-6  # rounding of x + delta - x
 
 class AllFooled(Exception):
     """Nothing is left to search for."""
+
+
+class Kept(Protocol):
+    """Where a search keeps what it has found, to go on from there after a kill."""
+
+    def load(self) -> Mapping[str, np.ndarray] | None:
+        """What was saved last, None where nothing was."""
+
+    def save(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """In place of what was saved before."""
 
 
 def target_check(target: nn.Module, epsilon: float, norm: str) -> FoolsTarget:
@@ -202,10 +213,12 @@ def attack_by_surrogate(
     norm: str,
     batch_size: int,
     tallies: Tallies,
+    kept: Kept | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(images [B, C, H, W] as `autoattack` returns them, unconfirmed [B] bool) of an ensemble set up for `target`.
 
-    What each component did is added to `tallies`.
+    What each component did is added to `tallies`. With `kept`, a search that was killed goes on after the last piece
+    of `batch_size` images that one component had finished; each component seeds itself, so the bits are the same.
     """
     from pyautoattack import checks
 
@@ -218,13 +231,24 @@ def attack_by_surrogate(
     _watch(ensemble.fab, network, _merge_fab)
     _confirm(ensemble.square, surrogate, target)
 
-    x_adv, robust, unconfirmed = x.clone(), ~fools_target(x, x, y), torch.zeros_like(y, dtype=torch.bool)
-    accuracy = {"clean": robust.float().mean().item()}
-    tallies.begin(ensemble.attacks_to_run)
+    names = ensemble.attacks_to_run
+    if before := kept.load() if kept else None:
+        x_adv, robust, unconfirmed, todo = (
+            torch.from_numpy(before[key]).to(x.device) for key in ("x_adv", "robust", "unconfirmed", "todo")
+        )
+        accuracy, begun = before["accuracy"].tolist(), int(before["component"])
+        tallies.put_back(names, before["tallies"])
+    else:
+        x_adv, robust, unconfirmed = x.clone(), ~fools_target(x, x, y), torch.zeros_like(y, dtype=torch.bool)
+        accuracy, begun, todo = [robust.float().mean().item()], 0, robust.nonzero()[:, 0]
+        tallies.begin(names)
     with torch.no_grad(), _fast_projection():
-        for name in ensemble.attacks_to_run:
+        for k, name in enumerate(names[begun:], begun):
             logger.debug("running %s", name)
-            for rows in (robust & ~unconfirmed).nonzero()[:, 0].split(batch_size):
+            if k > begun:
+                todo = (robust & ~unconfirmed).nonzero()[:, 0]
+            while len(todo):
+                rows, todo = todo[:batch_size], todo[batch_size:]
                 with tallies.running(name) as tally:
                     candidates = _component(ensemble, name)(x[rows], y[rows])
                     fooled = fools_target(candidates, x[rows], y[rows])
@@ -232,7 +256,12 @@ def attack_by_surrogate(
                     unconfirmed[rows] = ~fooled & (surrogate(candidates).argmax(1) != y[rows])
                     tally.searches += len(rows)
                     tally.broken += int(fooled.sum())
-            accuracy[name] = robust.float().mean().item()
-            logger.debug("robust accuracy after %s: %.2f%%", name.upper(), 100 * accuracy[name])
-    checks.check_square_sr(accuracy, logger=logger)
+                if kept:
+                    found = {"x_adv": x_adv, "robust": robust, "unconfirmed": unconfirmed, "todo": todo}
+                    where = {"component": np.array(k), "accuracy": np.array(accuracy), "tallies": tallies.table()}
+                    kept.save({key: value.cpu().numpy() for key, value in found.items()} | where)
+                tallies.tell()
+            accuracy.append(robust.float().mean().item())
+            logger.debug("robust accuracy after %s: %.2f%%", name.upper(), 100 * accuracy[-1])
+    checks.check_square_sr(dict(zip(["clean", *names], accuracy, strict=True)), logger=logger)
     return x_adv, unconfirmed

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 
@@ -22,7 +23,7 @@ class Tally:
 class Tallies:
     """The tallies of an ensemble by component; `passes` returns the images sent through the networks so far.
 
-    `record` is called with all of them whenever one has changed.
+    `record` is called with all of them by `tell`.
     """
 
     def __init__(self, passes: Callable[[], int], record: Callable[[dict[str, Tally]], None] | None = None):
@@ -34,6 +35,15 @@ class Tallies:
         for name in names:
             self.found.setdefault(name, Tally())
 
+    def table(self) -> np.ndarray:
+        """[components, 4], to be put back by a search that goes on."""
+        return np.array([astuple(tally) for tally in self.found.values()], dtype=np.float64)
+
+    def put_back(self, names: Iterable[str], table: np.ndarray) -> None:
+        """What `table` said of these components."""
+        rows = zip(names, table.tolist(), strict=True)
+        self.found = {name: Tally(int(row[0]), int(row[1]), row[2], int(row[3])) for name, row in rows}
+
     @contextmanager
     def running(self, name: str) -> Iterator[Tally]:
         """Inside, time and passes are the component's."""
@@ -41,11 +51,14 @@ class Tallies:
         yield tally
         tally.seconds += time.perf_counter() - begin
         tally.passes += self.passes() - before
+
+    def tell(self) -> None:
+        """Have all of them recorded, after one has changed."""
         if self.record:
             self.record(self.found)
 
 
-def tell(ensemble: Any, tallies: Tallies) -> None:
+def tally_package(ensemble: Any, tallies: Tallies) -> None:
     """Tally the components of the package's own loop, from the logits it asks for after each component."""
     answer = ensemble.get_logits
     waiting: list[tuple[str, Tensor]] = []  # a component's name and labels, whose candidates are not counted yet
@@ -56,6 +69,7 @@ def tell(ensemble: Any, tallies: Tallies) -> None:
         def perturb(x: Tensor, y: Tensor) -> Tensor:
             with tallies.running(name_of()):
                 candidates = whole(x, y)
+            tallies.tell()
             waiting.append((name_of(), y))
             return candidates
 
@@ -69,6 +83,7 @@ def tell(ensemble: Any, tallies: Tallies) -> None:
             logits = answer(x)
             tally.searches += len(y)
             tally.broken += int((logits.argmax(1) != y).sum())
+        tallies.tell()
         return logits
 
     told_by(ensemble.apgd, lambda: f"apgd-{ensemble.apgd.loss}")

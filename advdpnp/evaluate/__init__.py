@@ -37,7 +37,7 @@ from advdpnp.config import (
 from advdpnp.data import Dataset, data_root, load, to_float
 from advdpnp.errors import UserError, nearest
 from advdpnp.evaluate import crafting, masking
-from advdpnp.evaluate.cache import load_part, load_result, part_path, save_part
+from advdpnp.evaluate.cache import KeptSearch, discard_parts, load_part, load_result, part_path, save_part
 from advdpnp.evaluate.crafting import draw_seed, is_fast, is_right, measured, path_of
 from advdpnp.evaluate.foreign import evaluate_model
 from advdpnp.evaluate.memory import ChunkedModel, retry_with_smaller_chunks
@@ -94,7 +94,7 @@ def evaluate(
         else:
             for name in group:
                 with suppress(OSError):  # finished results are read where nothing can be written
-                    part_path(RESULTS.evaluation(run, name)).unlink(missing_ok=True)  # a kill may have come just before
+                    discard_parts(RESULTS.evaluation(run, name))  # a kill may have come just before
         results |= found
     return {name: results[name] for name in names}
 
@@ -155,7 +155,7 @@ def _compute(
         write_atomic(path.with_suffix(".npz"), lambda handle, arrays=arrays: np.savez_compressed(handle, **arrays))
         results[name] = write_json(path, found) and found
     for name in keys:
-        part_path(RESULTS.evaluation(run, name)).unlink(missing_ok=True)
+        discard_parts(RESULTS.evaluation(run, name))
     return results
 
 
@@ -262,7 +262,9 @@ def _over_images(
             if ran := [name for name, tally in found.items() if tally.searches]:
                 progress.tell(f"{fallen} of {images} images fell to {', '.join(ran)}")
 
-        work = partial(measured, model, x, y, group, run, seed, record)
+        path = RESULTS.evaluation(run, names[0])
+        hooks = {"record": record, "keep": partial(KeptSearch, path, f"{key} {start}")}
+        work = partial(measured, model, x, y, group, run, seed, hooks)
         for k, (logits, moved) in enumerate(retry_with_smaller_chunks(model, work)):
             correct[start:stop, k] = is_right(logits, y, f"{run.id} {names[k]}")
             numbers[start:stop, k, 0] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()

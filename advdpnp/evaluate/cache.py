@@ -1,11 +1,14 @@
 """Finished results by their key, and the finished parts of interrupted ones."""
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from advdpnp.store import read_json, write_atomic
+
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def load_result(path: Path, key: str) -> dict | None:
@@ -19,6 +22,35 @@ def load_result(path: Path, key: str) -> dict | None:
 def part_path(path: Path) -> Path:
     """Where the finished part of an evaluation is kept until the whole is."""
     return path.with_name(f"{path.stem}.part.npz")
+
+
+def discard_parts(path: Path) -> None:
+    """Delete what was kept of an evaluation that is complete."""
+    part_path(path).unlink(missing_ok=True)
+    for stage in ("search", "again"):
+        KeptSearch(path, "", stage).path.unlink(missing_ok=True)
+
+
+class KeptSearch:
+    """An unfinished AutoAttack of one batch; `stage` is "search", or "again" for what is attacked again.
+
+    `key` says which batch of which evaluation it is: what another key kept counts as nothing.
+    """
+
+    def __init__(self, path: Path, key: str, stage: str):
+        self.path, self.key = path.with_name(f"{path.stem}.{stage}.part.npz"), key
+
+    def load(self) -> dict[str, np.ndarray] | None:
+        """What was saved last under this key, else None."""
+        try:
+            with np.load(self.path, allow_pickle=False) as part:
+                return dict(part) if str(part["key"]) == self.key else None
+        except _DAMAGED:
+            return None
+
+    def save(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """In place of what was saved before."""
+        write_atomic(self.path, lambda handle: np.savez(handle, key=self.key, **arrays))
 
 
 def save_part(path: Path, key: str, done: int, correct: np.ndarray, losses: np.ndarray) -> None:
@@ -38,6 +70,6 @@ def load_part(path: Path, key: str, *shape: int, columns: tuple[int, ...] = ()) 
         with np.load(path, allow_pickle=False) as part:
             if str(part["key"]) == key and part["correct"].shape == shape and part["losses"].shape == rows:
                 return part["correct"], part["losses"], int(part["done"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except _DAMAGED:
         pass
     return np.zeros(shape, bool), np.zeros(rows), 0

@@ -1,7 +1,7 @@
 """From an attack's settings to adversarial images, each checked against its ball and the box."""
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,7 +15,7 @@ from advdpnp.errors import UserError
 from advdpnp.hardware import pick_precision
 from advdpnp.models.batchnorm_folding import FoldedSurrogate, folded
 
-Record = Callable[[dict[str, attacks.Tally]], None]  # receives what AutoAttack's components did
+Hooks = Mapping[str, Any]  # `record` and `keep` of attacks.autoattack; other attacks have no use for them
 SLACK = 1e-4  # rounding by which a perturbation's float32 norm may exceed its budget, relative to it
 
 
@@ -38,13 +38,13 @@ def _adaptive(model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run:
 
 def _autoattack(
     model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int,
-    record: Record | None = None,
+    hooks: Hooks | None = None,
 ) -> Tensor:  # fmt: skip
     parts = ("apgd-ce", "square") if attack.version == "smoke" else None
     limits: dict[str, Any] = {"attacks": parts, "square_queries": attack.square_queries or None}
     bf16 = pick_precision("auto", x.device) == "bf16"
     surrogate = FoldedSurrogate(model, bf16=bf16) if is_fast(run, attack) else None
-    limits |= {"surrogate": surrogate, "record": record}
+    limits |= {"surrogate": surrogate, **(hooks or {})}
     return attacks.autoattack(model, x, y, epsilon=attack.epsilon, norm=attack.norm, seed=seed, **limits)
 
 
@@ -67,7 +67,7 @@ def lengths(x_adv: Tensor, x: Tensor, norm: str) -> Tensor:
 
 def craft(
     model: nn.Module, x: Tensor, y: Tensor, attack: AttackConfig, run: RunConfig, seed: int,
-    record: Record | None = None,
+    hooks: Hooks | None = None,
 ) -> Tensor:  # fmt: skip
     """Adversarial images [B, C, H, W] for one batch. Raises RuntimeError should they leave ball or box."""
     if attack.kind == "clean":
@@ -75,7 +75,7 @@ def craft(
     as_folded = (
         folded if is_fast(run, attack) and attack.kind != "autoattack" else nullcontext
     )  # AutoAttack has its own
-    more = {"record": record} if attack.kind == "autoattack" else {}
+    more = {"hooks": hooks} if attack.kind == "autoattack" else {}
     with attacks.frozen(model), as_folded(model):
         x_adv = KINDS[attack.kind](model, x, y, attack, run, seed, **more)
     return _verified(x_adv, x, attack)
@@ -90,11 +90,11 @@ def _verified(x_adv: Tensor, x: Tensor, attack: AttackConfig) -> Tensor:
 
 def craft_together(
     model: nn.Module, x: Tensor, y: Tensor, group: Sequence[AttackConfig], run: RunConfig, seed: int,
-    record: Record | None = None,
+    hooks: Hooks | None = None,
 ) -> list[Tensor]:  # fmt: skip
     """`craft` for each attack of a group (trajectories.py), at the cost of the longest."""
     if len(group) == 1:
-        return [craft(model, x, y, group[0], run, seed, record)]
+        return [craft(model, x, y, group[0], run, seed, hooks)]
     one = group[0]
     options = {"epsilon": one.epsilon, "step_size": one.step_size, "norm": one.norm, "l1_step": one.l1_step}
     options |= {"random_start": one.random_start, "generator": torch.Generator(x.device).manual_seed(seed)}
@@ -135,10 +135,10 @@ def measured(
     group: Sequence[AttackConfig],
     run: RunConfig,
     seed: int,
-    record: Record | None = None,
+    hooks: Hooks | None = None,
 ) -> list[tuple[Tensor, Tensor]]:
     """Logits [B, M] and ||x~ - x|| [B] of the batch under each attack of the group."""
-    made = craft_together(model, x, y, group, run, seed, record)
+    made = craft_together(model, x, y, group, run, seed, hooks)
     return [(model(x_adv), lengths(x_adv, x, attack.norm)) for x_adv, attack in zip(made, group, strict=True)]
 
 
