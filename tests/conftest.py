@@ -31,6 +31,20 @@ def _methods_stay():
         table.update(rows)
 
 
+@pytest.fixture
+def ten_steps(monkeypatch):
+    """AutoAttack's components but Square, each a tenth as long: for tests of what is done with them."""
+    pyautoattack = pytest.importorskip("pyautoattack")
+    whole = pyautoattack.AutoAttack.__init__
+
+    def short(self, *arguments, **options):
+        whole(self, *arguments, **options)
+        for attack in (self.apgd, self.apgd_targeted, self.fab):
+            attack.n_iter = 10
+
+    monkeypatch.setattr(pyautoattack.AutoAttack, "__init__", short)
+
+
 @pytest.fixture(scope="session")
 def tiny():
     """tiny("AT", seed=1, optim={"epochs": 3}) -> a RunConfig that trains in a fraction of a second."""

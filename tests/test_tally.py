@@ -31,7 +31,7 @@ def trained(tiny, tmp_path_factory):
 
 
 @pytest.fixture
-def measure(tiny, trained):
+def measure(tiny, trained, ten_steps):
     def call(*names, force=False, **changes):
         run = tiny("AT", optim={"epochs": 6}, data={"train_images": 300}, **changes)
         return run, evaluate(run, *names, directory=trained, device="cpu", force=force)
@@ -62,7 +62,7 @@ def victim():
 
 
 @pytest.mark.parametrize("fast", [False, True], ids=["package", "fast"])
-def test_the_counts_are_those_of_the_search(victim, fast):
+def test_the_counts_are_those_of_the_search(victim, fast, ten_steps):
     model, x, y = victim
     lines, told = [], []
     surrogate = FoldedSurrogate(model, bf16=True) if fast else None

@@ -187,7 +187,7 @@ NESTED = {"attacks": SMOKE, "evaluation": {"nested_budgets": True, "budget_scale
 WHOLE = {"attacks": SMOKE, "evaluation": {"budget_scale": 2}}
 
 
-def test_a_smaller_budget_is_searched_where_the_larger_one_succeeded(measure, monkeypatch):
+def test_a_smaller_budget_is_searched_where_the_larger_one_succeeded(measure, monkeypatch, ten_steps):
     searched = []
     whole = attacks.autoattack
 
