@@ -226,3 +226,28 @@ def test_the_misprint_of_at_he_is_what_the_questions_say():
         f"beside a MeanSep of {angle} degrees it puts unit features at a mean distance of {distance('scr_clean'):.1f}",
         f"({papers(4, 'scr_adv', method='AT_HE')} gives {distance('scr_adv'):.2f})",
     )
+
+
+def test_what_the_rivals_keep_in_float32_is_what_the_file_says():
+    runs = read_json(PUBLISHED.root / "benchmarks" / "variants-float32.json", "runs")["runs"]
+
+    def kept(method, attack):
+        return runs[f"cifar10-resnet18-{method}-s0"]["evaluations"][attack]["accuracy"]
+
+    attacks = ("clean", "pgd20", "cw30")
+    trades, ours = ([f"{kept(method, attack):.1f}" for attack in attacks] for method in ("trades", "adv_dpnp"))
+    lead = runs["cifar10-resnet18-trades-s0"]["minus_default"]
+    clean, cw = lead["clean"], lead["cw30"]
+    gaps = {method: kept(method, "pgd20") - kept(method, "cw30") for method in ("at", "trades", "adv_dpnp", "at_he")}
+    says(
+        FINDINGS,
+        f"TRADES, trained again, has clean {trades[0]} %, PGD-20 {trades[1]} and C&W {trades[2]}, "
+        f"where Adv-DPNP has {ours[0]}, {ours[1]} and {ours[2]}",
+        f"{-clean['difference']:.1f} points behind clean [{clean['low']:.1f}, {clean['high']:.1f}] and "
+        f"{cw['difference']:.1f} ahead under C&W [{cw['low']:.1f}, {cw['high']:.1f}]",
+        "{at:.1f} points of AT, {trades:.1f} of TRADES, {adv_dpnp:.1f} of Adv-DPNP, {at_he:.1f} of AT_HE".format(
+            **gaps
+        ),
+    )
+    assert clean["low"] < 0 < clean["high"]
+    assert cw["low"] < 0 < cw["high"]
