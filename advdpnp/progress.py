@@ -104,17 +104,22 @@ class Progress:
             self.shown, note = now, note or self.note
             left = (now - self.begin) / (self.done - self.before) * (self.total - self.done)
             self._print(f"{self.label} {self.done / self.total:4.0%}, {duration(left)} left{note and ', ' + note}")
-        took, self.last = now - self.last, now
-        deadline().moved = True
-        if self.stops and self.done < self.total and not deadline().allows(took):
-            self._print(f"{self.label}: time is up at {self.done / self.total:.0%}", last=True)
-            raise TimeUp(self.label)
+        self.stop_when_late()
 
     def tell(self, note: str) -> None:
         """Show a line on work that is not counted yet, when one is due."""
         if (now := time.monotonic()) - self.shown >= self.every:
             self.shown = now
             self._print(f"{self.label} {self.done / self.total:4.0%}, {note}")
+
+    def stop_when_late(self) -> None:
+        """After work that is on disk, counted or not. Raises TimeUp."""
+        now = time.monotonic()
+        took, self.last = now - self.last, now
+        deadline().moved = True
+        if self.stops and self.done < self.total and not deadline().allows(took):
+            self._print(f"{self.label}: time is up at {self.done / self.total:.0%}", last=True)
+            raise TimeUp(self.label)
 
     def finish(self, note: str = "") -> None:
         """Show the last line."""

@@ -15,7 +15,7 @@ from advdpnp import evaluate as module
 from advdpnp.evaluate import evaluate
 from advdpnp.evaluate.cache import KeptSearch, discard_parts
 from advdpnp.models.batchnorm_folding import FoldedSurrogate
-from advdpnp.progress import Progress
+from advdpnp.progress import Progress, TimeUp, time_limit
 from advdpnp.store import RESULTS, read_json, write_json
 from advdpnp.train import fit
 
@@ -168,6 +168,19 @@ def test_a_stopped_search_keeps_what_it_told_also_within_a_batch(measure, monkey
     assert untimed(found["aa"]["components"]) == untimed(through["aa"]["components"])
     assert found["aa"]["correct"] == through["aa"]["correct"]
     assert not [*folder.glob("*.part.npz")]
+
+
+def test_a_time_limit_stops_a_search_within_its_batch_and_each_call_gets_further(measure):
+    changes = {"attacks": AA, "evaluation": {"budget_scale": 2, "autoattack": "surrogate", "batch_size": 60}}
+    run, through = measure("aa", **changes)
+    RESULTS.evaluation(run, "aa").unlink()
+    for _ in ("apgd-ce", "square"):
+        with pytest.raises(TimeUp), time_limit(0):
+            measure("aa", **changes)
+    with time_limit(0):
+        _, found = measure("aa", **changes)
+    assert untimed(found["aa"]["components"]) == untimed(through["aa"]["components"])
+    assert found["aa"]["correct"] == through["aa"]["correct"]
 
 
 class Memory:

@@ -263,9 +263,14 @@ def _over_images(
                 progress.tell(f"{fallen} of {images} images fell to {', '.join(ran)}")
 
         path = RESULTS.evaluation(run, names[0])
-        hooks = {"record": record, "keep": partial(KeptSearch, path, f"{key} {start}")}
+        hooks = {"record": record, "keep": partial(KeptSearch, path, f"{key} {start}", after=progress.stop_when_late)}
         work = partial(measured, model, x, y, group, run, seed, hooks)
-        for k, (logits, moved) in enumerate(retry_with_smaller_chunks(model, work)):
+        try:
+            measured_now = retry_with_smaller_chunks(model, work)
+        except TimeUp:
+            save_part(part, key, start, correct, numbers)
+            raise
+        for k, (logits, moved) in enumerate(measured_now):
             correct[start:stop, k] = is_right(logits, y, f"{run.id} {names[k]}")
             numbers[start:stop, k, 0] = F.cross_entropy(logits.double(), y, reduction="none").cpu().numpy()
             numbers[start:stop, k, 1] = moved.cpu().numpy()

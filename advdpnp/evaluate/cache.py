@@ -1,7 +1,7 @@
 """Finished results by their key, and the finished parts of interrupted ones."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +37,8 @@ class KeptSearch:
     `key` says which batch of which evaluation it is: what another key kept counts as nothing.
     """
 
-    def __init__(self, path: Path, key: str, stage: str):
-        self.path, self.key = path.with_name(f"{path.stem}.{stage}.part.npz"), key
+    def __init__(self, path: Path, key: str, stage: str, after: Callable[[], None] = lambda: None):
+        self.path, self.key, self.after = path.with_name(f"{path.stem}.{stage}.part.npz"), key, after
 
     def load(self) -> dict[str, np.ndarray] | None:
         """What was saved last under this key, else None."""
@@ -49,8 +49,9 @@ class KeptSearch:
             return None
 
     def save(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """In place of what was saved before."""
+        """In place of what was saved before; then calls `after`, which may stop the search."""
         write_atomic(self.path, lambda handle: np.savez(handle, key=self.key, **arrays))
+        self.after()
 
 
 def save_part(path: Path, key: str, done: int, correct: np.ndarray, losses: np.ndarray) -> None:
