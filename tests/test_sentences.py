@@ -37,7 +37,7 @@ def test_differences_are_counted_by_their_intervals():
 
     said = sentences(cells(1, ROWS), [against(1, 2), against(-2, -1), against(-1, 1), against(1, 2, "svhn")])
     assert said.endswith(
-        "Of its 3 differences to other rows, 1 in its favour and 1 against it exclude zero; 1 cannot be told."
+        "Of its 3 differences to other rows, 1 in its favour and 1 against it exclude zero; 1 does not."
     )
 
 

@@ -36,7 +36,7 @@ def test_a_block_that_was_edited_by_hand_is_made_again():
     text = "a\n<!-- short:headlines -->\n| forged |\n<!-- /short:headlines -->\nb"
     made = refresh_docs.updated(text)
     assert "forged" not in made
-    assert made.startswith("a\n<!-- short:headlines -->\n| the paper says")
+    assert made.startswith("a\n<!-- short:headlines -->\n| what the paper claims")
     assert made.endswith("<!-- /short:headlines -->\nb")
 
 

@@ -54,7 +54,7 @@ LEGEND = (
 PRIMARY_RIVALS, PRIMARY_COLUMNS = ("AT", "TRADES"), ("clean", "aa", "avg")
 PRIMARY_NOTE = (
     "The six comparisons that were named before this reading of Eq. (3) was evaluated, so that nobody can look for the "
-    "one that suits. p after Holm's correction for the six; told where it is below 0.05."
+    "one that suits. p is corrected for the six (Holm); a difference is significant where p is below 0.05."
 )
 
 
@@ -91,13 +91,14 @@ def primary_markdown(rows: Sequence[Comparison], label: str = "") -> str:
     """The primary contrasts as a table, one line each; one sentence where nothing was measured."""
     if not rows:
         return "Neither AT nor TRADES was measured on the same images as Adv-DPNP."
-    header = ("data set", "Adv-DPNP minus", "column", "difference [95 %]", "p (Holm)", "told", "images", "seeds")
+    header = ("data set", "Adv-DPNP minus", "column", "difference [95 %]", "p (Holm)", "significant", "images", "seeds")
     body = []
     for row in rows:
-        told = "no" if row.p >= 0.05 else "**ahead**" if row.difference > 0 else "**behind**"
+        significant = "no" if row.p >= 0.05 else "**ahead**" if row.difference > 0 else "**behind**"
+        p = "< 0.001" if row.p < 0.001 else f"{row.p:.3f}"
         difference = f"{row.difference:+.1f} [{row.low:+.1f}, {row.high:+.1f}]"
         place = block_name(row.dataset, row.backbone), row.rival, column_name(row.column)
-        body.append((*place, difference, f"{row.p:.3f}", told, f"{row.images:,}", str(row.seeds)))
+        body.append((*place, difference, p, significant, f"{row.images:,}", str(row.seeds)))
     return f"*{_said(label)}{PRIMARY_NOTE}*\n\n{markdown_table(header, body)}"
 
 

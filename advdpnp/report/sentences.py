@@ -1,4 +1,4 @@
-"""Two or three sentences under a table, made from its cells: who is best, where Adv-DPNP stands, what can be told."""
+"""Two or three sentences under a table, made from its cells: who is best, where Adv-DPNP stands, what is decided."""
 
 from collections.abc import Mapping, Sequence
 
@@ -66,9 +66,10 @@ def _told(against: Sequence[Comparison]) -> str:
     if not against:
         return ""
     ahead, behind = sum(one.low > 0 for one in against), sum(one.high < 0 for one in against)
+    open_ = len(against) - ahead - behind
     return (
         f" Of its {len(against)} differences to other rows, {ahead} in its favour and {behind} against it exclude "
-        f"zero; {len(against) - ahead - behind} cannot be told."
+        f"zero; {open_} {'does' if open_ == 1 else 'do'} not."
     )
 
 

@@ -52,7 +52,13 @@ def headlines(tier: Tier, store: Store = RESULTS, values: Measurements | None = 
     chosen = [claim for claim in CLAIMS if claim.id in HEADLINES]
     theirs, ours = outcomes(paper_values, chosen), outcomes(values, chosen)
     whose = "ours" if tier.policy.comparable else "ours, smaller protocol"
-    header = ("the paper says of Adv-DPNP", "its numbers, CIFAR-10", "on its numbers it", whose, "on ours it")
+    header = (
+        "what the paper claims of Adv-DPNP",
+        "the paper's numbers, CIFAR-10",
+        "there the claim",
+        whose,
+        "here the claim",
+    )
     lines = [f"| {' | '.join(header)} |", "|---|---|---|---|---|"]
     for name, headline in HEADLINES.items():
         sides = _beside(paper_values, headline), _said(theirs[name])
