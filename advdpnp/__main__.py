@@ -152,7 +152,10 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--allow-cpu", action="store_true", help="train the paper tier without a GPU")
         else:
             sub.add_argument(
-                "attack", nargs="*", help="attacks of advdpnp.config.ATTACKS, geometry, corruptions, features"
+                "attack",
+                nargs="*",
+                help="clean, fgsm, pgd20, cw30, aa (AutoAttack), ... (a wrong name lists all); "
+                "geometry (Table 4), corruptions (CIFAR-10-C), features, guard (signs of masked gradients)",
             )
             sub.add_argument(
                 "--for", dest="artefact", help="what a table or figure needs, such as table1; or everything"

@@ -141,7 +141,10 @@ def plan(tier_name: str, *, measure: bool = False) -> str:
     if measure:
         lines.append(f"all trainings, one after the other, on this machine: about {duration(sum(here.values()))}")
     elif runs:
-        lines += [*by_hardware(runs.values()), "on this machine: `plan --measure` times a step of each network"]
+        lines += [
+            *by_hardware(runs.values()),
+            f"on this machine: `plan --tier {tier.name} --measure` times a step of each network",
+        ]
     return "\n".join(lines)
 
 
