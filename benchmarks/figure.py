@@ -6,6 +6,8 @@ from matplotlib.figure import Figure
 
 from advdpnp.report.figures import PALETTE, figure
 
+SCALED = {"batch": "images per batch", "width": "channels of the first stage", "steps": "PGD steps"}
+
 
 def ratios(found: Mapping) -> dict[str, float]:
     """{label: how many times as fast}, from every part that compares."""
@@ -25,20 +27,29 @@ def draw(found: Mapping) -> Figure:
     axes[0].barh(list(bars), list(bars.values()), color=PALETTE[0])
     axes[0].bar_label(axes[0].containers[0], fmt="%.1f", padding=3, fontsize=8)
     axes[0].axvline(1, color="black", linewidth=0.8)
-    axes[0].set(title="times as fast as\ntextbook, official, torchvision, earlier")
+    axes[0].set(
+        title="how many times as fast as a plain\nloop, other code or an earlier commit",
+        xlabel="times (line: equally fast)",
+    )
     axes[0].margins(x=0.1)
     axes[0].invert_yaxis()
-    for ax, axis in zip(axes[1:4], ("batch", "width", "steps")):
+    for ax, axis in zip(axes[1:4], SCALED):
         points = found.get("scaling", {}).get(axis, {})
         for name, colour in (("ours", PALETTE[0]), ("textbook", PALETTE[6])):
             medians = [point["median"][name] for point in points.values()]
-            ax.plot([int(value) for value in points], medians, marker="o", color=colour, label=name)
-        ax.set(title="a step of Adv-DPNP (s)", xlabel={"steps": "PGD steps"}.get(axis, axis), ylim=(0, None))
+            ax.plot(
+                [int(value) for value in points],
+                medians,
+                marker="o",
+                color=colour,
+                label={"textbook": "plain loop"}.get(name, name),
+            )
+        ax.set(title="a step of Adv-DPNP", xlabel=SCALED[axis], ylabel="seconds", ylim=(0, None))
         ax.set_xticks([int(value) for value in points])
         ax.legend(frameon=False, fontsize=8)
     if rules:
         axes[4].barh(list(rules), [rule["seconds"] for rule in rules.values()], color=PALETTE[2])
-        axes[4].set(title="the demo, seconds by rule")
+        axes[4].set(title="the demo, by rule", xlabel="seconds")
     about = f"width {found['width']}, batch {found['batch']}, medians of {found['rounds']} rounds"
     fig.supxlabel(f"{found['provenance']['device']}; {about}", fontsize=8, color="#777777", parse_math=False)
     return fig
