@@ -245,7 +245,7 @@ def test_what_the_rivals_keep_in_float32_is_what_the_file_says():
         f"where Adv-DPNP has {ours[0]}, {ours[1]} and {ours[2]}",
         f"{-clean['difference']:.1f} points behind clean [{clean['low']:.1f}, {clean['high']:.1f}] and "
         f"{cw['difference']:.1f} ahead under C&W [{cw['low']:.1f}, {cw['high']:.1f}]",
-        "{at:.1f} points of AT, {trades:.1f} of TRADES, {adv_dpnp:.1f} of Adv-DPNP, {at_he:.1f} of AT_HE".format(
+        "{at:.1f} points for AT, {trades:.1f} for TRADES, {adv_dpnp:.1f} for Adv-DPNP, {at_he:.1f} for AT_HE".format(
             **gaps
         ),
     )
