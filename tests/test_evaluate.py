@@ -407,6 +407,12 @@ def test_at_he_is_measured_on_what_its_head_compares(measure, trained):
     assert 0 < results["geometry"]["distance_clean"] <= 2
 
 
+def test_geometry_asks_for_test_images_of_every_class(measure, tiny):
+    with pytest.raises(UserError, match="needs test images of all 10 classes, and the first 5 are of 5; raise eval"):
+        measure("geometry", evaluation={"test_images": 5})
+    assert not RESULTS.evaluation(tiny("AT", **LONGER), "geometry").exists()
+
+
 def test_geometry_by_an_earlier_definition_is_measured_again(measure):
     run, results = measure("geometry", method="Adv-DPNP")
     path = RESULTS.evaluation(run, "geometry")

@@ -6,13 +6,14 @@ import os
 import re
 import socket
 import subprocess
+from dataclasses import asdict
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from advdpnp.__main__ import main
-from advdpnp.config import GEOMETRY_DEFINITION, load_tier
+from advdpnp.config import GEOMETRY_DEFINITION, load_tier, resolved_attack
 from advdpnp.defenses.at import AdversarialTraining
 from advdpnp.jobs.estimate import forward_gflop, network, rough, training_pflop
 from advdpnp.jobs.status import elsewhere, eval_state, measured, run_state, time_left, weightless
@@ -30,10 +31,6 @@ def trained(tiny):
 
 
 def _evaluation(run, seconds=30.0, **changes):
-    from dataclasses import asdict
-
-    from advdpnp.config import resolved_attack
-
     sha = read_json(RESULTS.trained(run))["model_sha256"]
     found = {"model_sha256": sha, "settings": asdict(resolved_attack(run, "pgd20")), "seconds": seconds}
     write_json(RESULTS.evaluation(run, "pgd20"), found | {"provenance": {"device": "a"}} | changes)
@@ -68,6 +65,10 @@ def test_an_evaluation_is_missing_running_done_or_stale(trained):
     assert eval_state(trained, "pgd20") == "stale"
     _evaluation(trained, settings={"kind": "pgd", "steps": 7})
     assert eval_state(trained, "pgd20") == "stale"
+    _evaluation(trained, images=60)
+    assert eval_state(trained, "pgd20") == "done"
+    _evaluation(trained, images=50)  # the tier evaluates 60 by now
+    assert eval_state(trained, "pgd20") == "stale"
 
 
 def test_geometry_by_an_earlier_definition_is_stale(trained):
@@ -80,9 +81,16 @@ def test_geometry_by_an_earlier_definition_is_stale(trained):
 
 def test_a_finished_training_says_what_it_took_and_came_to(trained):
     assert re.fullmatch(r", \d+s", measured(trained))
-    write_json(RESULTS.evaluation(trained, "clean"), {"accuracy": 43.55})
-    write_json(RESULTS.evaluation(trained, "aa"), {"accuracy": 21.8})
+    for name, accuracy in (("clean", 43.55), ("aa", 21.8)):
+        found = {"model_sha256": read_json(RESULTS.trained(trained))["model_sha256"], "accuracy": accuracy}
+        settings = {"settings": asdict(resolved_attack(trained, name))}
+        write_json(RESULTS.evaluation(trained, name), found | settings)
     assert measured(trained).endswith(", clean 43.5 %, AutoAttack 21.8 %")
+    write_json(RESULTS.evaluation(trained, "aa"), found)  # of an attack that it does not tell
+    assert measured(trained).endswith(", clean 43.5 %")
+    content = read_json(RESULTS.trained(trained))
+    write_json(RESULTS.trained(trained), content | {"model_sha256": "trained anew"})
+    assert re.fullmatch(r", \d+s", measured(trained)), "the numbers of the weights before"
 
 
 def test_a_finished_training_without_its_weights_is_said_to_be(trained):

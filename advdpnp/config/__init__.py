@@ -1,6 +1,6 @@
 """Settings of runs, methods, attacks and tiers. Nothing here loads torch, so `--help` and `status` answer at once."""
 
-from advdpnp.config.attacks import ATTACKS, GEOMETRY_DEFINITION, AttackConfig, budget_fault, widest
+from advdpnp.config.attacks import ATTACKS, GEOMETRY_DEFINITION, GUARD_IMAGES, AttackConfig, budget_fault, widest
 from advdpnp.config.datasets import BACKBONES, CORRUPTION_TYPES, DATASETS, DatasetFacts
 from advdpnp.config.methods import (
     FACTS,
@@ -22,7 +22,7 @@ from advdpnp.config.methods import (
     slug,
     slugs,
 )
-from advdpnp.config.run import RUN_ID, RunConfig, RunId, digest, parse_run_id, resolved_attack
+from advdpnp.config.run import RUN_ID, RunConfig, RunId, digest, images_of, parse_run_id, resolved_attack
 from advdpnp.config.settings import (
     INSTALLED,
     PACKAGE,

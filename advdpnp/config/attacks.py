@@ -33,6 +33,7 @@ class AttackConfig:
 
 # What the evaluation `geometry` measures: 1 took AT_HE's features before they are normalised, and had fewer quantities.
 GEOMETRY_DEFINITION = 2
+GUARD_IMAGES = 100  # test images that the evaluation `guard` probes, from the first on
 _eps = {f"eps{e}": e / 255 for e in (2, 4, 6)}
 ATTACKS = {
     "clean": AttackConfig("clean"),

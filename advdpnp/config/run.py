@@ -3,11 +3,11 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
-from advdpnp.config.attacks import AttackConfig
+from advdpnp.config.attacks import GUARD_IMAGES, AttackConfig
 from advdpnp.config.datasets import DATASETS, DatasetFacts
 from advdpnp.config.methods import slug
 from advdpnp.config.settings import CraftConfig, DataConfig, EvaluationConfig, ModelConfig, OptimConfig
@@ -87,6 +87,14 @@ def resolved_attack(run: RunConfig, name: str) -> AttackConfig:
     """The attack with the tier's scale applied to its budget and step."""
     attack, scale = run.attacks[name], run.evaluation.budget_scale
     return replace(attack, epsilon=scale * attack.epsilon, step_size=scale * attack.step_size)
+
+
+def images_of(run: RunConfig, name: str, data: Sized) -> int:
+    """How many test images of `data`, from the first on, an evaluation uses."""
+    most = run.evaluation.test_images or len(data)
+    own = {"corruptions": run.evaluation.corruption_images, "guard": GUARD_IMAGES}.get(name, 0)
+    own = run.attacks[name].images if name in run.attacks else own
+    return min(own or most, most)
 
 
 def digest(settings: Any) -> str:

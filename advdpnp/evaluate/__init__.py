@@ -31,6 +31,7 @@ from advdpnp.config import (
     RunConfig,
     budget_fault,
     digest,
+    images_of,
     resolved_attack,
     standard_of,
 )
@@ -169,17 +170,6 @@ def _check_budget(run: RunConfig, name: str) -> None:
         scale = run.evaluation.budget_scale
         told = f" times evaluation.budget_scale {scale:g}" if scale != 1 else ""
         raise UserError(f"{run.id}: attacks.{name}{told}: {fault}")
-
-
-def images_of(run: RunConfig, name: str, data: Dataset) -> int:
-    """How many test images, from the first on, an evaluation uses."""
-    most = run.evaluation.test_images or len(data)
-    own = run.attacks[name].images if name in ATTACKS else 0
-    if name == "corruptions":
-        own = run.evaluation.corruption_images
-    if name == "guard":
-        own = masking.IMAGES
-    return min(own or most, most)
 
 
 def _batches(run: RunConfig, data: Dataset, n: int, device: torch.device) -> Iterator[tuple[int, int, Tensor, Tensor]]:
@@ -388,7 +378,13 @@ def _geometry_result(run: RunConfig, name: str, model: nn.Module, data: Dataset,
     Features are what the head compares with its centers (ledger 21). Beside Eq. (10) stands the same with class means
     as centers: weights of norm 1 are no centers of features of norm 10.
     """
-    attack = feature_attack(run)
+    attack, n = feature_attack(run), images_of(run, name, data)
+    classes = len(data.labels[:n].unique())
+    if classes < run.facts.classes:
+        raise UserError(
+            f"{run.id}: geometry needs test images of all {run.facts.classes} classes, and the first {n:,} are of "
+            f"{classes}; raise evaluation.test_images."
+        )
     found, centers = _paired_features(run, attack, model, data), model.centers.detach().cpu()
     labels = found["labels"]
     values = {"feature_attack": attack, "images": len(labels), "definition": GEOMETRY_DEFINITION}

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from advdpnp.attacks import autoattack, cross_entropy, frozen, linf_bounds, margin_loss, pgd
+from advdpnp.config import GUARD_IMAGES as IMAGES
 from advdpnp.config import AttackConfig
 from advdpnp.errors import UserError
 
-IMAGES = 100  # probed test images, from the first on
 SQUARE_QUERIES = 200  # enough to beat a white-box attack that got nowhere
 LARGE = AttackConfig(epsilon=0.5, step_size=0.0625, steps=40)  # reaches grey from everywhere: nothing withstands it
 REPEATS = 3  # passes over the same images

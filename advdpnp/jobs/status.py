@@ -8,7 +8,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from advdpnp.config import GEOMETRY_DEFINITION, INSTALLED, RunConfig, Tier, digest, load_tier, resolved_attack
+from advdpnp.config import (
+    GEOMETRY_DEFINITION,
+    INSTALLED,
+    RunConfig,
+    Tier,
+    digest,
+    images_of,
+    load_tier,
+    resolved_attack,
+)
 from advdpnp.jobs.estimate import by_hardware, network, passes
 from advdpnp.names import column_name, counted
 from advdpnp.paper import artefacts
@@ -37,11 +46,15 @@ def run_state(run: RunConfig, odd: Collection[Path] = (), store: Store = RESULTS
 
 
 def figures_of(run: RunConfig, store: Store = RESULTS) -> dict[str, float]:
-    """What a finished training took (seconds) and came to (clean, aa: percent), as far as it is known."""
-    found = {"seconds": (store.read_training(run, "settings_digest") or {}).get("seconds")}
-    for name in ("clean", "aa"):
-        evaluation = store.read_evaluation(run, name)
-        found[name] = evaluation.get("accuracy") if isinstance(evaluation, dict) else None
+    """What a finished training took (seconds) and came to (clean, aa: percent), as far as it is known.
+
+    What was measured of other weights, or by other settings than the run's present ones, is not told.
+    """
+    trained = store.read_training(run, "settings_digest") or {}
+    found = {"seconds": trained.get("seconds")}
+    for name in ("clean", "aa") if trained else ():
+        if eval_state(run, name, store=store) == "done":
+            found[name] = (store.read_evaluation(run, name) or {}).get("accuracy")
     return {key: value for key, value in found.items() if isinstance(value, int | float)}
 
 
@@ -62,8 +75,10 @@ def eval_state(run: RunConfig, name: str, odd: Collection[Path] = (), store: Sto
         return "missing"
     other_weights = trained is not None and trained["model_sha256"] != found["model_sha256"]
     other_attack = name in run.attacks and found.get("settings") != asdict(resolved_attack(run, name))
+    n = images_of(run, name, range(run.facts.test_images))
+    other_images = found.get("images", n) != n
     other_definition = name == "geometry" and found.get("definition", 1) != GEOMETRY_DEFINITION
-    return "stale" if path in odd or other_weights or other_attack or other_definition else "done"
+    return "stale" if path in odd or other_weights or other_attack or other_images or other_definition else "done"
 
 
 class Survey(NamedTuple):
