@@ -82,6 +82,11 @@ def test_the_answer_counts_the_verdicts_of_the_table_below_it(short, monkeypatch
         every = {name: Outcome(outcome, "", ("CIFAR-10",)) for name in summary.HEADLINES}
         monkeypatch.setattr(summary, "outcomes", lambda *_, found=every: found)
         assert summary.answer(*short, lambda *_: None).startswith(f"**Does the method hold up? {answer}, under")
+    one, *others = summary.HEADLINES
+    every = {one: Outcome(True, "", ("CIFAR-10",))} | {name: Outcome(None, "", ()) for name in others}
+    assert every[others[0]].word == "not run"
+    monkeypatch.setattr(summary, "outcomes", lambda *_: every)
+    assert summary.answer(*short, lambda *_: None).startswith("**Does the method hold up? In part, under")
 
 
 def test_the_ledger_has_the_number_of_each_measured_entry(short):

@@ -234,6 +234,11 @@ def test_what_another_search_kept_is_not_taken_up(tmp_path):
     assert KeptSearch(path, "one 0", "again").load() is None
     KeptSearch(path, "one 0", "search").path.write_bytes(b"PK damaged")
     assert KeptSearch(path, "one 0", "search").load() is None
+    KeptSearch(path, "one 0", "search").save({"todo": np.arange(3)})
+    raw = bytearray(KeptSearch(path, "one 0", "search").path.read_bytes())
+    raw[raw.index(b"PK\x01\x02") + 10] = 99  # compressed in a way that nobody knows
+    KeptSearch(path, "one 0", "search").path.write_bytes(raw)
+    assert KeptSearch(path, "one 0", "search").load() is None
     discard_parts(path)
     assert not [*tmp_path.iterdir()]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from advdpnp.store import read_json, write_atomic
 
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)  # of damaged bytes, by np.load
 
 
 def load_result(path: Path, key: str) -> dict | None:
@@ -50,7 +50,7 @@ class KeptSearch:
 
     def save(self, arrays: Mapping[str, np.ndarray]) -> None:
         """In place of what was saved before; then calls `after`, which may stop the search."""
-        write_atomic(self.path, lambda handle: np.savez(handle, key=self.key, **arrays))
+        write_atomic(self.path, lambda handle: np.savez(handle, **arrays, key=self.key))
         self.after()
 
 

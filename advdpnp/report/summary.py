@@ -71,7 +71,7 @@ def answer(tier: Tier, store: Store = RESULTS, values: Measurements | None = Non
     chosen = [claim for claim in CLAIMS if claim.id in HEADLINES]
     found = outcomes(values or measurements(tier, store), chosen)
     named = {word: [_short(HEADLINES[n].text) for n in HEADLINES if found[n].word == word] for word in WORDS}
-    holding, against, rest = named["holds"], named["does not hold"], named["not decided"]
+    holding, against, rest = named["holds"], named["does not hold"], named["not decided"] + named["not run"]
     verdict = "In part" if holding and (against or rest) else "Yes" if holding else "No" if against else "Not decided"
     where = "" if tier.policy.comparable else ", under a smaller protocol"
     said = {
