@@ -110,7 +110,7 @@ def attacks_of(tier: Tier, name: str) -> "pd.DataFrame":
                 "images": a.images or run.evaluation.test_images or run.facts.test_images,
             }
         )
-    return pd.DataFrame(rows).set_index("attack")
+    return pd.DataFrame(rows).set_index("attack") if rows else pd.DataFrame()  # corruptions are no attack
 
 
 def components(runs: list[RunConfig]) -> "pd.DataFrame":

@@ -405,9 +405,11 @@ def test_the_leaderboard_keeps_the_best_of_each(tmp_path):
         ("Ann", "saturated"),
     ]
     assert [(row["who"], row["broken"]) for row in ladder.standings(board)] == [("Ann", 2), ("Bob", 1)]
-    board.write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match="is no leaderboard"):
-        ladder.read_board(board)
+    begun = board.read_text()
+    for text in ("a,b\n1,2\n", begun + "Eve,quantised\n", begun + "Eve,quantised,7\n", begun + "Eve,quantised,²,1,2\n"):
+        board.write_text(text)
+        with pytest.raises(UserError, match="is no leaderboard"):
+            ladder.read_board(board)
 
 
 def test_the_published_numbers_decide_as_the_ledger_says():

@@ -183,6 +183,14 @@ def test_an_evaluation_of_other_weights_is_not_exported(tiny):
     assert read_json(path)["clean_acc"] is None
 
 
+def test_an_evaluation_under_another_attack_than_the_tiers_is_not_exported(tiny):
+    smoke = {"aa": {"version": "smoke", "square_queries": 5, "images": 20}}
+    evaluate(built(tiny, "AT", attacks=smoke), "aa", "clean", device="cpu")
+    (path,) = (export(built(tiny, "AT"), "tiny") / "model_info").rglob("*.json")  # the tier has AutoAttack whole by now
+    assert read_json(path)["autoattack_acc"] is None
+    assert read_json(path)["clean_acc"] is not None
+
+
 def test_robustbench_itself_agrees(tiny):
     from benchmarks.vision import import_torchvision
 

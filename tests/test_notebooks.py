@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from advdpnp import notebook as nb
-from advdpnp.config import parse_tier
+from advdpnp.config import load_tier, parse_tier
 from advdpnp.paper import artefacts
 from advdpnp.store import RESULTS, write_json
 
@@ -69,3 +69,9 @@ def test_stored_results_are_shown_without_their_weights(monkeypatch):
     monkeypatch.setattr(nb, "evaluate", lambda run, *names, wait: said.append(names))
     nb.measure(tier, "table1")
     assert said[1:] == [(*there, absent)]
+
+
+def test_a_table_without_attacks_has_an_empty_list_of_them():
+    tier = load_tier("short")
+    assert nb.attacks_of(tier, "table5").empty  # corruptions alone
+    assert nb.attacks_of(tier, "table4").loc["pgd20", "steps"] == 20

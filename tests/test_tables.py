@@ -1,6 +1,7 @@
 """The paper's evaluation as data (artefacts.py), and tables of ours beside the paper's (tables.py)."""
 
 import json
+import math
 import re
 import statistics
 from dataclasses import asdict, replace
@@ -382,6 +383,14 @@ def test_means_have_a_normal_interval_over_images_and_metrics_none():
     loss = tables.measured(run, "pgd20_random.loss")
     assert (loss.low, loss.high) == pytest.approx((1.2 - 0.196, 1.2 + 0.196), abs=1e-4)
     assert tables.measured(run, "geometry.fdr_clean")[2:] == (None, None)
+
+
+def test_a_metric_of_collapsed_features_is_a_dash():
+    run = make_tier().run(CIFAR10, "Adv-DPNP")
+    store(run, "geometry", METRICS | {"fdr_clean": math.nan})  # 0 / 0
+    assert tables.measured(run, "geometry.fdr_clean") is None
+    row = one(table_rows(make_tier(), "table4"), dataset="cifar10", method="Adv-DPNP", column="fdr_clean")
+    assert (row.ours, row.verdict) == (None, "not run")
 
 
 @pytest.mark.parametrize(("method", "definition", "shown"), [("AT_HE", 1, False), ("AT_HE", 2, True), ("AT", 1, True)])

@@ -268,7 +268,8 @@ def read_board(path: str | Path = "leaderboard.csv") -> list[dict[str, str]]:
     with Path(path).open(newline="") as handle:
         rows = list(csv.DictReader(handle))
     for row in rows:
-        if set(row) != set(COLUMNS) or row["rung"] not in RUNGS or not row["left"].isdigit():
+        whole = set(row) == set(COLUMNS) and None not in row.values()  # of a row that is too short
+        if not whole or row["rung"] not in RUNGS or not row["left"].isdecimal():
             raise UserError(f"{path}: is no leaderboard of exercise 10; name another file")
     return rows
 

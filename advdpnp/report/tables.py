@@ -7,6 +7,7 @@ Where a tier is not `comparable` there is no difference, because a smaller proto
 measurements of one thing.
 """
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -128,9 +129,11 @@ class Measured(NamedTuple):
 def measured(run: RunConfig, source: str, store: Store = RESULTS) -> Measured | None:
     """A loss, or a metric of Table 4 or Figure 2, of one run; None where an evaluation is missing.
 
-    Losses have a normal interval over images, metrics none. What Figure 2 shows is computed from the stored features.
+    A metric that is not defined, such as FDR's 0 / 0 where all features are one point, is None too. Losses have a
+    normal interval over images, metrics none. What Figure 2 shows is computed from the stored features.
     """
-    return store.once(("measured", run.tier, run.id, source), lambda: _measured(run, source, store))
+    found = store.once(("measured", run.tier, run.id, source), lambda: _measured(run, source, store))
+    return None if found is None or math.isnan(found.value) else found
 
 
 def _measured(run: RunConfig, source: str, store: Store) -> Measured | None:

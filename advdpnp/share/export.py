@@ -7,6 +7,7 @@ the fields that RobustBench's model zoo asks for (model_info/<dataset>/Linf/<nam
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,12 @@ def export(
 
 
 def measured(run: RunConfig, attack: str) -> dict | None:
-    """The evaluation of the run's present weights under an attack of config.ATTACKS, or None."""
-    found = RESULTS.read_evaluation(run, attack, "accuracy", "images", "model_sha256")
+    """The evaluation of the run's present weights under an attack of config.ATTACKS as the tier has it now, or None."""
+    found = RESULTS.read_evaluation(run, attack, "accuracy", "images", "model_sha256", "settings")
     trained = RESULTS.read_training(run, "model_sha256")
-    return found if found and trained and found["model_sha256"] == trained["model_sha256"] else None
+    if not found or not trained or found["model_sha256"] != trained["model_sha256"]:
+        return None
+    return found if found["settings"] == asdict(resolved_attack(run, attack)) else None
 
 
 def model_info(run: RunConfig, protocol: str, comparable: bool) -> dict[str, Any]:

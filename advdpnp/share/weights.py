@@ -22,7 +22,7 @@ from advdpnp import models
 from advdpnp.checkout import shipped
 from advdpnp.config import ROOT, RunConfig, load_tier, resolve
 from advdpnp.errors import UserError, nearest
-from advdpnp.share.export import described
+from advdpnp.share.export import described, measured
 from advdpnp.store import RESULTS, read_json, sha256_file, write_atomic, write_json
 from advdpnp.train import load_model
 
@@ -98,12 +98,11 @@ def _packed(run: RunConfig, label: str) -> tuple[bytes, dict[str, Any]]:
     about["precision"] = trained["precision"]
     tables = shipped(Path("published") / run.tier / "runs" / run.id / "train.json")
     in_tables = tables is not None and read_json(tables, "model_sha256")["model_sha256"] == trained["model_sha256"]
-    measured: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for attack in MEASURED:
-        found = RESULTS.read_evaluation(run, attack, "accuracy", "images", "model_sha256")
-        if found and found["model_sha256"] == trained["model_sha256"]:
-            measured[attack] = {key: found[key] for key in ("accuracy", "images")}
-    told = about | {"network": described(run, model), "measured": measured, "in_tables": in_tables}
+        if found := measured(run, attack):
+            numbers[attack] = {key: found[key] for key in ("accuracy", "images")}
+    told = about | {"network": described(run, model), "measured": numbers, "in_tables": in_tables}
     return pack(arrays, about), told
 
 
