@@ -71,6 +71,13 @@ def test_an_evaluation_is_missing_running_done_or_stale(trained):
     assert eval_state(trained, "pgd20") == "stale"
 
 
+def test_an_evaluation_of_weights_that_a_restart_forgot_is_stale(trained):
+    _evaluation(trained)
+    fit(trained, restart=True, max_minutes=0.0001)
+    assert run_state(trained) == "1/2 epochs"
+    assert eval_state(trained, "pgd20") == "stale"
+
+
 def test_geometry_by_an_earlier_definition_is_stale(trained):
     stored = {"model_sha256": read_json(RESULTS.trained(trained))["model_sha256"]}
     write_json(RESULTS.evaluation(trained, "geometry"), stored | {"definition": GEOMETRY_DEFINITION})
