@@ -22,7 +22,7 @@ import torch
 
 from advdpnp.checkout import git
 from advdpnp.config import ATTACKS, ROOT, RunConfig, load_tier, resolve
-from advdpnp.data import data_root
+from advdpnp.data import data_root, load
 from advdpnp.errors import UserError
 from advdpnp.paper.artefacts import EVERYTHING, evaluations_of
 from advdpnp.store import RESULTS, Store, read_json, write_json
@@ -136,9 +136,18 @@ def disagreements(run: RunConfig, names: Iterable[str], folders: Mapping[str, Pa
     return found
 
 
+def check_images(run: RunConfig, images: int | None) -> None:
+    """Raises UserError where the first `images` test images lack a class: geometry is measured of all of them."""
+    labels = load(run.dataset, "test").labels
+    fewest = 1 + max(int((labels == label).nonzero()[0]) for label in range(run.facts.classes))
+    if images and images < fewest:
+        raise UserError(f"--images {images}: expected at least {fewest}, so that each class has a test image.")
+
+
 def measure(args, device: torch.device) -> dict:
     """{'commit', 'model', 'images', part: seconds, median, spread, ratio, megabytes, flags}. Raises UserError."""
     run, trained = network(args.run_dir)
+    check_images(run, args.images)
     with tempfile.TemporaryDirectory() as scratch:
         builds = {"once": ROOT, "earlier": unpacked(args.against, Path(scratch) / "earlier")}
         results = {who: Path(scratch) / "results" / who for who in builds}

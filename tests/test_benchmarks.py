@@ -284,6 +284,13 @@ def test_a_build_that_lacks_a_setting_gets_the_weights_beside_its_own_settings(t
         once.adopted(trained, told, tmp_path / "another")
 
 
+def test_once_wants_an_image_of_every_class(tiny):
+    once.check_images(tiny(), None)
+    once.check_images(tiny(), 40)
+    with pytest.raises(UserError, match=r"--images 5: expected at least 14, so that each class has a test image"):
+        once.check_images(tiny(), 5)
+
+
 def test_once_wants_a_commit_and_a_trained_network(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ADVDPNP_RESULTS", str(tmp_path))
     assert main(["once"]) == 2
