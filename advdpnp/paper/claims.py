@@ -10,6 +10,7 @@ The figures carry no numbers in the paper; on ours these claims read the rows th
 (severity_1 ... severity_5) and "figure4" (fgsm_eps<e>, pgd_eps<e> with e in units of 1/255).
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -125,8 +126,11 @@ class Bounded(NamedTuple):
 def _difference(
     values: Values, block: Block, quantity: Quantity, one: str, other: str, point: float, level: float = LEVEL,
 ) -> Bounded:  # fmt: skip
+    """Numbers alone, as the paper's, are taken as exact; methods measured on no common seed leave all open."""
     ask = getattr(values, "difference", None)
-    return (ask and ask(block, quantity, one, other, level)) or Bounded(point, point, point)
+    if ask is None:
+        return Bounded(point, point, point)
+    return ask(block, quantity, one, other, level) or Bounded(point, -math.inf, math.inf)
 
 
 def _step(values: Values, block: Block, before: str, after: str, point: float) -> Bounded:
@@ -232,7 +236,10 @@ def _standing(
         told, low, high = (-each.value, -each.high, -each.low) if lowest else each
         shared = abs(told - (own - value)) > 0.011 + 0.02 * abs(told)  # of the seeds that both have, not all of each
         detail += f" against {rival} {value:.4g} ({told:+.3g}"
-        detail += f" [{low:+.3g}, {high:+.3g}]" if low < high else ""
+        if math.isfinite(low):
+            detail += f" [{low:+.3g}, {high:+.3g}]" if low < high else ""
+        else:
+            detail += ", no seed in common"
         detail += " on shared seeds)" if shared else ")"
     if place > 1:
         detail += f", place {ahead + 1}" + (f" to {behind_at_most + 1}" if behind_at_most > ahead else "")
