@@ -120,6 +120,13 @@ def test_a_result_moved_in_from_elsewhere_is_refused(reported, capsys, changes, 
     assert said in capsys.readouterr().err
 
 
+def test_evaluations_of_weights_that_a_restart_forgot_are_refused(reported, capsys):
+    """As a restarted training leaves it before its end: its settings, and no train.json."""
+    (RESULTS.tier("mine") / "runs" / RUN / "train.json").unlink()
+    assert reported() == 2
+    assert "pgd20.json (of former weights: a training begun anew is unfinished)" in capsys.readouterr().err
+
+
 def test_what_older_code_did_not_write_is_no_difference(reported):
     """A setting that came later is not in older files: its default is what they were made with."""
     path, config = (

@@ -126,6 +126,7 @@ def protocol_mismatches(tier: Tier, store: Store = RESULTS) -> list[str]:
     runs = artefacts.all_runs(tier)
     for run in runs.values():
         path, sha256 = store.run(run) / "config.json", None
+        begun = path.exists() and not store.trained(run).exists()
         if path.exists():
             found += _mismatch(path, read_json(path, "method"), run.training_settings())
         if (path := store.trained(run)).exists():
@@ -134,6 +135,9 @@ def protocol_mismatches(tier: Tier, store: Store = RESULTS) -> list[str]:
             found += _mismatch(path, trained, {"run": run.id, "tier": tier.name, "seed": run.seed})
         for path in store.evaluations(run):
             if path.stem not in (*ATTACKS, *SPECIAL):
+                continue
+            if begun:
+                found.append(f"{path.parent.name}/{path.name} (of former weights: a training begun anew is unfinished)")
                 continue
             expected = {"run": run.id, "tier": tier.name, "seed": run.seed}
             expected |= {"model_sha256": sha256} if sha256 else {}
