@@ -225,6 +225,7 @@ def test_compiling_reports_both_sides(monkeypatch):
     plain = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: plain(self, backend="eager", **options))
     monkeypatch.setattr("advdpnp.hardware.shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("advdpnp.hardware.SPACED", False)  # the stand-in compiles nothing
     monkeypatch.setattr(compiling, "METHODS", ("AT",))
     found = compiling.measure(SimpleNamespace(width=4, batch=2, rounds=1), CPU)
     assert found["auto"] == "off"
