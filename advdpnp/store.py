@@ -111,6 +111,10 @@ class Store:
         found = self.once(path, lambda: read_json(path) if path.exists() else None)
         return None if found is None else with_keys(path, found, *keys)
 
+    def unfinished(self, run: RunConfig) -> bool:
+        """Whether a training has begun and is not finished: an evaluation that is there is of former weights."""
+        return (self.run(run) / "config.json").exists() and not self.trained(run).exists()
+
     def read_json(self, path: Path, *keys: str) -> Any:
         """`read_json` of a file below the root."""
         return with_keys(path, self.once(path, lambda: read_json(path)), *keys)

@@ -37,25 +37,28 @@ PARTS = {
     "AutoAttack at four budgets": ["aa", "aa_eps6", "aa_eps4", "aa_eps2"],
 }
 KNOWN = "from advdpnp.evaluate import ATTACKS, SPECIAL; print(*ATTACKS, *SPECIAL)"
-SETTINGS = """
-import json, sys
-from advdpnp.config import digest
+LOAD = """
 try:
     from advdpnp.config import load_tier, resolve
 except ImportError:  # builds before November 2026
     from advdpnp.tiers import load_tier, resolve
+"""
+SETTINGS = (
+    LOAD
+    + """
+import json, sys
+from advdpnp.config import digest
 settings = resolve(load_tier(sys.argv[1]), sys.argv[2]).training_settings()
 print(json.dumps({"settings": settings, "digest": digest(settings)}))
 """
-MEASURE = """
+)
+MEASURE = (
+    LOAD
+    + """
 import json, resource, sys, time
 from dataclasses import replace
 from pathlib import Path
 from advdpnp.evaluate import evaluate
-try:
-    from advdpnp.config import load_tier, resolve
-except ImportError:  # builds before November 2026
-    from advdpnp.tiers import load_tier, resolve
 tier, run, folder, most, *names = sys.argv[1:]
 run, most = resolve(load_tier(tier), run), int(most)
 def cut(settings, *keys):
@@ -69,6 +72,7 @@ seconds = {"core": time.process_time() - begin, "wall": time.perf_counter() - wa
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 print(json.dumps(seconds | {"megabytes": peak}))
 """
+)
 
 
 def unpacked(commit: str, folder: Path) -> Path:

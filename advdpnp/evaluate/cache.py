@@ -19,16 +19,15 @@ def load_result(path: Path, key: str) -> dict | None:
     return found if found["key"] == key else None
 
 
-def part_path(path: Path) -> Path:
-    """Where the finished part of an evaluation is kept until the whole is."""
-    return path.with_name(f"{path.stem}.part.npz")
+def part_path(path: Path, stage: str = "") -> Path:
+    """Where the finished part of an evaluation is kept until the whole is; `stage` of an AutoAttack within a batch."""
+    return path.with_name(f"{path.stem}{stage and '.'}{stage}.part.npz")
 
 
 def discard_parts(path: Path) -> None:
     """Delete what was kept of an evaluation that is complete."""
-    part_path(path).unlink(missing_ok=True)
-    for stage in ("search", "again"):
-        KeptSearch(path, "", stage).path.unlink(missing_ok=True)
+    for stage in ("", "search", "again"):
+        part_path(path, stage).unlink(missing_ok=True)
 
 
 class KeptSearch:
@@ -38,7 +37,7 @@ class KeptSearch:
     """
 
     def __init__(self, path: Path, key: str, stage: str, after: Callable[[], None] = lambda: None):
-        self.path, self.key, self.after = path.with_name(f"{path.stem}.{stage}.part.npz"), key, after
+        self.path, self.key, self.after = part_path(path, stage), key, after
 
     def load(self) -> dict[str, np.ndarray] | None:
         """What was saved last under this key, else None."""

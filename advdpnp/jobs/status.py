@@ -73,8 +73,7 @@ def eval_state(run: RunConfig, name: str, odd: Collection[Path] = (), store: Sto
     found, trained = store.read_evaluation(run, name, "model_sha256"), store.read_training(run, "model_sha256")
     if found is None:
         return "missing"
-    begun_anew = trained is None and (store.run(run) / "config.json").exists()  # after train --restart
-    other_weights = begun_anew or (trained is not None and trained["model_sha256"] != found["model_sha256"])
+    other_weights = store.unfinished(run) or (trained is not None and trained["model_sha256"] != found["model_sha256"])
     other_attack = name in run.attacks and found.get("settings") != asdict(resolved_attack(run, name))
     n = images_of(run, name, range(run.facts.test_images))
     other_images = found.get("images", n) != n

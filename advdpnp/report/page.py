@@ -126,7 +126,6 @@ def protocol_mismatches(tier: Tier, store: Store = RESULTS) -> list[str]:
     runs = artefacts.all_runs(tier)
     for run in runs.values():
         path, sha256 = store.run(run) / "config.json", None
-        begun = path.exists() and not store.trained(run).exists()
         if path.exists():
             found += _mismatch(path, read_json(path, "method"), run.training_settings())
         if (path := store.trained(run)).exists():
@@ -136,7 +135,7 @@ def protocol_mismatches(tier: Tier, store: Store = RESULTS) -> list[str]:
         for path in store.evaluations(run):
             if path.stem not in (*ATTACKS, *SPECIAL):
                 continue
-            if begun:
+            if store.unfinished(run):
                 found.append(f"{path.parent.name}/{path.name} (of former weights: a training begun anew is unfinished)")
                 continue
             expected = {"run": run.id, "tier": tier.name, "seed": run.seed}
