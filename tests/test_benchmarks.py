@@ -382,3 +382,19 @@ def test_memory_is_the_commands_own_and_not_ours(tmp_path):
     assert seconds > 0
     with pytest.raises(UserError, match="failed: no such luck"):
         many_runs.cost(["-c", "raise SystemExit('no such luck')"], tmp_path)
+
+
+def test_the_page_on_speed_shows_what_the_demo_takes_beside_the_earlier_build():
+    told = json.loads(Path("published/benchmarks/cpu-demo-beside-earlier.json").read_text())
+    page, (now, earlier) = Path("docs/speed.md").read_text(), (told[who] for who in ("now", "earlier"))
+    spent = [each["evaluation_seconds"] for each in (now, earlier)]
+    assert f"{now['wall_seconds'] / 60:.1f} minutes by the clock, {now['core_seconds'] / 60:.1f} core-minutes" in page
+    assert f"at most {now['mebibytes']} MiB per process now, {earlier['wall_seconds'] / 60:.1f} minutes" in page
+    assert f"{earlier['core_seconds'] / 60:.1f} core-minutes and {earlier['mebibytes']} MiB then" in page
+    assert f"{now['slowest_network_seconds']:.0f} s instead of {earlier['slowest_network_seconds']:.0f}" in page
+    assert f"{now['core_seconds'] / earlier['core_seconds']:.2f} of the core-minutes" in page
+    added = set(spent[0]) - set(spent[1])
+    l1 = sum(seconds for name, seconds in spent[0].items() if name in added and "l1" in name)
+    assert f"another l1 attack ({l1:.0f} s)" in page
+    assert f"({spent[0]['guard']:.0f} s, {spent[1]['guard']:.0f} s then)" in page
+    assert (now["trainings"], earlier["trainings"]) == (18, 17)
